@@ -1,0 +1,93 @@
+//! The eBPF programs by number: the number stands in each record's header and indexes the counters.
+
+/// Numbers and names from one list, so that neither can be forgotten.
+macro_rules! programs {
+    ($($(#[doc = $doc:literal])* $id:ident = $name:literal,)*) => {
+        /// An eBPF program. Its number is part of the wire format: append, never reorder.
+        #[repr(u16)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Program {
+            $($(#[doc = $doc])* $id,)*
+        }
+
+        impl Program {
+            /// All programs in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$id),*];
+
+            /// Name of its function in the object.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$id => $name,)*
+                }
+            }
+        }
+    };
+}
+
+programs! {
+    /// `do_wp_page` returned.
+    WpFaultExit = "wp_fault_exit",
+    /// The same without fexit: entry.
+    WpFaultEnter = "wp_fault_enter",
+    /// The same without fexit: return.
+    WpFaultReturn = "wp_fault_return",
+    /// `wp_page_copy` returned, where the compiler left it a function.
+    WpCopyExit = "wp_copy_exit",
+    /// `pin_user_pages_fast` returned.
+    PinFastExit = "pin_fast_exit",
+    /// `pin_user_pages` (6.5 and later) returned.
+    PinExit = "pin_exit",
+    /// `pin_user_pages` with `vmas` (6.4 and before) returned.
+    PinVmasExit = "pin_vmas_exit",
+    /// `pin_user_pages_remote` (6.5 and later) returned.
+    PinRemoteExit = "pin_remote_exit",
+    /// `pin_user_pages_unlocked` returned.
+    PinUnlockedExit = "pin_unlocked_exit",
+    /// `pin_user_pages_locked` (5.17 and before) returned.
+    PinLockedExit = "pin_locked_exit",
+    /// `pin_user_pages_fast_only` (6.2 and before) returned.
+    PinFastOnlyExit = "pin_fast_only_exit",
+    /// A pin call of the current process begins: (start, nr, flags, pages).
+    PinEnter = "pin_enter",
+    /// The same with the arguments (start, nr, pages, flags).
+    PinUnlockedEnter = "pin_unlocked_enter",
+    /// The same with the arguments (mm, start, nr, flags, pages).
+    PinRemoteEnter = "pin_remote_enter",
+    /// Any of the three returned.
+    PinReturn = "pin_return",
+    /// A long-term pin's slow path begins: it may unpin and pin again inside.
+    LongtermEnter = "longterm_enter",
+    /// It ends.
+    LongtermExit = "longterm_exit",
+    /// `unpin_user_page`.
+    UnpinPage = "unpin_page",
+    /// `unpin_user_pages`.
+    UnpinPages = "unpin_pages",
+    /// `unpin_user_pages_dirty_lock` begins.
+    UnpinDirtyEnter = "unpin_dirty_enter",
+    /// It ends.
+    UnpinDirtyExit = "unpin_dirty_exit",
+    /// `unpin_user_page_range_dirty_lock`.
+    UnpinRange = "unpin_range",
+    /// `unpin_user_folio`.
+    UnpinFolio = "unpin_folio_pages",
+    /// An MMU-notifier invalidation begins.
+    InvalidateStart = "invalidate_start",
+    /// It ends.
+    InvalidateEnd = "invalidate_end",
+    /// An MMU notifier was registered.
+    NotifierRegister = "notifier_register",
+    /// An interval notifier was inserted.
+    NotifierInsert = "notifier_insert",
+    /// A process was forked.
+    Fork = "process_fork",
+    /// An address space is torn down.
+    MmExit = "mm_exit",
+}
+
+impl Program {
+    /// The program with this number, as a record's header tells it.
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}

@@ -1,0 +1,141 @@
+//! The numbers that the user side hands to the programs before it loads them.
+//!
+//! There is no CO-RE from Rust: the user side finds each offset in the running kernel's BTF and puts
+//! it into a read-only array. The array is frozen before the verifier sees it, so that the verifier
+//! knows each value, prunes what is dead and checks every load against the kernel's types.
+
+/// Where a struct member stands: the struct, and its name there in this or that version.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Struct.
+    pub of: &'static str,
+    /// Names that it has had, newest last.
+    pub names: &'static [&'static str],
+}
+
+macro_rules! fields {
+    ($($(#[doc = $doc:literal])* $id:ident = $of:literal . $($name:literal)|+,)*) => {
+        /// A struct member that the programs read: index into their array of byte offsets.
+        #[repr(usize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Field {
+            $($(#[doc = $doc])* $id,)*
+        }
+
+        impl Field {
+            /// All of them, in the order of their indices.
+            pub const ALL: &[Self] = &[$(Self::$id),*];
+
+            /// Struct and names to look up.
+            pub const fn member(self) -> Member {
+                match self {
+                    $(Self::$id => Member { of: $of, names: &[$($name),+] },)*
+                }
+            }
+        }
+    };
+}
+
+fields! {
+    /// The VMA of a fault.
+    VmfVma = "vm_fault"."vma",
+    /// The address of a fault.
+    VmfAddress = "vm_fault"."address",
+    /// FAULT_FLAG_*.
+    VmfFlags = "vm_fault"."flags",
+    /// The PTE at the time of the fault.
+    VmfOrigPte = "vm_fault"."orig_pte",
+    /// Where the PTE stands.
+    VmfPte = "vm_fault"."pte",
+    /// The old page, NULL for a zero page or a special mapping.
+    VmfPage = "vm_fault"."page",
+    /// Address space of a VMA.
+    VmaMm = "vm_area_struct"."vm_mm",
+    /// First address of a VMA.
+    VmaStart = "vm_area_struct"."vm_start",
+    /// First address behind a VMA.
+    VmaEnd = "vm_area_struct"."vm_end",
+    /// VM_*.
+    VmaFlags = "vm_area_struct"."vm_flags",
+    /// Page flags; a struct of one word from 6.18.
+    PageFlags = "page"."flags",
+    /// Head of a tail page: pointer | 1, from 7.x on `compound_info`, which may be a mask | 1.
+    PageHead = "page"."compound_head"|"compound_info",
+    /// References.
+    PageReferences = "page"."_refcount",
+    /// Mappings, -1 for none.
+    PageMappings = "page"."_mapcount",
+    /// Mapping; bit 0 is set for anonymous pages, bits 0 and 1 for KSM pages.
+    PageMapping = "page"."mapping",
+    /// Address space of a task.
+    TaskMm = "task_struct"."mm",
+    /// Process of a task.
+    TaskTgid = "task_struct"."tgid",
+    /// Address space of an invalidation.
+    RangeMm = "mmu_notifier_range"."mm",
+    /// First address of an invalidation.
+    RangeStart = "mmu_notifier_range"."start",
+    /// First address behind an invalidation.
+    RangeEnd = "mmu_notifier_range"."end",
+    /// MMU_NOTIFIER_RANGE_*.
+    RangeFlags = "mmu_notifier_range"."flags",
+    /// `enum mmu_notifier_event`.
+    RangeEvent = "mmu_notifier_range"."event",
+    /// Operations of an MMU notifier.
+    NotifierOps = "mmu_notifier"."ops",
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])* $id:ident,)*) => {
+        /// A number that is no offset: index into the programs' second array.
+        #[repr(usize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Setting {
+            $($(#[doc = $doc])* $id,)*
+        }
+
+        impl Setting {
+            /// How many there are.
+            pub const COUNT: usize = [$(Self::$id),*].len();
+        }
+    };
+}
+
+settings! {
+    /// Bits of a PTE that are set if it is present.
+    PtePresent,
+    /// Bits of a PTE that are set if it is writable.
+    PteWrite,
+    /// Bits of a PTE that hold the PFN, already shifted by the page size.
+    PtePfn,
+    /// log2 of the page size.
+    PageShift,
+    /// log2 of `sizeof(struct page)`.
+    PageStructShift,
+    /// Address of the kernel variable that holds where `struct page` 0 stands.
+    VmemmapBase,
+    /// The mask of PG_head in page flags.
+    PgHead,
+    /// Where the pin count of a large folio stands, from its first `struct page`.
+    FolioPins,
+    /// FAULT_FLAG_UNSHARE; 0 before 5.19.
+    FaultUnshare,
+    /// 1 where `unpin_user_pages*` may call `unpin_user_page` (5.12 and before).
+    NestedUnpins,
+    /// cowtrace itself, never traced.
+    OwnTgid,
+    /// Not 0: only processes in the map `TRACED`, and their children.
+    FilterTgids,
+    /// Not 0: only tasks in this cgroup or below it.
+    FilterCgroup,
+    /// Level of that cgroup below the root.
+    FilterCgroupLevel,
+    /// Name to compare with, first half; compared only under the mask.
+    FilterComm,
+    /// Second half.
+    FilterCommRest,
+    /// Which bits of the first half count; 0: none.
+    FilterCommMask,
+    /// Second half.
+    FilterCommRestMask,
+}

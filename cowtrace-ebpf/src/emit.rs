@@ -1,0 +1,220 @@
+//! The way of a record into the ring: collect, stamp, submit, and count what did not fit.
+//!
+//! A record is built in a per-CPU buffer, then copied into the ring at its real length: frames and
+//! extents vary, and `bpf_ringbuf_reserve` takes constant sizes only. Each program has a buffer of
+//! its own: from 5.12 on a program can be preempted by another one on the same CPU, but not by
+//! itself (the kernel skips the second run and counts it).
+
+use core::{arch::asm, marker::PhantomData, mem::offset_of};
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::BPF_F_USER_STACK,
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
+        bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_boot_ns,
+    },
+    macros::map,
+    maps::{PerCpuArray, RingBuf},
+};
+use cowtrace_common::{
+    program::Program,
+    wire::{Header, KERNEL_FRAMES, Outcome, POINTERS, Tally, USER_FRAMES},
+};
+
+use crate::kernel;
+
+/// Records on their way to the user side. The loader sets the size.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// What each program counted.
+#[map]
+static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(Program::ALL.len() as u32, 0);
+
+/// Write-protect faults by outcome, streamed or not.
+#[map]
+static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Outcome::ALL.len() as u32, 0);
+
+#[map]
+static BUFFERS: PerCpuArray<Buffer> = PerCpuArray::with_max_entries(Program::ALL.len() as u32, 0);
+
+const BODY: usize = 80;
+const KERNEL_BYTES: usize = KERNEL_FRAMES * 8;
+const USER_BYTES: usize = USER_FRAMES * 8;
+const TAIL: usize = POINTERS * 8 + KERNEL_BYTES + USER_BYTES;
+
+/// Room for the longest record.
+#[repr(C)]
+struct Buffer {
+    header: Header,
+    /// Body, page pointers and frames, each right behind the one before.
+    rest: [u8; BODY + TAIL],
+}
+
+/// CLOCK_BOOTTIME, ns.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: takes nothing, returns a number.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Counts a run of a program.
+#[inline(always)]
+pub fn hit(program: Program) {
+    count(program, |tally| &mut tally.hits);
+}
+
+/// Counts a call that is lost since a map had no room, or since its return was missed.
+#[inline(always)]
+pub fn lose(program: Program) {
+    count(program, |tally| &mut tally.map_full);
+}
+
+/// Counts an answer to a write-protect fault.
+#[inline(always)]
+pub fn outcome(outcome: Outcome) {
+    if let Some(n) = OUTCOMES.get_ptr_mut(outcome as u32) {
+        // SAFETY: this CPU's own slot, which the verifier knows to be one number.
+        unsafe { *n += 1 };
+    }
+}
+
+#[inline(always)]
+fn count(program: Program, of: impl FnOnce(&mut Tally) -> &mut u64) {
+    if let Some(tally) = TALLIES.get_ptr_mut(program as u32) {
+        // SAFETY: this CPU's own slot.
+        *of(unsafe { &mut *tally }) += 1;
+    }
+}
+
+/// A record with the body `B` being built.
+pub struct Record<B> {
+    buffer: *mut Buffer,
+    program: Program,
+    /// Bytes of `rest` in use.
+    used: usize,
+    body: PhantomData<B>,
+}
+
+impl<B> Record<B> {
+    /// Starts a record and stamps its header. `None` cannot be: each program has its buffer.
+    #[inline(always)]
+    pub fn new(program: Program, kind: u16) -> Option<Self> {
+        const { assert!(size_of::<B>() <= BODY && size_of::<B>() % 8 == 0) };
+        let buffer = BUFFERS.get_ptr_mut(program as u32)?;
+        let task = bpf_get_current_pid_tgid();
+        let header = Header {
+            len: 0,
+            kind,
+            program: program as u16,
+            time_ns: now(),
+            // SAFETY: takes nothing, returns a number.
+            cgroup: unsafe { bpf_get_current_cgroup_id() },
+            tgid: (task >> 32) as u32,
+            tid: task as u32,
+            // SAFETY: takes nothing, returns a number.
+            cpu: unsafe { bpf_get_smp_processor_id() } as u32,
+            kernel_frames: 0,
+            user_frames: 0,
+            comm: bpf_get_current_comm().unwrap_or_default(),
+        };
+        // SAFETY: the buffer is this program's on this CPU, and nobody else's while we run.
+        unsafe { (*buffer).header = header };
+        Some(Self { buffer, program, used: size_of::<B>(), body: PhantomData })
+    }
+
+    /// Writes the body.
+    #[inline(always)]
+    pub fn body(&mut self, body: B) {
+        // SAFETY: `rest` begins at a multiple of 8 and holds BODY bytes and more.
+        unsafe { (&raw mut (*self.buffer).rest).cast::<B>().write(body) };
+    }
+
+    /// Copies `count` (at most POINTERS) page pointers from `pages` behind the body; how many.
+    #[inline(always)]
+    pub fn pointers(&mut self, pages: u64, count: u64) -> u32 {
+        let bytes = bounded::<0xfff>(count * 8) as usize;
+        if bytes > POINTERS * 8 {
+            return 0;
+        }
+        // SAFETY: `rest` has room for POINTERS of them behind the body.
+        let to = unsafe {
+            let at = (&raw mut (*self.buffer).rest).cast::<u8>().add(size_of::<B>());
+            core::slice::from_raw_parts_mut(at, bytes)
+        };
+        if !kernel::copy(pages, to) {
+            return 0;
+        }
+        self.used = size_of::<B>() + bytes;
+        (bytes / 8) as u32
+    }
+
+    /// Takes one page pointer behind the body.
+    #[inline(always)]
+    pub fn pointer(&mut self, page: u64) {
+        // SAFETY: as in `pointers`.
+        unsafe { (&raw mut (*self.buffer).rest).byte_add(size_of::<B>()).cast::<u64>().write(page) };
+        self.used = size_of::<B>() + 8;
+    }
+
+    #[inline(always)]
+    fn header(&mut self) -> &mut Header {
+        // SAFETY: as in `new`.
+        unsafe { &mut (*self.buffer).header }
+    }
+
+    /// Appends the stacks of the current task, kernel frames first.
+    #[inline(always)]
+    pub fn stacks(&mut self, ctx: &impl EbpfContext) {
+        let kernel = self.stack::<KERNEL_BYTES>(ctx, 0);
+        let user = self.stack::<USER_BYTES>(ctx, u64::from(BPF_F_USER_STACK));
+        let header = self.header();
+        header.kernel_frames = kernel;
+        header.user_frames = user;
+    }
+
+    #[inline(always)]
+    fn stack<const BYTES: usize>(&mut self, ctx: &impl EbpfContext, flags: u64) -> u16 {
+        let at = bounded::<0xfff>(self.used as u64) as usize;
+        if at > BODY + TAIL - BYTES {
+            return 0;
+        }
+        // SAFETY: `at` leaves BYTES bytes of `rest`.
+        let taken = unsafe {
+            let to = (&raw mut (*self.buffer).rest).cast::<u8>().add(at);
+            bpf_get_stack(ctx.as_ptr(), to.cast(), BYTES as u32, flags)
+        };
+        if taken <= 0 {
+            return 0;
+        }
+        self.used = at + bounded::<0x1ff>(taken as u64) as usize;
+        (taken / 8) as u16
+    }
+
+    /// Copies the record into the ring, or counts it as lost.
+    #[inline(always)]
+    pub fn submit(self) {
+        let len = bounded::<0xfff>((offset_of!(Buffer, rest) + self.used) as u64) as usize;
+        if len > size_of::<Buffer>() {
+            return;
+        }
+        // SAFETY: header and `rest` lie side by side and hold `len` bytes, as was just asked.
+        let bytes = unsafe {
+            (*self.buffer).header.len = len as u32;
+            core::slice::from_raw_parts(self.buffer.cast::<u8>(), len)
+        };
+        if EVENTS.output::<[u8]>(bytes, 0).is_err() {
+            count(self.program, |tally| &mut tally.ring_full);
+        }
+    }
+}
+
+/// `value & MASK`, where LLVM cannot see that the mask changes nothing: the verifier needs the
+/// instruction for its bounds, which 5.10 also forgets when a register is spilled.
+#[inline(always)]
+pub fn bounded<const MASK: u64>(mut value: u64) -> u64 {
+    // SAFETY: one AND.
+    unsafe { asm!("{0} &= {1}", inout(reg) value, const MASK) };
+    value
+}

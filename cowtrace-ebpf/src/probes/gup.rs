@@ -1,0 +1,231 @@
+//! Pins, as what a call returned: partial answers are common, and a long-term pin may unpin and pin
+//! again inside before it answers.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::bpf_get_current_pid_tgid,
+    macros::{fentry, fexit, kprobe, kretprobe, map},
+    maps::HashMap,
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
+};
+use cowtrace_common::{
+    program::Program,
+    setting::Setting,
+    wire::{PARTS, POINTERS, Pin, kind},
+};
+
+use crate::{
+    emit::{self, Record},
+    kernel,
+    scope::{self, Role},
+};
+
+/// The arguments of a pin call.
+#[derive(Clone, Copy)]
+pub struct Call {
+    mm: u64,
+    address: u64,
+    flags: u32,
+    reserved: u32,
+    /// `struct page **`, filled in when the call returns.
+    pages: u64,
+}
+
+impl Call {
+    #[inline(always)]
+    fn new(mm: u64, address: u64, flags: u32, pages: u64) -> Self {
+        Self { mm, address, flags, reserved: 0, pages }
+    }
+}
+
+/// Pin calls under way, where only a kprobe pair can see them.
+#[map]
+static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16_384, 0);
+
+/// Threads inside a long-term pin's slow path.
+#[map]
+static LONGTERM: HashMap<u64, u8> = HashMap::with_max_entries(16_384, 0);
+
+/// The fexit programs of functions whose arguments stand at these places.
+macro_rules! pin_exits {
+    ($($(#[doc = $doc:literal])* $name:ident, $function:literal, $program:ident,
+       start $start:literal, flags $flags:literal, pages $pages:literal, returns $ty:ty = $ret:literal;)*) => {$(
+        $(#[doc = $doc])*
+        #[fexit(function = $function)]
+        pub fn $name(ctx: FExitContext) -> i32 {
+            let call = Call::new(
+                kernel::current_mm(),
+                ctx.arg($start),
+                ctx.arg($flags),
+                slot(&ctx, $pages),
+            );
+            pinned(&ctx, Program::$program, &call, i64::from(ctx.arg::<$ty>($ret)));
+            0
+        }
+    )*};
+}
+
+pin_exits! {
+    /// `int pin_user_pages_fast(unsigned long start, int nr_pages, unsigned int gup_flags, struct page **pages)`
+    pin_fast_exit, "pin_user_pages_fast", PinFastExit,
+        start 0, flags 2, pages 3, returns i32 = 4;
+    /// `long pin_user_pages(unsigned long start, unsigned long nr_pages, unsigned int gup_flags, struct page **pages)`
+    pin_exit, "pin_user_pages", PinExit,
+        start 0, flags 2, pages 3, returns i64 = 4;
+    /// `long pin_user_pages(…, struct page **pages, struct vm_area_struct **vmas)`, up to 6.4
+    pin_vmas_exit, "pin_user_pages", PinVmasExit,
+        start 0, flags 2, pages 3, returns i64 = 5;
+    /// `long pin_user_pages_unlocked(unsigned long start, unsigned long nr_pages, struct page **pages, unsigned int gup_flags)`
+    pin_unlocked_exit, "pin_user_pages_unlocked", PinUnlockedExit,
+        start 0, flags 3, pages 2, returns i64 = 4;
+    /// `long pin_user_pages_locked(unsigned long start, unsigned long nr_pages, unsigned int gup_flags, struct page **pages, int *locked)`, up to 5.17
+    pin_locked_exit, "pin_user_pages_locked", PinLockedExit,
+        start 0, flags 2, pages 3, returns i64 = 5;
+    /// `int pin_user_pages_fast_only(unsigned long start, int nr_pages, unsigned int gup_flags, struct page **pages)`, up to 6.2
+    pin_fast_only_exit, "pin_user_pages_fast_only", PinFastOnlyExit,
+        start 0, flags 2, pages 3, returns i32 = 4;
+}
+
+/// `long pin_user_pages_remote(struct mm_struct *mm, unsigned long start, unsigned long nr_pages,
+/// unsigned int gup_flags, struct page **pages, int *locked)`, from 6.5
+#[fexit(function = "pin_user_pages_remote")]
+pub fn pin_remote_exit(ctx: FExitContext) -> i32 {
+    let call = Call::new(ctx.arg(0), ctx.arg(1), ctx.arg(3), slot(&ctx, 4));
+    pinned(&ctx, Program::PinRemoteExit, &call, ctx.arg(6));
+    0
+}
+
+/// Entry of any pin function with the arguments (start, nr, flags, pages).
+#[kprobe]
+pub fn pin_enter(ctx: ProbeContext) -> u32 {
+    let call = Call::new(kernel::current_mm(), reg(&ctx, 0), reg(&ctx, 2) as u32, reg(&ctx, 3));
+    entered(Program::PinEnter, &call)
+}
+
+/// Entry of `pin_user_pages_unlocked`: (start, nr, pages, flags).
+#[kprobe]
+pub fn pin_unlocked_enter(ctx: ProbeContext) -> u32 {
+    let call = Call::new(kernel::current_mm(), reg(&ctx, 0), reg(&ctx, 3) as u32, reg(&ctx, 2));
+    entered(Program::PinUnlockedEnter, &call)
+}
+
+/// Entry of `pin_user_pages_remote`, from 5.9: (mm, start, nr, flags, pages, …). Up to 6.4 it has seven
+/// arguments, and x86 takes no fexit on more than six before 6.6.
+#[kprobe]
+pub fn pin_remote_enter(ctx: ProbeContext) -> u32 {
+    let call = Call::new(reg(&ctx, 0), reg(&ctx, 1), reg(&ctx, 3) as u32, reg(&ctx, 4));
+    entered(Program::PinRemoteEnter, &call)
+}
+
+/// Return to any of the entries above.
+#[kretprobe]
+pub fn pin_return(ctx: RetProbeContext) -> u32 {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: the entry is this thread's own.
+    if let Some(call) = unsafe { CALLS.get(thread) }.copied() {
+        let _ = CALLS.remove(thread);
+        // On x86-64 an int comes back in the low half; the high half is not defined.
+        let returned: u64 = ctx.ret();
+        pinned(&ctx, Program::PinReturn, &call, i64::from(returned as i32));
+    }
+    0
+}
+
+/// `__gup_longterm_locked` begins. What it unpins inside was never told as a pin.
+#[fentry(function = "__gup_longterm_locked")]
+pub fn longterm_enter(_: FEntryContext) -> i32 {
+    if LONGTERM.insert(bpf_get_current_pid_tgid(), 1, 0).is_err() {
+        emit::lose(Program::LongtermEnter);
+    }
+    0
+}
+
+/// `__gup_longterm_locked` ends.
+#[fexit(function = "__gup_longterm_locked")]
+pub fn longterm_exit(_: FExitContext) -> i32 {
+    let _ = LONGTERM.remove(bpf_get_current_pid_tgid());
+    0
+}
+
+/// Whether the current thread is inside a long-term pin.
+#[inline(always)]
+pub fn inside_longterm_pin() -> bool {
+    // SAFETY: only the entry's existence is looked at.
+    unsafe { LONGTERM.get(bpf_get_current_pid_tgid()) }.is_some()
+}
+
+/// Argument `n` of a fexit program. For a pointer to a pointer: the verifier refuses the plain load up to
+/// 6.18, so the slot is read like any other memory.
+#[inline(always)]
+fn slot(ctx: &FExitContext, n: u64) -> u64 {
+    kernel::read_at(ctx.as_ptr() as u64 + 8 * n)
+}
+
+#[inline(always)]
+fn reg(ctx: &ProbeContext, n: usize) -> u64 {
+    ctx.arg(n).unwrap_or_default()
+}
+
+#[inline(always)]
+fn entered(program: Program, call: &Call) -> u32 {
+    if !scope::wanted() {
+        return 0;
+    }
+    let thread = bpf_get_current_pid_tgid();
+    // A call that is still there was never seen to return.
+    // SAFETY: only the entry's existence is looked at.
+    if unsafe { CALLS.get(thread) }.is_some() || CALLS.insert(thread, call, 0).is_err() {
+        emit::lose(program);
+    }
+    0
+}
+
+#[inline(always)]
+fn pinned(ctx: &impl EbpfContext, program: Program, call: &Call, returned: i64) {
+    emit::hit(program);
+    if returned <= 0 || !scope::wanted() {
+        return;
+    }
+    if !scope::remember(call.mm, Role::Pinned) {
+        emit::lose(program);
+    }
+    let pages = returned as u64;
+    // The first part stands outside the loop: with the stacks in it the verifier's work would grow with
+    // the square of the parts.
+    if let Some(mut record) = part_of(program, call, pages, 0) {
+        record.stacks(ctx);
+        record.submit();
+    }
+    let mut part = 1;
+    while part < PARTS as u64 {
+        if part * POINTERS as u64 >= pages {
+            break;
+        }
+        if let Some(record) = part_of(program, call, pages, part) {
+            record.submit();
+        }
+        part += 1;
+    }
+}
+
+/// The record of part `part` of a call that pinned `pages` pages.
+#[inline(always)]
+fn part_of(program: Program, call: &Call, pages: u64, part: u64) -> Option<Record<Pin>> {
+    let first = part * POINTERS as u64;
+    let rest = pages.wrapping_sub(first);
+    let here = rest.min(POINTERS as u64);
+    let mut record = Record::<Pin>::new(program, kind::PIN)?;
+    let pointers = record.pointers(call.pages + 8 * first, here);
+    let later = if part == PARTS as u64 - 1 { 0 } else { rest - here };
+    record.body(Pin {
+        mm: call.mm,
+        address: (call.address & !0xfff) + (first << 12),
+        vmemmap: kernel::vmemmap(),
+        unlisted: rest - later - u64::from(pointers),
+        gup_flags: call.flags,
+        pointers,
+        page_struct_shift: kernel::setting(Setting::PageStructShift) as u32,
+        part: part as u32,
+    });
+    Some(record)
+}

@@ -1,0 +1,110 @@
+//! What is looked at: the address spaces with pins, and the filters.
+//!
+//! The first question of every program on a hot path is whether the address space has pins; the
+//! answer comes from one map, before anything else is read.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
+    macros::map,
+    maps::HashMap,
+};
+use cowtrace_common::setting::Setting;
+
+use crate::kernel::setting;
+
+/// Why an address space is in [`MMS`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Pages of it were pinned since we started.
+    Pinned = 1,
+    /// It was forked from one that was: a snapshot.
+    Child = 2,
+}
+
+/// Address spaces of interest and their [`Role`]. An entry stays until its address space dies:
+/// whether the last pin is gone is the ledger's knowledge, not ours.
+#[map]
+static MMS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
+
+/// Processes that a filter by process lets through; children join their parent.
+#[map]
+static TRACED: HashMap<u32, u8> = HashMap::with_max_entries(65_536, 0);
+
+/// Remembers an address space; false if the map is full.
+#[inline(always)]
+pub fn remember(mm: u64, role: Role) -> bool {
+    MMS.insert(mm, role as u8, 0).is_ok()
+}
+
+/// Forgets an address space; whether it was known.
+#[inline(always)]
+pub fn forget(mm: u64) -> bool {
+    MMS.remove(mm).is_ok()
+}
+
+/// Whether pages of this address space were pinned.
+#[inline(always)]
+pub fn has_pins(mm: u64) -> bool {
+    // SAFETY: the value is a byte, which no writer can tear.
+    unsafe { MMS.get(mm) }.is_some_and(|role| *role == Role::Pinned as u8)
+}
+
+/// The filters, applied to the current task.
+#[inline(always)]
+pub fn wanted() -> bool {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    u64::from(tgid) != setting(Setting::OwnTgid)
+        && tgid_wanted(tgid)
+        && cgroup_wanted()
+        && comm_wanted()
+}
+
+#[inline(always)]
+fn tgid_wanted(tgid: u32) -> bool {
+    setting(Setting::FilterTgids) == 0 || is_traced(tgid)
+}
+
+#[inline(always)]
+fn is_traced(tgid: u32) -> bool {
+    // SAFETY: only the entry's existence is looked at.
+    unsafe { TRACED.get(tgid) }.is_some()
+}
+
+#[inline(always)]
+fn cgroup_wanted() -> bool {
+    let cgroup = setting(Setting::FilterCgroup);
+    let level = setting(Setting::FilterCgroupLevel) as i32;
+    // SAFETY: takes a number, returns an id or 0.
+    cgroup == 0 || unsafe { bpf_get_current_ancestor_cgroup_id(level) } == cgroup
+}
+
+#[inline(always)]
+fn comm_wanted() -> bool {
+    if setting(Setting::FilterCommMask) == 0 {
+        return true;
+    }
+    let comm = bpf_get_current_comm().unwrap_or_default();
+    let [first, rest] = [word(&comm, 0), word(&comm, 8)];
+    (first ^ setting(Setting::FilterComm)) & setting(Setting::FilterCommMask) == 0
+        && (rest ^ setting(Setting::FilterCommRest)) & setting(Setting::FilterCommRestMask) == 0
+}
+
+#[inline(always)]
+fn word(comm: &[u8; 16], at: usize) -> u64 {
+    // SAFETY: `at` is 0 or 8 of 16 bytes.
+    unsafe { comm.as_ptr().add(at).cast::<u64>().read_unaligned() }
+}
+
+/// Lets the children of a traced process through; false if the map is full.
+#[inline(always)]
+pub fn inherit(parent: u32, child: u32) -> bool {
+    if setting(Setting::FilterTgids) == 0 || parent == child {
+        return true;
+    }
+    if is_traced(parent) {
+        return TRACED.insert(child, 1, 0).is_ok();
+    }
+    // The number may have belonged to a traced process before.
+    let _ = TRACED.remove(child);
+    true
+}

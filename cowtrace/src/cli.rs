@@ -1,0 +1,208 @@
+//! The command line, as parsed. What it asks for is resolved in `commands`.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{provoke, sinks::Format};
+
+/// Flags writes that moved a process off a page which a device still uses.
+///
+/// A device (or the kernel on its behalf: RDMA, vfio, io_uring, AF_XDP) pins a page and does DMA to it.
+/// If a copy-on-write break then gives the process another page, device and CPU silently see
+/// different memory. cowtrace watches pins, write-protect faults and unpins in the running kernel, and
+/// says which page, who pinned it, who wrote, and what to do.
+///
+/// Exit status: 0 nothing found and nothing missed; 1 findings; 2 could not run; 3 ran, but something
+/// was missed, so that "nothing found" cannot be said.
+#[derive(Debug, Parser)]
+#[command(name = "cowtrace", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; `live` if not given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// What to trace, for `live`.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch this kernel in a terminal view (the default)
+    Live(TraceArgs),
+    /// Print findings as they come, as text or JSON lines
+    Stream {
+        /// What to trace.
+        #[command(flatten)]
+        trace: TraceArgs,
+        /// How to print.
+        #[command(flatten)]
+        print: PrintArgs,
+        /// When to stop.
+        #[command(flatten)]
+        until: UntilArgs,
+    },
+    /// Write a recording that replays anywhere, without root
+    Record {
+        /// File to create; an existing one is not overwritten
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// What to trace.
+        #[command(flatten)]
+        trace: RecordArgs,
+        /// When to stop.
+        #[command(flatten)]
+        until: UntilArgs,
+    },
+    /// Look at a recording: in the terminal view, or printed with --format
+    Replay {
+        /// Recording made by `cowtrace record`
+        file: PathBuf,
+        /// Print instead of opening the terminal view
+        #[arg(long, value_enum)]
+        format: Option<Format>,
+        /// Also print every event, not only findings
+        #[arg(long, requires = "format")]
+        events: bool,
+    },
+    /// Say what this kernel offers, row by row, and what to do about what is missing
+    Doctor,
+    /// Workloads that break pinned pages on purpose, for tests
+    #[command(hide = true)]
+    Provoke(provoke::Args),
+}
+
+/// What to trace.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TraceArgs {
+    /// What to trace and how.
+    #[command(flatten)]
+    pub scope: RecordArgs,
+    /// Also write a recording to this file
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// What to trace, where a recording is written anyway.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RecordArgs {
+    /// Only this process, its threads and the children it will have
+    #[arg(short, long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// Only tasks of this name; a * at its end stands for any rest
+    #[arg(long, value_name = "NAME")]
+    pub comm: Option<String>,
+    /// Only tasks in this cgroup (v2) or below it, as a path from the root: /system.slice/x.service
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// Size of the ring between kernel and cowtrace: a power of two of KiB or MiB, as 512K or 64M
+    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = ring_bytes)]
+    pub ring: RingBytes,
+    /// Show what the kernel side logs about itself
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// A ring's size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingBytes(pub u32);
+
+impl Default for RingBytes {
+    fn default() -> Self {
+        Self(8 << 20)
+    }
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct PrintArgs {
+    /// Text for people, or one JSON object per line
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Also print every event, not only findings
+    #[arg(long)]
+    pub events: bool,
+}
+
+/// When to stop. Without any of these: at Ctrl-C.
+#[derive(Clone, Debug, Default, Args)]
+pub struct UntilArgs {
+    /// Stop after this long: 30s, 5m, 2h
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Run this command, trace it and its children, and stop when it ends
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
+    let scale = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("no unit of time: {unit} (ms, s, m and h are)")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("no number: {number}"))?;
+    Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
+}
+
+fn ring_bytes(text: &str) -> Result<RingBytes, String> {
+    let (number, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
+    let shift = match unit {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        _ => return Err(format!("no unit of size: {unit} (K, M and G are)")),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("no whole number: {number}"))?;
+    let bytes = number.checked_shl(shift).filter(|bytes| bytes >> shift == number);
+    match bytes.and_then(|bytes| u32::try_from(bytes).ok()) {
+        // The kernel takes a power of two of whole pages.
+        Some(bytes) if bytes.is_power_of_two() && bytes >= 4096 => Ok(RingBytes(bytes)),
+        _ => Err("the ring takes a power of two from 4K to 2G, as 512K or 64M".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_take_units_and_refuse_nonsense() {
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        assert!(duration("5 parsecs").is_err());
+        assert!(duration("-1s").is_err());
+        assert!(duration("").is_err());
+    }
+
+    #[test]
+    fn a_ring_is_a_power_of_two() {
+        assert_eq!(ring_bytes("64M"), Ok(RingBytes(64 << 20)));
+        assert!(ring_bytes("3M").is_err());
+        assert!(ring_bytes("1K").is_err());
+        assert!(ring_bytes("4G").is_err());
+        assert!(ring_bytes("99999999999999999999G").is_err());
+    }
+
+    #[test]
+    fn a_command_to_trace_stands_behind_two_dashes() {
+        let cli = Cli::try_parse_from(["cowtrace", "record", "-o", "x.cow", "--", "sh", "-c", "true"]);
+        let Ok(Cli { command: Some(Command::Record { until, .. }), .. }) = cli else {
+            panic!("not parsed: {cli:?}");
+        };
+        assert_eq!(until.command, ["sh", "-c", "true"]);
+    }
+}

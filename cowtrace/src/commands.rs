@@ -1,0 +1,116 @@
+//! What the command line asks for, done: a source, a trace, a sink, and an exit status.
+
+mod follow;
+mod scope;
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::Path,
+};
+
+use crate::{
+    cli::{Cli, Command, PrintArgs, RecordArgs, TraceArgs, UntilArgs},
+    errors::{self, exit},
+    finding::Verdict,
+    provoke,
+    sinks::{Format, doctor, tui},
+    source::{
+        Source,
+        live::{Live, Options},
+        recording::{Recorder, Recording},
+    },
+    sys,
+    trace::Trace,
+};
+use follow::{Follow, Until};
+
+/// Runs a command line; its exit status.
+pub async fn run(cli: Cli) -> anyhow::Result<u8> {
+    match cli.command.unwrap_or(Command::Live(cli.trace)) {
+        Command::Live(trace) => live(&trace).await,
+        Command::Stream { trace, print, until } => stream(&trace, print, until).await,
+        Command::Record { output, trace, until } => record(&output, &trace, until).await,
+        Command::Replay { file, format: None, .. } => look(&file).await,
+        Command::Replay { file, format: Some(format), events } => {
+            replay(&file, PrintArgs { format, events }).await
+        }
+        Command::Doctor => doctor::run(&mut io::stdout().lock()),
+        Command::Provoke(args) => {
+            provoke::run(&args, &mut io::stdout().lock())?;
+            Ok(exit::CLEAN)
+        }
+    }
+}
+
+async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
+    if !io::stdout().is_terminal() {
+        return Err(errors::no_terminal());
+    }
+    let source = attach(&args.scope, None)?;
+    let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
+    let mut trace = Trace::default();
+    let tee = |batch: &[u8]| recorder.as_mut().map_or(Ok(()), |recorder| recorder.write(batch));
+    tui::run(source, &mut trace, tee).await?;
+    Ok(status(&trace))
+}
+
+async fn look(file: &Path) -> anyhow::Result<u8> {
+    let source = Source::Recording(Recording::open(file)?);
+    let mut trace = Trace::default();
+    tui::run(source, &mut trace, |_| Ok(())).await?;
+    Ok(status(&trace))
+}
+
+async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow::Result<u8> {
+    let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
+    let source = attach(&args.scope, Some(&until))?;
+    let follow = Follow { print, recorder: recorder.as_mut(), out: &mut io::stdout().lock() };
+    let trace = follow.run(source, Until::start(until)?).await?;
+    Ok(status(&trace))
+}
+
+async fn record(path: &Path, args: &RecordArgs, until: UntilArgs) -> anyhow::Result<u8> {
+    let mut recorder = Recorder::create(path)?;
+    let source = attach(args, Some(&until))?;
+    // Standard output belongs to the command that is traced.
+    let mut stderr = io::stderr().lock();
+    let print = PrintArgs { format: Format::Text, events: false };
+    let follow = Follow { print, recorder: Some(&mut recorder), out: &mut stderr };
+    let trace = follow.run(source, Until::start(until)?).await?;
+    writeln!(stderr, "recorded {} bytes to {}", recorder.bytes(), recorder.path().display())?;
+    Ok(status(&trace))
+}
+
+async fn replay(file: &Path, print: PrintArgs) -> anyhow::Result<u8> {
+    let source = Source::Recording(Recording::open(file)?);
+    let follow = Follow { print, recorder: None, out: &mut io::stdout().lock() };
+    let trace = follow.run(source, Until::end()).await?;
+    Ok(status(&trace))
+}
+
+/// Attaches to the running kernel.
+fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source> {
+    if sys::effective_uid() != 0 {
+        return Err(errors::not_root());
+    }
+    let runs_command = until.is_some_and(|until| !until.command.is_empty());
+    let options = Options {
+        filter: scope::filter(args, runs_command)?,
+        ring_bytes: args.ring.0,
+        verbose: args.verbose,
+    };
+    Ok(Source::Live(Box::new(Live::start(&options)?)))
+}
+
+/// The answer as an exit status. A finding is certain enough to say so even where something was missed;
+/// "nothing" is not.
+fn status(trace: &Trace) -> u8 {
+    let found = trace.findings.iter().any(|finding| finding.verdict > Verdict::Inconclusive);
+    if found {
+        exit::FINDINGS
+    } else if trace.findings.is_empty() && trace.blind_spots().is_empty() {
+        exit::CLEAN
+    } else {
+        exit::INCONCLUSIVE
+    }
+}

@@ -1,0 +1,124 @@
+//! From a source to lines: the loop of `stream`, `record` and `replay --format`.
+
+use std::{io::Write, pin::pin};
+
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use crate::{
+    cli::{PrintArgs, UntilArgs},
+    decode::Records,
+    errors,
+    source::{Source, recording::Recorder},
+    trace::Trace,
+};
+
+/// When to stop: at the source's end, at a signal, and perhaps before.
+pub struct Until {
+    duration: Option<std::time::Duration>,
+    command: Option<Child>,
+}
+
+impl Until {
+    /// Starts the command, if there is one. To be called when the probes are attached.
+    pub fn start(args: UntilArgs) -> anyhow::Result<Self> {
+        let command = match args.command.split_first() {
+            Some((program, rest)) => {
+                let child = Command::new(program).args(rest).spawn();
+                Some(child.map_err(|error| errors::command(&program.to_string_lossy(), &error))?)
+            }
+            None => None,
+        };
+        Ok(Self { duration: args.duration, command })
+    }
+
+    /// At the source's end.
+    pub fn end() -> Self {
+        Self { duration: None, command: None }
+    }
+
+    async fn reached(self) -> std::io::Result<()> {
+        let [mut interrupt, mut terminate] =
+            [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        let (interrupt, terminate) = (interrupt.as_mut(), terminate.as_mut());
+        let duration = async {
+            match self.duration {
+                Some(duration) => sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        let command = async {
+            match self.command {
+                Some(mut child) => drop(child.wait().await),
+                None => std::future::pending().await,
+            }
+        };
+        let (Ok(interrupt), Ok(terminate)) = (interrupt, terminate) else {
+            return Err(std::io::Error::other("no signals can be waited for"));
+        };
+        tokio::select! {
+            () = duration => {}
+            () = command => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        Ok(())
+    }
+}
+
+/// The loop's fixed parts.
+pub struct Follow<'a> {
+    /// What to print and how.
+    pub print: PrintArgs,
+    /// Where to write what comes, before it is decoded.
+    pub recorder: Option<&'a mut Recorder>,
+    /// Where to print.
+    pub out: &'a mut dyn Write,
+}
+
+impl Follow<'_> {
+    /// Takes everything in until the end; then prints the summary. The trace as it ended.
+    pub async fn run(mut self, mut source: Source, until: Until) -> anyhow::Result<Trace> {
+        let mut trace = Trace::default();
+        let mut reached = pin!(until.reached());
+        let mut stopping = false;
+        loop {
+            let batch = tokio::select! {
+                biased;
+                done = &mut reached, if !stopping => {
+                    done?;
+                    stopping = true;
+                    source.stop();
+                    continue;
+                }
+                batch = source.batch() => batch?,
+            };
+            let Some(batch) = batch else { break };
+            self.take(&batch, &mut trace)?;
+        }
+        self.print.format.summary(self.out, &trace)?;
+        self.out.flush()?;
+        Ok(trace)
+    }
+
+    fn take(&mut self, batch: &[u8], trace: &mut Trace) -> anyhow::Result<()> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.write(batch)?;
+        }
+        for event in Records::new(batch) {
+            if self.print.events
+                && let Ok(event) = &event
+            {
+                self.print.format.event(self.out, trace, event)?;
+            }
+            for change in trace.take(event) {
+                self.print.format.change(self.out, trace, change)?;
+            }
+        }
+        self.out.flush()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,286 @@
+//! Bytes to events. Any bytes decode to an event or to a counted [`Malformed`]: no panic, no cast.
+
+use std::fmt;
+
+use cowtrace_common::{
+    program::Program,
+    wire::{Header, Outcome, kind, unpin_form},
+};
+
+use crate::event::{
+    Comm, Event, Extent, Fault, Invalidate, Notifier, Pfn, Pin, ProbeState, Stack, Tally, Task, Unpin,
+    What,
+};
+
+/// Why bytes are no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// The record ends before a field does.
+    Short {
+        /// Bytes wanted.
+        want: usize,
+        /// Bytes there.
+        got: usize,
+    },
+    /// The header tells a length that no record has.
+    Length(u32),
+    /// A number that stands for nothing.
+    Number {
+        /// The field.
+        field: &'static str,
+        /// What it held.
+        value: u64,
+    },
+    /// Text that is no UTF-8.
+    Text,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short { want, got } => write!(f, "ends early: {want} bytes wanted, {got} there"),
+            Self::Length(len) => write!(f, "impossible length {len}"),
+            Self::Number { field, value } => write!(f, "{field} is {value}"),
+            Self::Text => f.write_str("text is not UTF-8"),
+        }
+    }
+}
+
+/// Splits a batch into its records and decodes each.
+///
+/// A record that does not decode is passed over by its length. One whose length is impossible ends
+/// the batch: nothing behind it can be trusted.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Records<'a> {
+    /// The records in `batch`.
+    pub fn new(batch: &'a [u8]) -> Self {
+        Self { rest: batch }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Event, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (record, rest) = match split(self.rest) {
+            Ok(parts) => parts,
+            Err(malformed) => {
+                self.rest = &[];
+                return Some(Err(malformed));
+            }
+        };
+        self.rest = rest;
+        Some(event(record))
+    }
+}
+
+/// The first record in `batch`, and what is behind it.
+fn split(batch: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let len = u32_le(&mut &*batch)?;
+    if (len as usize) < size_of::<Header>() {
+        return Err(Malformed::Length(len));
+    }
+    batch
+        .split_at_checked(len as usize)
+        .ok_or(Malformed::Short { want: len as usize, got: batch.len() })
+}
+
+/// Decodes one whole record.
+pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
+    let body = &mut record;
+    let _len = u32_le(body)?;
+    let kind = u16_le(body)?;
+    let program = u16_le(body)?;
+    let time = u64_le(body)?;
+    let cgroup = u64_le(body)?;
+    let (tgid, tid, cpu) = (u32_le(body)?, u32_le(body)?, u32_le(body)?);
+    let (kernel_frames, user_frames) = (u16_le(body)?, u16_le(body)?);
+    let comm = Comm(take(body)?);
+    let what = what(kind, body)?;
+    let stack = if matches!(what, What::Unknown { .. }) {
+        Stack::default()
+    } else {
+        Stack { kernel: frames(body, kernel_frames)?, user: frames(body, user_frames)? }
+    };
+    let program =
+        if kind < kind::SOURCE || kind == kind::TALLY { Program::from_number(program) } else { None };
+    Ok(Event { time, task: Task { tgid, tid, comm, cgroup }, cpu, program, stack, what })
+}
+
+fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
+    Ok(match kind {
+        kind::FAULT => What::Fault(fault(body)?),
+        kind::PIN => What::Pin(pin(body)?),
+        kind::UNPIN => What::Unpin(unpin(body)?),
+        kind::INVALIDATE => What::Invalidate(invalidate(body)?),
+        kind::NOTIFIER => What::Notifier(notifier(body)?),
+        kind::FORK => {
+            let (parent_mm, child_mm) = (u64_le(body)?, u64_le(body)?);
+            let (child_tgid, _reserved) = (u32_le(body)?, u32_le(body)?);
+            What::Fork { parent_mm, child_mm, child_tgid }
+        }
+        kind::MM_EXIT => What::MmExit { mm: u64_le(body)? },
+        kind::FACT => {
+            let [key, value] = texts(body)?;
+            What::Fact { key, value }
+        }
+        kind::PROBE => {
+            let [row] = take(body)?;
+            let [sees, attached, unseen] = texts(body)?;
+            What::Probe(ProbeState { row, sees, attached, unseen })
+        }
+        kind::SYMBOL => {
+            let (address, tgid) = (u64_le(body)?, u32_le(body)?);
+            let [name] = texts(body)?;
+            What::Symbol { address, tgid, name }
+        }
+        kind::TALLY => What::Tally(Tally {
+            hits: u64_le(body)?,
+            ring_full: u64_le(body)?,
+            map_full: u64_le(body)?,
+            recursion: u64_le(body)?,
+        }),
+        kind::OUTCOMES => {
+            let mut counts = [0; Outcome::ALL.len()];
+            for count in &mut counts {
+                *count = u64_le(body)?;
+            }
+            What::Outcomes(counts)
+        }
+        kind => What::Unknown { kind },
+    })
+}
+
+fn fault(body: &mut &[u8]) -> Result<Fault, Malformed> {
+    Ok(Fault {
+        mm: u64_le(body)?,
+        address: u64_le(body)? & !0xfff,
+        vma: (u64_le(body)?, u64_le(body)?),
+        vma_flags: u64_le(body)?,
+        old_pfn: u64_le(body)?,
+        new_pfn: u64_le(body)?,
+        references: u32_le(body)?.cast_signed(),
+        mappings: u32_le(body)?.cast_signed(),
+        pins: u32_le(body)?.cast_signed(),
+        fault_flags: u32_le(body)?,
+        page_bits: u32_le(body)?,
+        outcome: outcome(u32_le(body)?)?,
+    })
+}
+
+fn outcome(number: u32) -> Result<Outcome, Malformed> {
+    let known = Outcome::ALL.get(number as usize).copied();
+    known.ok_or(Malformed::Number { field: "outcome", value: number.into() })
+}
+
+fn pin(body: &mut &[u8]) -> Result<Pin, Malformed> {
+    let (mm, address, vmemmap) = (u64_le(body)?, u64_le(body)?, u64_le(body)?);
+    let unlisted = u64_le(body)?;
+    let (gup_flags, count) = (u32_le(body)?, u32_le(body)?);
+    let (shift, part) = (u32_le(body)?, u32_le(body)?);
+    let extents = consecutive(&pfns(body, count, vmemmap, shift)?);
+    Ok(Pin { mm, address, pages: count.into(), unlisted, gup_flags, part, extents })
+}
+
+fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
+    let (vmemmap, pages, unlisted) = (u64_le(body)?, u64_le(body)?, u64_le(body)?);
+    let (make_dirty, count) = (u32_le(body)? != 0, u32_le(body)?);
+    let (shift, form) = (u32_le(body)?, u32_le(body)?);
+    let pfns = pfns(body, count, vmemmap, shift)?;
+    let run = |folio_wise| -> Box<[Extent]> {
+        // No machine has 2^32 pages in one call; a number that could overflow a sum is no count.
+        let pages = pages.min(u32::MAX.into());
+        pfns.iter().map(|pfn| Extent { pfn: *pfn, pages, folio_wise }).collect()
+    };
+    let extents = match form {
+        unpin_form::ARRAY => consecutive(&pfns),
+        unpin_form::RANGE => run(false),
+        unpin_form::FOLIO => run(true),
+        form => return Err(Malformed::Number { field: "form of unpin", value: form.into() }),
+    };
+    Ok(Unpin { pages, unlisted, make_dirty, extents })
+}
+
+/// Page pointers as PFNs. A pointer that is none gives a PFN that no machine has, below 2^58 whatever it is,
+/// so that sums with page counts cannot overflow.
+fn pfns(
+    body: &mut &[u8],
+    count: u32,
+    vmemmap: u64,
+    shift: u32,
+) -> Result<Vec<Pfn>, Malformed> {
+    if !(6..64).contains(&shift) {
+        return Err(Malformed::Number { field: "page_struct_shift", value: shift.into() });
+    }
+    // The count is from outside: what is there bounds the memory taken for it.
+    let want = count as usize * size_of::<u64>();
+    if body.len() < want {
+        return Err(Malformed::Short { want, got: body.len() });
+    }
+    (0..count).map(|_| Ok(u64_le(body)?.wrapping_sub(vmemmap) >> shift)).collect()
+}
+
+/// Runs of consecutive PFNs.
+fn consecutive(pfns: &[Pfn]) -> Box<[Extent]> {
+    pfns.chunk_by(|one, next| *next == one + 1)
+        .map(|run| Extent { pfn: run[0], pages: run.len() as u64, folio_wise: false })
+        .collect()
+}
+
+fn invalidate(body: &mut &[u8]) -> Result<Invalidate, Malformed> {
+    Ok(Invalidate {
+        mm: u64_le(body)?,
+        start: u64_le(body)?,
+        end: u64_le(body)?,
+        began: u64_le(body)?,
+        event: u32_le(body)?,
+        flags: u32_le(body)?,
+    })
+}
+
+fn notifier(body: &mut &[u8]) -> Result<Notifier, Malformed> {
+    Ok(Notifier {
+        mm: u64_le(body)?,
+        ops: u64_le(body)?,
+        range: (u64_le(body)?, u64_le(body)?),
+    })
+}
+
+fn frames(body: &mut &[u8], count: u16) -> Result<Box<[u64]>, Malformed> {
+    (0..count).map(|_| u64_le(body)).collect()
+}
+
+/// The rest of the body as `N` texts with NULs between them.
+fn texts<const N: usize>(body: &mut &[u8]) -> Result<[String; N], Malformed> {
+    let text = std::str::from_utf8(body).map_err(|_| Malformed::Text)?;
+    *body = &[];
+    let mut parts = text.splitn(N, '\0');
+    Ok(std::array::from_fn(|_| parts.next().unwrap_or_default().to_owned()))
+}
+
+fn u16_le(body: &mut &[u8]) -> Result<u16, Malformed> {
+    take(body).map(u16::from_le_bytes)
+}
+
+fn u32_le(body: &mut &[u8]) -> Result<u32, Malformed> {
+    take(body).map(u32::from_le_bytes)
+}
+
+fn u64_le(body: &mut &[u8]) -> Result<u64, Malformed> {
+    take(body).map(u64::from_le_bytes)
+}
+
+fn take<const N: usize>(body: &mut &[u8]) -> Result<[u8; N], Malformed> {
+    let Some((head, tail)) = body.split_first_chunk() else {
+        return Err(Malformed::Short { want: N, got: body.len() });
+    };
+    *body = tail;
+    Ok(*head)
+}

@@ -1,0 +1,192 @@
+//! What users read when something fails: what failed, why, what it costs, what to do. All of it here,
+//! so that it keeps one voice.
+
+use std::{io, path::Path};
+
+use anyhow::{Error, anyhow};
+use cowtrace_common::setting::Member;
+
+/// Exit codes: documented in README.md and `--help`.
+pub mod exit {
+    /// Nothing was found, and nothing was missed.
+    pub const CLEAN: u8 = 0;
+    /// There are findings.
+    pub const FINDINGS: u8 = 1;
+    /// It could not run.
+    pub const FAILED: u8 = 2;
+    /// It ran, but what was missed makes the answer inconclusive.
+    pub const INCONCLUSIVE: u8 = 3;
+}
+
+/// Not the right machine.
+pub fn machine(machine: &str) -> Error {
+    anyhow!(
+        "cannot trace on {machine}: cowtrace knows what page table entries mean on x86_64 only\n\
+         recordings from other hosts can be looked at here: `cowtrace replay FILE`"
+    )
+}
+
+/// Started without rights.
+pub fn not_root() -> Error {
+    anyhow!(
+        "cannot trace: it needs root\n\
+         loading probes takes CAP_BPF and CAP_PERFMON, and page frame numbers take CAP_SYS_ADMIN\n\
+         run `sudo cowtrace`; looking at a recording (`cowtrace replay FILE`) needs no rights"
+    )
+}
+
+/// The kernel shows no types.
+pub fn no_btf(path: &str, release: &str, error: &io::Error) -> Error {
+    anyhow!(
+        "cannot trace on kernel {release}: {path}: {error}\n\
+         without the kernel's own types (BTF) no offset would be right, so cowtrace stops here\n\
+         run a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 11, RHEL 8.2, Ubuntu 20.10 and later have it)"
+    )
+}
+
+/// The kernel shows types that are none.
+pub fn broken_btf(release: &str) -> Error {
+    anyhow!("cannot trace on kernel {release}: its BTF does not parse\nplease report this, with /sys/kernel/btf/vmlinux")
+}
+
+/// The kernel shows no symbols.
+pub fn no_kallsyms(error: &io::Error) -> Error {
+    anyhow!(
+        "cannot trace: /proc/kallsyms: {error}\n\
+         without it probes cannot be chosen and stacks have no names\n\
+         run a kernel built with CONFIG_KALLSYMS=y"
+    )
+}
+
+/// The kernel shows symbols without addresses.
+pub fn hidden_kallsyms() -> Error {
+    anyhow!(
+        "cannot trace: /proc/kallsyms hides its addresses\n\
+         without them a page has no frame number\n\
+         run as root (CAP_SYSLOG); if you are, `sysctl kernel.kptr_restrict=1` shows them to root"
+    )
+}
+
+/// A member that the programs read is not there.
+pub fn no_member(member: &Member) -> Error {
+    anyhow!(
+        "cannot trace on this kernel: struct {} has no member {}\n\
+         without it the programs would read the wrong bytes, so cowtrace stops here\n\
+         please report the kernel's version: its layout is new to cowtrace",
+        member.of,
+        member.names.join(" or ")
+    )
+}
+
+/// A type or enumerator is not there.
+pub fn no_type(name: &str) -> Error {
+    anyhow!(
+        "cannot trace on this kernel: its BTF does not tell {name}\n\
+         without it the programs would read the wrong bytes, so cowtrace stops here\n\
+         please report the kernel's version: its layout is new to cowtrace"
+    )
+}
+
+/// A kernel variable is not there.
+pub fn no_variable(name: &str) -> Error {
+    anyhow!(
+        "cannot trace on this kernel: /proc/kallsyms has no variable {name}\n\
+         without it a page has no frame number\n\
+         run a kernel built with CONFIG_KALLSYMS_ALL=y"
+    )
+}
+
+/// The kernel refuses maps or programs as such.
+pub fn refused(error: &dyn std::fmt::Display) -> Error {
+    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    if lockdown.contains("[confidentiality]") {
+        return anyhow!(
+            "cannot trace: the kernel is locked down (confidentiality), so programs may not read kernel memory\n\
+             the kernel said: {error}\n\
+             boot without lockdown=confidentiality; Secure Boot alone sets the level integrity, under which cowtrace runs"
+        );
+    }
+    anyhow!(
+        "cannot trace: the kernel refuses eBPF programs\n\
+         the kernel said: {error}\n\
+         a container or a hardened kernel may forbid bpf(2) even to root; run on the host itself, or try the lab: `cargo xtask run`"
+    )
+}
+
+/// A thing that every verdict needs cannot be seen.
+pub fn unseen(sees: &str, release: &str, tried: &[String]) -> Error {
+    let tried: String = tried.iter().map(|line| format!("  {line}\n")).collect();
+    anyhow!(
+        "cannot see \"{sees}\" on kernel {release}\n{tried}\
+         without it no verdict would hold, so cowtrace stops here\n\
+         `cowtrace doctor` lists what this kernel offers"
+    )
+}
+
+/// A recording cannot be written.
+pub fn recording_create(path: &Path, error: &io::Error) -> Error {
+    anyhow!(
+        "cannot create the recording {}: {error}\n\
+         nothing was traced\n\
+         choose another place with -o; an existing file is not overwritten, nor is a link followed",
+        path.display()
+    )
+}
+
+/// A recording cannot be written on.
+pub fn recording_write(path: &Path, error: &io::Error) -> Error {
+    anyhow!(
+        "the recording {} ends here: {error}\n\
+         what was written up to now is whole and can be replayed",
+        path.display()
+    )
+}
+
+/// A recording cannot be read.
+pub fn recording_read(path: &Path, error: &io::Error) -> Error {
+    anyhow!("cannot read the recording {}: {error}", path.display())
+}
+
+/// A file that is no recording.
+pub fn not_a_recording(path: &Path) -> Error {
+    anyhow!(
+        "{} is no cowtrace recording: it does not begin with COWTRACE\n\
+         recordings are made by `cowtrace record -o FILE`",
+        path.display()
+    )
+}
+
+/// A recording of a later version.
+pub fn newer_recording(path: &Path, found: u32, known: u32) -> Error {
+    anyhow!(
+        "{} was written in format {found}; this cowtrace reads up to format {known}\n\
+         replay it with a newer cowtrace",
+        path.display()
+    )
+}
+
+/// The command to trace cannot be started.
+pub fn command(command: &str, error: &io::Error) -> Error {
+    anyhow!("cannot start {command}: {error}\nnothing was traced")
+}
+
+/// A cgroup that is not there.
+pub fn no_cgroup(path: &str, error: &io::Error) -> Error {
+    anyhow!(
+        "no cgroup {path}: {error}\n\
+         give its path below the cgroup v2 root, as in /proc/PID/cgroup behind `0::`"
+    )
+}
+
+/// A process that is not there.
+pub fn no_process(pid: u32) -> Error {
+    anyhow!("no process {pid}\n--pid takes the number of a running process; its threads and later children are included")
+}
+
+/// The terminal view without a terminal.
+pub fn no_terminal() -> Error {
+    anyhow!(
+        "standard output is no terminal, so there is nothing to draw on\n\
+         `cowtrace stream` prints lines, `cowtrace record -o FILE` writes a recording"
+    )
+}

@@ -1,0 +1,305 @@
+//! What a record says, decoded: a fact with its time and task, nothing concluded yet.
+
+use std::fmt;
+
+use cowtrace_common::{
+    program::Program,
+    wire::{Outcome, page_bit},
+};
+
+/// A page frame number.
+pub type Pfn = u64;
+/// Address of a `struct mm_struct`: names an address space while it lives.
+pub type Mm = u64;
+/// CLOCK_BOOTTIME, nanoseconds.
+pub type Time = u64;
+
+/// A task's name as the kernel has it: any bytes, made harmless when shown.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Comm(pub [u8; 16]);
+
+impl fmt::Display for Comm {
+    /// Up to the first NUL; control characters and broken UTF-8 become `?`, since a process can
+    /// name itself after an escape sequence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        let text: String = String::from_utf8_lossy(&self.0[..end])
+            .chars()
+            .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '?' } else { c })
+            .collect();
+        f.pad(&text)
+    }
+}
+
+impl fmt::Debug for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// The task that a record was written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Task {
+    /// Process.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Name of the thread.
+    pub comm: Comm,
+    /// Cgroup v2 id.
+    pub cgroup: u64,
+}
+
+/// Addresses of return, innermost first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    /// In the kernel.
+    pub kernel: Box<[u64]>,
+    /// In the process.
+    pub user: Box<[u64]>,
+}
+
+/// A decoded record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub time: Time,
+    /// In which task.
+    pub task: Task,
+    /// On which CPU.
+    pub cpu: u32,
+    /// Which program wrote it; `None` for the source's own and for programs that we do not know.
+    pub program: Option<Program>,
+    /// Where, if the record has stacks.
+    pub stack: Stack,
+    /// What.
+    pub what: What,
+}
+
+/// The facts, by kind of record. The fields are those of `cowtrace_common::wire`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A write-protect fault was answered.
+    Fault(Fault),
+    /// Pages were pinned.
+    Pin(Pin),
+    /// Pages were unpinned.
+    Unpin(Unpin),
+    /// Notifiers were told of a change.
+    Invalidate(Invalidate),
+    /// A notifier was registered.
+    Notifier(Notifier),
+    /// A process with pins was forked.
+    Fork {
+        /// Whose pages were copied on write.
+        parent_mm: Mm,
+        /// The snapshot.
+        child_mm: Mm,
+        /// The child.
+        child_tgid: u32,
+    },
+    /// An address space is gone.
+    MmExit {
+        /// Which.
+        mm: Mm,
+    },
+    /// Something about host, kernel or run.
+    Fact {
+        /// What it is about.
+        key: String,
+        /// What it is.
+        value: String,
+    },
+    /// A row of the probe table, as attached.
+    Probe(ProbeState),
+    /// A name for an address.
+    Symbol {
+        /// The address.
+        address: u64,
+        /// Process that it is an address in; 0: the kernel.
+        tgid: u32,
+        /// The name.
+        name: String,
+    },
+    /// What a program has counted so far.
+    Tally(Tally),
+    /// Write-protect faults by [`Outcome`] so far.
+    Outcomes([u64; Outcome::ALL.len()]),
+    /// A kind that this version does not know.
+    Unknown {
+        /// Its number.
+        kind: u16,
+    },
+}
+
+/// See `wire::Fault`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Address space that faulted.
+    pub mm: Mm,
+    /// Start of the page that faulted.
+    pub address: u64,
+    /// The VMA's range.
+    pub vma: (u64, u64),
+    /// VM_*.
+    pub vma_flags: u64,
+    /// Mapped before.
+    pub old_pfn: Pfn,
+    /// Mapped after; 0: nothing.
+    pub new_pfn: Pfn,
+    /// References of the old folio after the fault.
+    pub references: i32,
+    /// Mappings of the old page after the fault.
+    pub mappings: i32,
+    /// Pins of the old folio.
+    pub pins: i32,
+    /// FAULT_FLAG_*.
+    pub fault_flags: u32,
+    /// See `wire::page_bit`.
+    pub page_bits: u32,
+    /// How it was answered.
+    pub outcome: Outcome,
+}
+
+impl Fault {
+    /// Whether the fault had a `struct page` to look at.
+    pub fn page_known(&self) -> bool {
+        self.page_bits & page_bit::KNOWN != 0
+    }
+
+    /// Whether the kernel's own test called the old page maybe-pinned.
+    pub fn maybe_pinned(&self) -> bool {
+        self.page_bits & page_bit::MAYBE_PINNED != 0
+    }
+
+    /// Whether the old page was anonymous (KSM pages are not).
+    pub fn anon(&self) -> bool {
+        self.page_bits & page_bit::ANON != 0
+    }
+}
+
+/// Pages with consecutive PFNs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// First page.
+    pub pfn: Pfn,
+    /// How many.
+    pub pages: u64,
+    /// The call named a folio, not these pages: see `wire::unpin_form::FOLIO`.
+    pub folio_wise: bool,
+}
+
+/// See `wire::Pin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Whose pages.
+    pub mm: Mm,
+    /// Address of the first.
+    pub address: u64,
+    /// Pages in `extents`.
+    pub pages: u64,
+    /// Pages that the call pinned but no record lists.
+    pub unlisted: u64,
+    /// FOLL_*.
+    pub gup_flags: u32,
+    /// Which record of the call this is, from 0: a long list of pages takes several.
+    pub part: u32,
+    /// The pages, in the order of their addresses.
+    pub extents: Box<[Extent]>,
+}
+
+/// See `wire::Unpin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpin {
+    /// Pages in `extents`.
+    pub pages: u64,
+    /// Pages that the call unpinned but no record lists.
+    pub unlisted: u64,
+    /// The caller said that they were written to.
+    pub make_dirty: bool,
+    /// The pages.
+    pub extents: Box<[Extent]>,
+}
+
+/// See `wire::Invalidate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalidate {
+    /// Address space.
+    pub mm: Mm,
+    /// First address.
+    pub start: u64,
+    /// First address behind.
+    pub end: u64,
+    /// When it began; it ended at the event's time.
+    pub began: Time,
+    /// `enum mmu_notifier_event`.
+    pub event: u32,
+    /// MMU_NOTIFIER_RANGE_*.
+    pub flags: u32,
+}
+
+impl Invalidate {
+    /// Name of the event, the same numbers since 5.10.
+    pub fn event_name(&self) -> &'static str {
+        const NAMES: [&str; 8] = [
+            "unmap", "clear", "protection-vma", "protection-page", "soft-dirty", "release",
+            "migrate", "exclusive",
+        ];
+        NAMES.get(self.event as usize).copied().unwrap_or("unknown")
+    }
+}
+
+/// See `wire::Notifier`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notifier {
+    /// Address space.
+    pub mm: Mm,
+    /// Operations: names the secondary MMU.
+    pub ops: u64,
+    /// Range of an interval notifier; empty for the whole address space.
+    pub range: (u64, u64),
+}
+
+/// A row of the probe table on the kernel where it was attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeState {
+    /// Row number.
+    pub row: u8,
+    /// What it sees.
+    pub sees: String,
+    /// How it is attached; empty: it is not.
+    pub attached: String,
+    /// What stays unseen; empty: nothing, the kernel has no such function.
+    pub unseen: String,
+}
+
+/// See `wire::Tally`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Runs.
+    pub hits: u64,
+    /// Records that did not fit the ring.
+    pub ring_full: u64,
+    /// Calls whose state did not fit a map, or whose return was missed.
+    pub map_full: u64,
+    /// Runs that the kernel skipped.
+    pub recursion: u64,
+}
+
+impl Tally {
+    /// Everything that was not seen.
+    pub fn lost(&self) -> u64 {
+        self.ring_full + self.map_full + self.recursion
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comm_cannot_carry_an_escape_sequence_to_the_terminal() {
+        assert_eq!(Comm(*b"\x1b[2Jevil\0rest of").to_string(), "?[2Jevil");
+        assert_eq!(Comm(*b"\xff\xfeabc\0\0\0\0\0\0\0\0\0\0\0").to_string(), "??abc");
+    }
+}

@@ -1,0 +1,93 @@
+//! What the source told about host, kernel and run: the rules ask here, never the machine.
+
+use std::collections::BTreeMap;
+
+/// Key of a fact. The keys are part of the recording format.
+pub mod key {
+    /// cowtrace's own version.
+    pub const VERSION: &str = "cowtrace";
+    /// Name of the host.
+    pub const HOST: &str = "host";
+    /// `uname -r`.
+    pub const KERNEL: &str = "kernel";
+    /// `uname -m`.
+    pub const MACHINE: &str = "machine";
+    /// CLOCK_REALTIME at CLOCK_BOOTTIME 0, nanoseconds.
+    pub const BOOT: &str = "clock.boot_realtime_ns";
+    /// CLOCK_BOOTTIME when the last probe was attached, nanoseconds.
+    pub const STARTED: &str = "clock.started_ns";
+    /// Bit of FOLL_WRITE.
+    pub const FOLL_WRITE: &str = "foll.write";
+    /// Bit of FOLL_LONGTERM.
+    pub const FOLL_LONGTERM: &str = "foll.longterm";
+    /// Bit of FOLL_FORCE.
+    pub const FOLL_FORCE: &str = "foll.force";
+    /// PFN of the zero page.
+    pub const ZERO_PFN: &str = "zero_pfn";
+    /// `yes` where pinned anonymous pages are exclusive and never copied (5.19 and later).
+    pub const ANON_EXCLUSIVE: &str = "feature.anon_exclusive";
+    /// What limits the run to some processes; absent: nothing does.
+    pub const FILTER: &str = "filter";
+    /// `nr_foll_pin_acquired` − `nr_foll_pin_released` before the first probe was attached.
+    pub const VMSTAT_START: &str = "vmstat.pins.start";
+    /// The same after the last one was detached.
+    pub const VMSTAT_END: &str = "vmstat.pins.end";
+    /// A recording that is not whole says so here.
+    pub const DAMAGE: &str = "recording.damage";
+}
+
+/// The facts so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts(BTreeMap<String, String>);
+
+impl Facts {
+    /// Takes a fact in; a later one replaces an earlier one.
+    pub fn set(&mut self, key: String, value: String) {
+        self.0.insert(key, value);
+    }
+
+    /// A fact's text.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// A fact's number, decimal.
+    pub fn number(&self, key: &str) -> Option<i64> {
+        self.text(key)?.parse().ok()
+    }
+
+    /// All, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Whether the run's kernel keeps pinned anonymous pages exclusive.
+    pub fn anon_exclusive(&self) -> bool {
+        self.text(key::ANON_EXCLUSIVE) == Some("yes")
+    }
+
+    /// Whether a pin lets the device write.
+    pub fn is_write(&self, gup_flags: u32) -> bool {
+        self.has(gup_flags, key::FOLL_WRITE, 1)
+    }
+
+    /// Whether a pin is kept for as long as its holder likes.
+    pub fn is_longterm(&self, gup_flags: u32) -> bool {
+        self.has(gup_flags, key::FOLL_LONGTERM, 0x100)
+    }
+
+    /// A pin's flags by name, `WRITE|LONGTERM`; `-` for none that is known.
+    pub fn flag_names(&self, gup_flags: u32) -> String {
+        let known = [
+            (self.is_write(gup_flags), "WRITE"),
+            (self.is_longterm(gup_flags), "LONGTERM"),
+            (self.has(gup_flags, key::FOLL_FORCE, 8), "FORCE"),
+        ];
+        let names: Vec<_> = known.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+        if names.is_empty() { "-".to_owned() } else { names.join("|") }
+    }
+
+    fn has(&self, gup_flags: u32, key: &str, otherwise: i64) -> bool {
+        i64::from(gup_flags) & self.number(key).unwrap_or(otherwise) != 0
+    }
+}

@@ -1,0 +1,109 @@
+//! /proc/kallsyms: which functions and variables the running kernel has, and what an address is.
+
+use std::{fmt::Write as _, io::Read};
+
+/// A kernel symbol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Symbol {
+    address: u64,
+    /// Name, and ` [module]` behind it where it is in one.
+    name: Box<str>,
+}
+
+/// All symbols, by address.
+#[derive(Clone, Debug, Default)]
+pub struct Kallsyms {
+    symbols: Vec<Symbol>,
+}
+
+impl Kallsyms {
+    /// Reads the running kernel's.
+    pub fn read() -> std::io::Result<Self> {
+        let mut text = String::new();
+        std::fs::File::open("/proc/kallsyms")?.read_to_string(&mut text)?;
+        Ok(Self::parse(&text))
+    }
+
+    /// Parses the text form; lines that are not of it are skipped.
+    pub fn parse(text: &str) -> Self {
+        let mut symbols: Vec<_> = text.lines().filter_map(symbol).collect();
+        symbols.sort_by_key(|symbol| symbol.address);
+        Self { symbols }
+    }
+
+    /// Whether addresses are shown at all (kptr_restrict, CAP_SYSLOG).
+    pub fn has_addresses(&self) -> bool {
+        self.symbols.iter().any(|symbol| symbol.address != 0)
+    }
+
+    /// Address of a symbol of the kernel proper.
+    pub fn address(&self, name: &str) -> Option<u64> {
+        self.symbols
+            .iter()
+            .find(|symbol| &*symbol.name == name && symbol.address != 0)
+            .map(|symbol| symbol.address)
+    }
+
+    /// `name+0x12` or `name+0x12 [module]` for an address inside the kernel.
+    pub fn describe(&self, address: u64) -> Option<String> {
+        let behind = self.symbols.partition_point(|symbol| symbol.address <= address);
+        let symbol = self.symbols.get(behind.checked_sub(1)?)?;
+        // Behind the last symbol of an area there is none for a long way.
+        let offset = address.checked_sub(symbol.address).filter(|offset| *offset < 1 << 20)?;
+        let (name, module) = symbol.name.split_once(' ').unwrap_or((&symbol.name, ""));
+        let mut text = format!("{name}+{offset:#x}");
+        if !module.is_empty() {
+            let _ = write!(text, " {module}");
+        }
+        Some(text)
+    }
+}
+
+fn symbol(line: &str) -> Option<Symbol> {
+    let mut words = line.split_ascii_whitespace();
+    let address = u64::from_str_radix(words.next()?, 16).ok()?;
+    let _kind = words.next()?;
+    let name = words.next()?;
+    let name = match words.next() {
+        Some(module) => format!("{name} {module}").into(),
+        None => name.into(),
+    };
+    Some(Symbol { address, name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+ffffffff81000000 T _stext
+ffffffff81000100 t do_wp_page
+ffffffff81000200 t wp_page_copy.part.0
+ffffffffc0000000 t ib_umem_get\t[ib_uverbs]
+not a line
+";
+
+    #[test]
+    fn an_address_is_named_by_the_symbol_before_it() {
+        let symbols = Kallsyms::parse(TEXT);
+        assert_eq!(symbols.describe(0xffff_ffff_8100_0134).as_deref(), Some("do_wp_page+0x34"));
+        assert_eq!(
+            symbols.describe(0xffff_ffff_c000_0008).as_deref(),
+            Some("ib_umem_get+0x8 [ib_uverbs]")
+        );
+    }
+
+    #[test]
+    fn an_address_outside_all_symbols_has_no_name() {
+        let symbols = Kallsyms::parse(TEXT);
+        assert_eq!(symbols.describe(0x1000), None);
+        assert_eq!(symbols.describe(0xffff_ffff_9000_0000), None);
+    }
+
+    #[test]
+    fn hidden_addresses_are_no_addresses() {
+        let symbols = Kallsyms::parse("0000000000000000 t do_wp_page\n");
+        assert!(!symbols.has_addresses());
+        assert_eq!(symbols.address("do_wp_page"), None);
+    }
+}

@@ -1,0 +1,24 @@
+//! cowtrace: which pinned page did the process lose, who pinned it, who wrote, and what to do.
+//!
+//! Data flows one way: `source` yields batches of bytes, `decode` makes events of them, `trace` folds
+//! these into the one state (with `ledger` and `rules`), and the `sinks` show it. ARCHITECTURE.md
+//! has the map.
+
+pub mod btf;
+pub mod cli;
+pub mod commands;
+pub mod decode;
+pub mod errors;
+pub mod event;
+pub mod facts;
+pub mod finding;
+pub mod kallsyms;
+pub mod ledger;
+pub mod pagemap;
+pub mod probes;
+pub mod provoke;
+pub mod rules;
+pub mod sinks;
+pub mod source;
+pub mod sys;
+pub mod trace;

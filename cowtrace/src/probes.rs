@@ -1,0 +1,384 @@
+//! The probe table: each thing seen, the hooks that can see it in order of preference, and what stays
+//! unseen where none exists.
+//!
+//! Attaching, `doctor`, the recording's preamble, the loss counters, the docs and the tests all
+//! loop over [`TABLE`]. A new probe is one row here and one function in cowtrace-ebpf.
+
+pub mod attach;
+pub mod kernel;
+pub mod settings;
+
+use cowtrace_common::program::Program;
+
+/// A thing seen.
+pub struct Probe {
+    /// What, in a few words.
+    pub sees: &'static str,
+    /// Hooks that see it, the best first. All attachments of a hook belong together.
+    pub any_of: &'static [&'static [Attachment]],
+    /// Whether a run makes sense without it.
+    pub need: Need,
+    /// What stays unseen without it.
+    pub unseen: &'static str,
+}
+
+/// How much a thing matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Without it no verdict holds.
+    Always,
+    /// The same, on kernels that have this function; others cannot do what it would see.
+    Where(&'static str),
+    /// Nothing depends on it.
+    Extra,
+}
+
+/// A program at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Which program.
+    pub program: Program,
+    /// Where.
+    pub at: Point,
+}
+
+/// A place in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Entry of a function with exactly this prototype, as the kernel's BTF has it.
+    Fentry(&'static str),
+    /// Its return.
+    Fexit(&'static str),
+    /// Entry of a function, whatever its arguments: the program does not look at them.
+    FentryAny(&'static str),
+    /// Its return.
+    FexitAny(&'static str),
+    /// Entry of a function through a breakpoint, known by its arguments' order in all versions.
+    Kprobe(&'static str),
+    /// Its return.
+    Kretprobe(&'static str),
+    /// A tracepoint with BTF.
+    Tracepoint(&'static str),
+}
+
+impl Point {
+    /// Name of the function or tracepoint.
+    pub fn function(self) -> &'static str {
+        match self {
+            Self::Fentry(prototype) | Self::Fexit(prototype) => name_in(prototype),
+            Self::FentryAny(name)
+            | Self::FexitAny(name)
+            | Self::Kprobe(name)
+            | Self::Kretprobe(name)
+            | Self::Tracepoint(name) => name,
+        }
+    }
+
+    /// The kind of place.
+    pub fn mode(self) -> &'static str {
+        match self {
+            Self::Fentry(_) | Self::FentryAny(_) => "fentry",
+            Self::Fexit(_) | Self::FexitAny(_) => "fexit",
+            Self::Kprobe(_) => "kprobe",
+            Self::Kretprobe(_) => "kretprobe",
+            Self::Tracepoint(_) => "tp_btf",
+        }
+    }
+}
+
+/// The function's name in a prototype: the word before the parenthesis.
+fn name_in(prototype: &'static str) -> &'static str {
+    let before = prototype.split('(').next().unwrap_or_default();
+    before.rsplit([' ', '*']).next().unwrap_or_default()
+}
+
+const fn at(program: Program, at: Point) -> Attachment {
+    Attachment { program, at }
+}
+
+use Point::{Fentry, FentryAny, Fexit, FexitAny, Kprobe, Kretprobe, Tracepoint};
+
+/// All things seen.
+pub const TABLE: &[Probe] = &[
+    Probe {
+        sees: "write-protect fault answered",
+        any_of: &[
+            &[at(Program::WpFaultExit, Fexit("vm_fault_t do_wp_page(struct vm_fault *)"))],
+            &[
+                at(Program::WpFaultEnter, Kprobe("do_wp_page")),
+                at(Program::WpFaultReturn, Kretprobe("do_wp_page")),
+            ],
+        ],
+        need: Need::Always,
+        unseen: "COW breaks",
+    },
+    Probe {
+        sees: "page copied (second witness)",
+        any_of: &[&[at(Program::WpCopyExit, Fexit("vm_fault_t wp_page_copy(struct vm_fault *)"))]],
+        need: Need::Extra,
+        unseen: "nothing: from 6.12 on compilers inline it into do_wp_page, which is watched",
+    },
+    Probe {
+        sees: "pages pinned (fast)",
+        any_of: &[
+            &[at(
+                Program::PinFastExit,
+                Fexit("int pin_user_pages_fast(unsigned long, int, unsigned int, struct page **)"),
+            )],
+            &[
+                at(Program::PinEnter, Kprobe("pin_user_pages_fast")),
+                at(Program::PinReturn, Kretprobe("pin_user_pages_fast")),
+            ],
+        ],
+        need: Need::Always,
+        unseen: "pins of RDMA, of io_uring from 6.2 on, of O_DIRECT from 6.5 on",
+    },
+    Probe {
+        sees: "pages pinned",
+        any_of: &[
+            &[at(
+                Program::PinExit,
+                Fexit("long pin_user_pages(unsigned long, unsigned long, unsigned int, struct page **)"),
+            )],
+            &[at(
+                Program::PinVmasExit,
+                Fexit(
+                    "long pin_user_pages(unsigned long, unsigned long, unsigned int, struct page **, struct vm_area_struct **)",
+                ),
+            )],
+            &[
+                at(Program::PinEnter, Kprobe("pin_user_pages")),
+                at(Program::PinReturn, Kretprobe("pin_user_pages")),
+            ],
+        ],
+        need: Need::Always,
+        unseen: "pins of AF_XDP and of older io_uring",
+    },
+    Probe {
+        sees: "pages of another process pinned",
+        any_of: &[
+            &[at(
+                Program::PinRemoteExit,
+                Fexit(
+                    "long pin_user_pages_remote(struct mm_struct *, unsigned long, unsigned long, unsigned int, struct page **, int *)",
+                ),
+            )],
+            // Up to 6.4 it has seven arguments: no fexit on x86 before 6.6.
+            &[
+                at(Program::PinRemoteEnter, Kprobe("pin_user_pages_remote")),
+                at(Program::PinReturn, Kretprobe("pin_user_pages_remote")),
+            ],
+        ],
+        need: Need::Always,
+        unseen: "pins of vfio, vhost and process_vm_readv",
+    },
+    Probe {
+        sees: "pages pinned (unlocked)",
+        any_of: &[
+            &[at(
+                Program::PinUnlockedExit,
+                Fexit(
+                    "long pin_user_pages_unlocked(unsigned long, unsigned long, struct page **, unsigned int)",
+                ),
+            )],
+            &[
+                at(Program::PinUnlockedEnter, Kprobe("pin_user_pages_unlocked")),
+                at(Program::PinReturn, Kretprobe("pin_user_pages_unlocked")),
+            ],
+        ],
+        need: Need::Always,
+        unseen: "pins of GPU and SCSI drivers that take the mmap lock themselves",
+    },
+    Probe {
+        sees: "pages pinned (locked)",
+        any_of: &[
+            &[at(
+                Program::PinLockedExit,
+                Fexit(
+                    "long pin_user_pages_locked(unsigned long, unsigned long, unsigned int, struct page **, int *)",
+                ),
+            )],
+            &[
+                at(Program::PinEnter, Kprobe("pin_user_pages_locked")),
+                at(Program::PinReturn, Kretprobe("pin_user_pages_locked")),
+            ],
+        ],
+        need: Need::Where("pin_user_pages_locked"),
+        unseen: "pins of drivers that call pin_user_pages_locked (5.17 and before)",
+    },
+    Probe {
+        sees: "pages pinned (fast only)",
+        any_of: &[
+            &[at(
+                Program::PinFastOnlyExit,
+                Fexit("int pin_user_pages_fast_only(unsigned long, int, unsigned int, struct page **)"),
+            )],
+            &[
+                at(Program::PinEnter, Kprobe("pin_user_pages_fast_only")),
+                at(Program::PinReturn, Kretprobe("pin_user_pages_fast_only")),
+            ],
+        ],
+        need: Need::Where("pin_user_pages_fast_only"),
+        unseen: "pins of i915 (6.2 and before)",
+    },
+    Probe {
+        sees: "long-term pin's inner unpins",
+        any_of: &[&[
+            at(Program::LongtermEnter, FentryAny("__gup_longterm_locked")),
+            at(Program::LongtermExit, FexitAny("__gup_longterm_locked")),
+        ]],
+        need: Need::Extra,
+        unseen: "that an unpin belongs to a pin call which migrates pages out of movable or CMA memory",
+    },
+    Probe {
+        sees: "page unpinned",
+        any_of: &[&[at(Program::UnpinPage, Fentry("void unpin_user_page(struct page *)"))]],
+        need: Need::Always,
+        unseen: "unpins: pins would seem to live for ever",
+    },
+    Probe {
+        sees: "pages unpinned",
+        any_of: &[&[at(
+            Program::UnpinPages,
+            Fentry("void unpin_user_pages(struct page **, unsigned long)"),
+        )]],
+        need: Need::Always,
+        unseen: "unpins: pins would seem to live for ever",
+    },
+    Probe {
+        sees: "pages unpinned, dirty or not",
+        any_of: &[&[
+            at(
+                Program::UnpinDirtyEnter,
+                Fentry("void unpin_user_pages_dirty_lock(struct page **, unsigned long, bool)"),
+            ),
+            at(
+                Program::UnpinDirtyExit,
+                Fexit("void unpin_user_pages_dirty_lock(struct page **, unsigned long, bool)"),
+            ),
+        ]],
+        need: Need::Always,
+        unseen: "unpins: pins would seem to live for ever",
+    },
+    Probe {
+        sees: "range unpinned, dirty or not",
+        any_of: &[&[at(
+            Program::UnpinRange,
+            Fentry("void unpin_user_page_range_dirty_lock(struct page *, unsigned long, bool)"),
+        )]],
+        need: Need::Where("unpin_user_page_range_dirty_lock"),
+        unseen: "unpins of RDMA",
+    },
+    Probe {
+        sees: "folio unpinned",
+        any_of: &[&[at(
+            Program::UnpinFolio,
+            Fentry("void unpin_user_folio(struct folio *, unsigned long)"),
+        )]],
+        need: Need::Where("unpin_user_folio"),
+        unseen: "unpins of io_uring and block I/O (6.11 and later)",
+    },
+    Probe {
+        sees: "MMU-notifier invalidation",
+        any_of: &[
+            &[
+                at(
+                    Program::InvalidateStart,
+                    Fentry("int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *)"),
+                ),
+                at(
+                    Program::InvalidateEnd,
+                    Fentry("void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *)"),
+                ),
+            ],
+            &[
+                at(
+                    Program::InvalidateStart,
+                    Fentry("int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *)"),
+                ),
+                // `only_end` was dropped in 6.6.
+                at(
+                    Program::InvalidateEnd,
+                    Fentry(
+                        "void __mmu_notifier_invalidate_range_end(struct mmu_notifier_range *, bool)",
+                    ),
+                ),
+            ],
+        ],
+        need: Need::Where("__mmu_notifier_invalidate_range_start"),
+        unseen: "what secondary MMUs (KVM, on-demand paging, HMM) are told",
+    },
+    Probe {
+        sees: "MMU notifier registered",
+        any_of: &[&[at(
+            Program::NotifierRegister,
+            Fexit("int __mmu_notifier_register(struct mmu_notifier *, struct mm_struct *)"),
+        )]],
+        need: Need::Where("__mmu_notifier_register"),
+        unseen: "which processes have MMU notifiers",
+    },
+    Probe {
+        sees: "interval notifier registered",
+        any_of: &[&[at(
+            Program::NotifierInsert,
+            Fexit(
+                "int mmu_interval_notifier_insert(struct mmu_interval_notifier *, struct mm_struct *, unsigned long, unsigned long, const struct mmu_interval_notifier_ops *)",
+            ),
+        )]],
+        need: Need::Where("mmu_interval_notifier_insert"),
+        unseen: "which processes have interval notifiers (HMM, on-demand paging)",
+    },
+    Probe {
+        sees: "process forked",
+        any_of: &[&[at(Program::Fork, Tracepoint("sched_process_fork"))]],
+        need: Need::Always,
+        unseen: "forks, and children of the processes that a filter names",
+    },
+    Probe {
+        sees: "address space gone",
+        any_of: &[&[at(Program::MmExit, Fentry("void exit_mmap(struct mm_struct *)"))]],
+        need: Need::Always,
+        unseen: "that an address space died and its number names another",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn attachments() -> impl Iterator<Item = &'static Attachment> {
+        TABLE.iter().flat_map(|probe| probe.any_of).flat_map(|hook| *hook)
+    }
+
+    #[test]
+    fn the_table_names_every_program_and_no_other() {
+        let named: BTreeSet<_> = attachments().map(|attachment| attachment.program).collect();
+        let all: BTreeSet<_> = Program::ALL.iter().copied().collect();
+        assert_eq!(named, all);
+    }
+
+    #[test]
+    fn a_function_name_is_found_in_its_prototype() {
+        assert_eq!(Fexit("struct page *follow(int)").function(), "follow");
+        assert_eq!(Fexit("struct page **f(int, char *)").function(), "f");
+        for attachment in attachments() {
+            let name = attachment.at.function();
+            assert!(!name.is_empty() && !name.contains([' ', '*', '(']), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn every_row_says_what_stays_unseen_without_it() {
+        for probe in TABLE {
+            assert!(!probe.unseen.is_empty() && !probe.any_of.is_empty(), "{}", probe.sees);
+        }
+    }
+
+    #[test]
+    fn no_two_rows_claim_to_see_the_same_thing() {
+        let names: BTreeSet<_> = TABLE.iter().map(|probe| probe.sees).collect();
+        assert_eq!(names.len(), TABLE.len());
+    }
+}

@@ -1,0 +1,251 @@
+//! From the table to attached programs: for each thing seen the first hook that this kernel takes.
+//!
+//! Hooks are chosen by BTF prototype and by what attaches, never by version: distributions backport.
+//! Being in BTF is not enough (some functions are notrace), so the attempt itself decides.
+
+use std::collections::BTreeSet;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program as Loaded, ProgramError},
+};
+use cowtrace_common::program::Program;
+
+use super::{Attachment, Need, Point, Probe, TABLE, kernel::Kernel, settings::Settings};
+use crate::{btf::Btf, errors, event::ProbeState};
+
+/// The object that build.rs made.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cowtrace"));
+
+/// The object's bytes, for tests.
+pub fn object() -> &'static [u8] {
+    OBJECT
+}
+
+/// What came of a row.
+pub struct Row {
+    /// The row.
+    pub probe: &'static Probe,
+    /// How it is attached: `fexit do_wp_page`; `None`: it is not.
+    pub attached: Option<String>,
+    /// Hooks that were tried before and why they did not do.
+    pub tried: Vec<String>,
+}
+
+impl Row {
+    /// Whether verdicts hold although this row is not attached.
+    pub fn is_needed(&self, kernel: &Kernel) -> bool {
+        match self.probe.need {
+            Need::Always => true,
+            Need::Where(function) => kernel.kallsyms.address(function).is_some(),
+            Need::Extra => false,
+        }
+    }
+
+    /// As the trace keeps it.
+    pub fn state(&self, number: usize, kernel: &Kernel) -> ProbeState {
+        let unseen = if self.is_needed(kernel) { self.probe.unseen } else { "" };
+        ProbeState {
+            row: number as u8,
+            sees: self.probe.sees.to_owned(),
+            attached: self.attached.clone().unwrap_or_default(),
+            unseen: unseen.to_owned(),
+        }
+    }
+}
+
+/// Loads the maps with the settings; no program yet.
+pub fn load(settings: &Settings, ring_bytes: u32, verbose: bool) -> anyhow::Result<Ebpf> {
+    // Every level that aya-log has, or none: the verifier prunes what is off.
+    let level: u8 = if verbose { u8::MAX } else { 0 };
+    EbpfLoader::new()
+        .override_global("OFFSETS", &settings.offsets, true)
+        .override_global("SETTINGS", &settings.numbers, true)
+        .override_global(aya_log::LEVEL, &level, false)
+        .map_max_entries("EVENTS", ring_bytes)
+        .load(OBJECT)
+        .map_err(|error| errors::refused(&chain(&error)))
+}
+
+/// Attaches the table, row by row. An error of the kernel that would meet every row ends it.
+pub fn attach(ebpf: &mut Ebpf, kernel: &Kernel, btf: &Btf) -> anyhow::Result<Vec<Row>> {
+    let types = aya::Btf::from_sys_fs().map_err(|_| errors::broken_btf(&kernel.release))?;
+    let mut attacher = Attacher { ebpf, kernel, btf, types, loaded: BTreeSet::new() };
+    TABLE.iter().map(|probe| attacher.row(probe)).collect()
+}
+
+/// The first row without which no verdict holds and that is not attached, as an error.
+pub fn require(rows: &[Row], kernel: &Kernel) -> anyhow::Result<()> {
+    match rows.iter().find(|row| row.attached.is_none() && row.is_needed(kernel)) {
+        Some(row) => Err(errors::unseen(row.probe.sees, &kernel.release, &row.tried)),
+        None => Ok(()),
+    }
+}
+
+struct Attacher<'a> {
+    ebpf: &'a mut Ebpf,
+    kernel: &'a Kernel,
+    btf: &'a Btf<'a>,
+    types: aya::Btf,
+    /// Programs that are loaded: one can be attached to several functions.
+    loaded: BTreeSet<Program>,
+}
+
+impl Attacher<'_> {
+    fn row(&mut self, probe: &'static Probe) -> anyhow::Result<Row> {
+        let mut tried = Vec::new();
+        for hook in probe.any_of {
+            match self.hook(hook) {
+                Ok(attached) => return Ok(Row { probe, attached: Some(attached), tried }),
+                Err(Refusal::Here(reason)) => tried.push(reason),
+                Err(Refusal::Everywhere(reason)) => return Err(errors::refused(&reason)),
+            }
+        }
+        Ok(Row { probe, attached: None, tried })
+    }
+
+    /// Attaches all of a hook, or nothing.
+    fn hook(&mut self, hook: &[Attachment]) -> Result<String, Refusal> {
+        for attachment in hook {
+            self.fits(attachment.at).map_err(Refusal::Here)?;
+        }
+        let mut done: Vec<String> = Vec::new();
+        for (n, attachment) in hook.iter().enumerate() {
+            if let Err(error) = self.attach(*attachment) {
+                for attached in &hook[..n] {
+                    self.detach(attached.program);
+                }
+                return Err(refusal(*attachment, &error));
+            }
+            let at = format!("{} {}", attachment.at.mode(), attachment.at.function());
+            if !done.contains(&at) {
+                done.push(at);
+            }
+        }
+        Ok(done.join(" + "))
+    }
+
+    /// Whether the kernel has such a place.
+    fn fits(&self, at: Point) -> Result<(), String> {
+        let name = at.function();
+        match at {
+            Point::Fentry(want) | Point::Fexit(want) => match self.btf.prototype(name) {
+                Some(found) if found == want => Ok(()),
+                Some(found) => Err(format!("{} {name}: this kernel has {found}", at.mode())),
+                None => Err(format!("{} {name}: not a function of this kernel", at.mode())),
+            },
+            Point::FentryAny(_) | Point::FexitAny(_) => {
+                let known = self.btf.prototype(name).is_some();
+                known.then_some(()).ok_or(format!("{} {name}: not in BTF", at.mode()))
+            }
+            Point::Kprobe(_) | Point::Kretprobe(_) => {
+                let known = self.kernel.kallsyms.address(name).is_some();
+                known.then_some(()).ok_or(format!("{} {name}: no such symbol", at.mode()))
+            }
+            Point::Tracepoint(_) => Ok(()),
+        }
+    }
+
+    fn attach(&mut self, attachment: Attachment) -> Result<(), ProgramError> {
+        let Attachment { program, at } = attachment;
+        let fresh = self.loaded.insert(program);
+        let loaded = self.ebpf.program_mut(program.name()).ok_or(ProgramError::NotLoaded)?;
+        let result = attach_to(loaded, at, &self.types, fresh);
+        if result.is_err() && fresh {
+            // Loaded for another function it may yet do.
+            self.detach(program);
+        }
+        result
+    }
+
+    fn detach(&mut self, program: Program) {
+        if let Some(loaded) = self.ebpf.program_mut(program.name()) {
+            unload(loaded);
+        }
+        self.loaded.remove(&program);
+    }
+}
+
+/// Why a hook does not do.
+enum Refusal {
+    /// This one.
+    Here(String),
+    /// None would: the kernel takes no tracing programs from us.
+    Everywhere(String),
+}
+
+fn refusal(attachment: Attachment, error: &ProgramError) -> Refusal {
+    let text = format!(
+        "{} {}: {}",
+        attachment.at.mode(),
+        attachment.at.function(),
+        chain(error)
+    );
+    match error {
+        ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
+            Refusal::Everywhere(text)
+        }
+        _ => Refusal::Here(text),
+    }
+}
+
+fn attach_to(
+    loaded: &mut Loaded,
+    at: Point,
+    types: &aya::Btf,
+    fresh: bool,
+) -> Result<(), ProgramError> {
+    let name = at.function();
+    match at {
+        Point::Fentry(_) | Point::FentryAny(_) => {
+            let program: &mut FEntry = loaded.try_into()?;
+            program.load(name, types)?;
+            program.attach()?;
+        }
+        Point::Fexit(_) | Point::FexitAny(_) => {
+            let program: &mut FExit = loaded.try_into()?;
+            program.load(name, types)?;
+            program.attach()?;
+        }
+        Point::Kprobe(_) | Point::Kretprobe(_) => {
+            let program: &mut KProbe = loaded.try_into()?;
+            if fresh {
+                program.load()?;
+            }
+            program.attach(name, 0)?;
+        }
+        Point::Tracepoint(_) => {
+            let program: &mut BtfTracePoint = loaded.try_into()?;
+            program.load(name, types)?;
+            program.attach()?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a program off all its places and out of the kernel.
+fn unload(loaded: &mut Loaded) {
+    // A program that was not loaded has nothing to take off, which is all that can go wrong.
+    let _ = match loaded {
+        Loaded::FEntry(program) => program.unload(),
+        Loaded::FExit(program) => program.unload(),
+        Loaded::KProbe(program) => program.unload(),
+        Loaded::BtfTracePoint(program) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
+/// An error and its sources on one line, the verifier's last words included.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(6)..].join(" | ")
+}

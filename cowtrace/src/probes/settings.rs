@@ -1,0 +1,184 @@
+//! The numbers for the programs, from the running kernel's BTF and symbols.
+
+use cowtrace_common::setting::{Field, Setting};
+
+use crate::{btf::Btf, errors, event::Comm, facts::key, kallsyms::Kallsyms};
+
+/// What limits a run to some tasks. All given ones have to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// This process and the children it will have; children of the tracer itself for `-- CMD`.
+    pub tgid: Option<u32>,
+    /// Tasks of this name; a `*` at the end stands for any rest.
+    pub comm: Option<String>,
+    /// Tasks in this cgroup or below it.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// A cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Its cgroup v2 id: the inode of its directory.
+    pub id: u64,
+    /// How far it is below the root.
+    pub level: u32,
+    /// Its path below the root.
+    pub path: String,
+}
+
+impl Filter {
+    /// In words; none if nothing is limited.
+    pub fn describe(&self) -> Option<String> {
+        let parts = [
+            self.tgid.map(|tgid| format!("process {tgid} and its children")),
+            self.comm.as_ref().map(|comm| format!("tasks named {comm}")),
+            self.cgroup.as_ref().map(|cgroup| format!("cgroup {}", cgroup.path)),
+        ];
+        let given: Vec<_> = parts.into_iter().flatten().collect();
+        (!given.is_empty()).then(|| given.join(", "))
+    }
+}
+
+/// Both arrays, ready to be written into the programs' read-only data.
+pub struct Settings {
+    /// Byte offsets by [`Field`].
+    pub offsets: [u32; Field::ALL.len()],
+    /// Numbers by [`Setting`].
+    pub numbers: [u64; Setting::COUNT],
+}
+
+impl Settings {
+    /// Finds all of them, or says which one this kernel does not have.
+    pub fn find(btf: &Btf, kallsyms: &Kallsyms, filter: &Filter) -> anyhow::Result<Self> {
+        let mut offsets = [0; Field::ALL.len()];
+        for (offset, field) in offsets.iter_mut().zip(Field::ALL) {
+            let member = field.member();
+            *offset = member
+                .names
+                .iter()
+                .find_map(|name| btf.offset(member.of, name))
+                .ok_or_else(|| errors::no_member(&member))?;
+        }
+        let mut settings = Self { offsets, numbers: [0; Setting::COUNT] };
+        settings.architecture();
+        settings.pages(btf, kallsyms)?;
+        settings.filter(filter);
+        Ok(settings)
+    }
+
+    fn set(&mut self, setting: Setting, number: u64) {
+        self.numbers[setting as usize] = number;
+    }
+
+    /// What x86-64 means by the bits of a PTE (arch/x86/include/asm/pgtable_types.h).
+    fn architecture(&mut self) {
+        self.set(Setting::PtePresent, 1);
+        self.set(Setting::PteWrite, 1 << 1);
+        self.set(Setting::PtePfn, 0x000f_ffff_ffff_f000);
+        self.set(Setting::PageShift, 12);
+    }
+
+    fn pages(&mut self, btf: &Btf, kallsyms: &Kallsyms) -> anyhow::Result<()> {
+        let page = btf.size("page").filter(|size| size.is_power_of_two());
+        let page = u64::from(page.ok_or_else(|| errors::no_type("struct page"))?);
+        self.set(Setting::PageStructShift, page.ilog2().into());
+        let base = kallsyms.address("vmemmap_base");
+        self.set(Setting::VmemmapBase, base.ok_or_else(|| errors::no_variable("vmemmap_base"))?);
+        let head = btf.enumerator("PG_head").ok_or_else(|| errors::no_type("PG_head"))?;
+        self.set(Setting::PgHead, 1 << head);
+        let pins = folio_pins(btf, page).ok_or_else(|| errors::no_type("a folio's pin count"))?;
+        self.set(Setting::FolioPins, pins);
+        // The bit came with 5.19; before, no fault is an unshare.
+        self.set(Setting::FaultUnshare, btf.enumerator("FAULT_FLAG_UNSHARE").unwrap_or(0));
+        // unpin_user_page_range_dirty_lock came with 5.13 and, with it, loops that do not nest.
+        let nested = btf.prototype("unpin_user_page_range_dirty_lock").is_none();
+        self.set(Setting::NestedUnpins, nested.into());
+        Ok(())
+    }
+
+    fn filter(&mut self, filter: &Filter) {
+        self.set(Setting::OwnTgid, std::process::id().into());
+        self.set(Setting::FilterTgids, filter.tgid.is_some().into());
+        if let Some(cgroup) = &filter.cgroup {
+            self.set(Setting::FilterCgroup, cgroup.id);
+            self.set(Setting::FilterCgroupLevel, cgroup.level.into());
+        }
+        if let Some(comm) = &filter.comm {
+            let (want, mask) = comm_pattern(comm);
+            let [want, mask] = [want, mask].map(halves);
+            self.set(Setting::FilterComm, want[0]);
+            self.set(Setting::FilterCommRest, want[1]);
+            self.set(Setting::FilterCommMask, mask[0]);
+            self.set(Setting::FilterCommRestMask, mask[1]);
+        }
+    }
+}
+
+/// Where a large folio's pin count stands, counted from its first `struct page`.
+fn folio_pins(btf: &Btf, page: u64) -> Option<u64> {
+    // 6.1 and later; 5.18 to 6.0 had it in the second page, 5.7 to 5.17 in the third.
+    btf.offset("folio", "_pincount")
+        .map(u64::from)
+        .or_else(|| Some(page + u64::from(btf.offset("page", "compound_pincount")?)))
+        .or_else(|| Some(2 * page + u64::from(btf.offset("page", "hpage_pinned_refcount")?)))
+}
+
+/// The bytes to compare a comm with, and which of them count.
+fn comm_pattern(comm: &str) -> ([u8; 16], [u8; 16]) {
+    let prefix = comm.strip_suffix('*');
+    let text = prefix.unwrap_or(comm).as_bytes();
+    // The kernel keeps 15 bytes and a NUL.
+    let len = text.len().min(15);
+    let mut want = Comm::default().0;
+    want[..len].copy_from_slice(&text[..len]);
+    let counted = if prefix.is_some() { len } else { len + 1 };
+    let mut mask = [0; 16];
+    mask[..counted].fill(0xff);
+    (want, mask)
+}
+
+fn halves(bytes: [u8; 16]) -> [u64; 2] {
+    let whole = u128::from_le_bytes(bytes);
+    [whole as u64, (whole >> 64) as u64]
+}
+
+/// Facts that the rules need and only this kernel's BTF can tell.
+pub fn facts(btf: &Btf) -> Vec<(&'static str, String)> {
+    // FOLL_* are enumerators from 6.3 on and were renumbered then; before they were #defines.
+    let foll = |name, before: u64| btf.enumerator(name).unwrap_or(before).to_string();
+    let exclusive = if btf.enumerator("PG_anon_exclusive").is_some() { "yes" } else { "no" };
+    vec![
+        (key::FOLL_WRITE, foll("FOLL_WRITE", 0x1)),
+        (key::FOLL_LONGTERM, foll("FOLL_LONGTERM", 0x10000)),
+        (key::FOLL_FORCE, foll("FOLL_FORCE", 0x10)),
+        (key::ANON_EXCLUSIVE, exclusive.to_owned()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, comm: &[u8; 16]) -> bool {
+        let (want, mask) = comm_pattern(pattern);
+        (0..16).all(|n| (want[n] ^ comm[n]) & mask[n] == 0)
+    }
+
+    #[test]
+    fn a_name_matches_itself_and_nothing_longer() {
+        assert!(matches("nccl", b"nccl\0\0\0\0\0\0\0\0\0\0\0\0"));
+        assert!(!matches("nccl", b"nccl-worker\0\0\0\0\0"));
+    }
+
+    #[test]
+    fn a_star_stands_for_any_rest() {
+        assert!(matches("nccl*", b"nccl\0\0\0\0\0\0\0\0\0\0\0\0"));
+        assert!(matches("nccl*", b"nccl-worker\0\0\0\0\0"));
+        assert!(!matches("nccl*", b"ncc\0\0\0\0\0\0\0\0\0\0\0\0\0"));
+    }
+
+    #[test]
+    fn a_name_longer_than_the_kernel_keeps_is_compared_as_far_as_it_is_kept() {
+        assert!(matches("a-name-of-twenty-bytes", b"a-name-of-twent\0"));
+    }
+}

@@ -1,0 +1,162 @@
+//! What a fact means: the verdicts, as pure functions over the ledger.
+//!
+//! The ladder is in ARCHITECTURE.md. What is certain is kept apart from what is only possible, and
+//! where evidence overlaps a loss, the answer is that it cannot be told.
+
+use std::rc::Rc;
+
+use cowtrace_common::wire::Outcome;
+
+use crate::{
+    event::Fault,
+    facts::Facts,
+    finding::Verdict,
+    ledger::{Ledger, PinRecord},
+};
+
+/// What the rules make of a write-protect fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing that concerns a pin.
+    Unconcerned,
+    /// Concerns a pin, and is as it should be.
+    Benign(Benign),
+    /// To be listed.
+    Found {
+        /// The grade.
+        verdict: Verdict,
+        /// Why, in a sentence.
+        reason: &'static str,
+        /// The pin that was broken, where one was seen.
+        pin: Option<Rc<PinRecord>>,
+    },
+}
+
+/// Why a fault on a pinned page is as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Benign {
+    /// The kernel let the writer keep the page.
+    Reuse,
+    /// Another address space than the pinned one took a copy: a child's snapshot.
+    OtherMm,
+    /// GUP itself asked for the copy, before it pins (FAULT_FLAG_UNSHARE).
+    Unshare,
+    /// A short-term read-only pin: the device reads what was there when the I/O was submitted.
+    ShortRead,
+}
+
+impl Benign {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Reuse, Self::OtherMm, Self::Unshare, Self::ShortRead];
+
+    /// Its name in text and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reuse => "reuse",
+            Self::OtherMm => "other-mm",
+            Self::Unshare => "unshare",
+            Self::ShortRead => "short-read",
+        }
+    }
+}
+
+/// Judges a write-protect fault. `lost`: records known to be lost so far.
+pub fn write_protect_fault(
+    fault: &Fault,
+    ledger: &Ledger,
+    facts: &Facts,
+    lost: u64,
+) -> Judgement {
+    match fault.outcome {
+        Outcome::Copy | Outcome::Unshare => {}
+        Outcome::Reuse if fault.maybe_pinned() => return Judgement::Benign(Benign::Reuse),
+        Outcome::Reuse | Outcome::Shared | Outcome::Retry | Outcome::Gone => {
+            return Judgement::Unconcerned;
+        }
+    }
+    // The device that can write matters most, then the one that reads for long.
+    let broken = ledger.pins_broken_by(fault);
+    let worst = broken.iter().max_by_key(|pin| {
+        (facts.is_write(pin.gup_flags), facts.is_longterm(pin.gup_flags))
+    });
+    match worst {
+        Some(pin) => broken_pin(fault, pin, facts),
+        None => no_pin(fault, ledger, lost),
+    }
+}
+
+/// The fault replaced a page that the ledger knows to be pinned in that address space.
+fn broken_pin(fault: &Fault, pin: &Rc<PinRecord>, facts: &Facts) -> Judgement {
+    let found = |verdict, reason| Judgement::Found { verdict, reason, pin: Some(Rc::clone(pin)) };
+    if fault.page_known() && !fault.maybe_pinned() {
+        return found(
+            Verdict::Inconclusive,
+            "the ledger holds a pin on the old page, but the kernel's count of it does not: an unpin was not seen",
+        );
+    }
+    match (facts.is_write(pin.gup_flags), facts.is_longterm(pin.gup_flags)) {
+        (true, _) => found(
+            Verdict::Diverged,
+            "the process was given a copy while the pin on the old page is live",
+        ),
+        (false, true) => found(
+            Verdict::StaleRead,
+            "the process was given a copy while a read-only long-term pin on the old page is live",
+        ),
+        (false, false) => Judgement::Benign(Benign::ShortRead),
+    }
+}
+
+/// No pin of the faulting address space is known on the page that it lost.
+fn no_pin(fault: &Fault, ledger: &Ledger, lost: u64) -> Judgement {
+    if !fault.maybe_pinned() {
+        return Judgement::Unconcerned;
+    }
+    if fault.outcome == Outcome::Unshare {
+        return Judgement::Benign(Benign::Unshare);
+    }
+    if !ledger.holders(fault.old_pfn).is_empty() {
+        return Judgement::Benign(Benign::OtherMm);
+    }
+    let (verdict, reason) = if lost == 0 {
+        (
+            Verdict::Suspect,
+            "the kernel's own test calls the old page maybe-pinned, but no pin of it was seen: it predates the trace, or 1024 plain references look like one",
+        )
+    } else {
+        (
+            Verdict::Inconclusive,
+            "the kernel's own test calls the old page maybe-pinned; the record of its pin may be among those lost",
+        )
+    };
+    Judgement::Found { verdict, reason, pin: None }
+}
+
+/// What to do about a finding, on the kernel it was found on.
+pub fn advice(verdict: Verdict, fault: &Fault, facts: &Facts) -> &'static str {
+    match (verdict, facts.anon_exclusive()) {
+        (Verdict::Inconclusive, _) => {
+            "Run again with a larger ring (--ring) or a narrower filter, so that nothing is lost."
+        }
+        (Verdict::Suspect, _) => {
+            "Restart the application under cowtrace, so that its pins are seen from the start."
+        }
+        (Verdict::StaleRead, _) if !fault.anon() => {
+            "Kernels before 6.2 copy file and zero pages under read-only long-term pins: run 6.2 or \
+             later, or write to the buffer once before it is registered."
+        }
+        (Verdict::StaleRead | Verdict::Diverged | Verdict::Lost, false) => {
+            "This kernel copies any write-protected page with extra references (page_count rule, \
+             5.9 to 5.18): run 5.19 or later (LTS: 6.1). Until then keep the buffer from being \
+             write-protected while it is registered: no mprotect, userfaultfd-wp, soft-dirty \
+             (CRIU), swap or NUMA balancing on it."
+        }
+        (Verdict::StaleRead | Verdict::Diverged | Verdict::Lost, true) => {
+            "This kernel keeps pinned anonymous pages exclusive, so a break of one means a kernel \
+             bug or a driver that keeps pages from get_user_pages: report it with this record."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! Where the trace is shown. Sinks see only `&Trace`: none decodes or counts on its own.
+
+pub mod doctor;
+pub mod json;
+pub mod stack;
+pub mod text;
+pub mod tui;
+
+use std::io::{self, Write};
+
+use crate::{
+    event::Event,
+    trace::{Change, Trace},
+};
+
+/// The line-oriented forms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One object per line.
+    Json,
+}
+
+impl Format {
+    /// A finding was opened, or its pin has ended.
+    pub fn change(self, out: &mut dyn Write, trace: &Trace, change: Change) -> io::Result<()> {
+        match self {
+            Self::Text => text::change(out, trace, change),
+            Self::Json => json::change(out, trace, change),
+        }
+    }
+
+    /// An event as it came, for those who ask for all of them.
+    pub fn event(self, out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()> {
+        match self {
+            Self::Text => text::event(out, trace, event),
+            Self::Json => json::event(out, event),
+        }
+    }
+
+    /// The end.
+    pub fn summary(self, out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
+        match self {
+            Self::Text => text::summary(out, trace),
+            Self::Json => json::summary(out, trace),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! One JSON object per line, `type` first; addresses, PFNs and times are integers. The fields are
+//! documented in docs/json.md.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::stack;
+use crate::{
+    event::{Event, Extent, Stack, Task, Time, What},
+    finding::{Cause, CauseKind, Finding},
+    trace::{Change, Trace},
+};
+
+#[derive(Serialize)]
+struct FindingLine<'a> {
+    r#type: &'static str,
+    id: usize,
+    verdict: &'static str,
+    certainty: &'static str,
+    reason: &'a str,
+    holder: Option<Holder>,
+    writer: Writer,
+    address: u64,
+    old_pfn: u64,
+    new_pfn: u64,
+    vma_start: u64,
+    vma_end: u64,
+    pinned_at: Option<Time>,
+    broken_at: Time,
+    unpinned_at: Option<Time>,
+    unpinned_dirty: Option<bool>,
+    cause: Option<CauseLine>,
+    advice: &'a str,
+}
+
+#[derive(Serialize)]
+struct Holder {
+    tgid: u32,
+    tid: u32,
+    comm: String,
+    cgroup: u64,
+    flags: String,
+    address: u64,
+    pages: u64,
+    stack: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Writer {
+    tgid: u32,
+    tid: u32,
+    comm: String,
+    cgroup: u64,
+    stack: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct CauseLine {
+    kind: &'static str,
+    detail: String,
+    at: Time,
+    tgid: u32,
+    comm: String,
+}
+
+/// A line of type `finding` when it is opened, `update` when its pin has ended.
+pub fn change(out: &mut dyn Write, trace: &Trace, change: Change) -> io::Result<()> {
+    let (r#type, index) = match change {
+        Change::Opened(index) => ("finding", index),
+        Change::Closed(index) => ("update", index),
+    };
+    match trace.findings.get(index) {
+        Some(finding) => line(out, &finding_line(trace, r#type, finding)),
+        None => Ok(()),
+    }
+}
+
+fn finding_line<'a>(
+    trace: &Trace,
+    r#type: &'static str,
+    finding: &'a Finding,
+) -> FindingLine<'a> {
+    FindingLine {
+        r#type,
+        id: finding.id,
+        verdict: finding.verdict.name(),
+        certainty: finding.verdict.certainty(),
+        reason: &finding.reason,
+        holder: finding.pin.as_ref().map(|pin| Holder {
+            tgid: pin.holder.tgid,
+            tid: pin.holder.tid,
+            comm: pin.holder.comm.to_string(),
+            cgroup: pin.holder.cgroup,
+            flags: trace.facts.flag_names(pin.gup_flags),
+            address: pin.address,
+            pages: pin.pages,
+            stack: frames(trace, &pin.holder, &pin.stack),
+        }),
+        writer: Writer {
+            tgid: finding.writer.tgid,
+            tid: finding.writer.tid,
+            comm: finding.writer.comm.to_string(),
+            cgroup: finding.writer.cgroup,
+            stack: frames(trace, &finding.writer, &finding.writer_stack),
+        },
+        address: finding.fault.address,
+        old_pfn: finding.fault.old_pfn,
+        new_pfn: finding.fault.new_pfn,
+        vma_start: finding.fault.vma.0,
+        vma_end: finding.fault.vma.1,
+        pinned_at: finding.pin.as_ref().map(|pin| pin.time),
+        broken_at: finding.broken_at,
+        unpinned_at: finding.unpinned.map(|end| end.time),
+        unpinned_dirty: finding.unpinned.map(|end| end.dirty),
+        cause: finding.cause.as_ref().map(cause_line),
+        advice: &finding.advice,
+    }
+}
+
+fn cause_line(cause: &Cause) -> CauseLine {
+    CauseLine {
+        kind: match cause.kind {
+            CauseKind::Fork { .. } => "fork",
+            CauseKind::Invalidation(_) => "invalidation",
+        },
+        detail: cause.kind.to_string(),
+        at: cause.time,
+        tgid: cause.task.tgid,
+        comm: cause.task.comm.to_string(),
+    }
+}
+
+fn frames(trace: &Trace, task: &Task, stack: &Stack) -> Vec<String> {
+    stack::lines(trace, task.tgid, stack)
+}
+
+#[derive(Serialize)]
+struct EventLine<'a> {
+    r#type: &'static str,
+    at: Time,
+    tgid: u32,
+    tid: u32,
+    comm: String,
+    cpu: u32,
+    program: Option<&'static str>,
+    #[serde(flatten)]
+    what: Option<Body<'a>>,
+}
+
+/// The body of an event that a reader of the raw stream can use; the rest has only the common fields.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Body<'a> {
+    Fault {
+        mm: u64,
+        address: u64,
+        outcome: String,
+        old_pfn: u64,
+        new_pfn: u64,
+        references: i32,
+        mappings: i32,
+        pins: i32,
+    },
+    Pin {
+        mm: u64,
+        address: u64,
+        pages: u64,
+        flags: u32,
+        extents: Vec<[u64; 2]>,
+    },
+    Unpin {
+        pages: u64,
+        dirty: bool,
+        extents: Vec<[u64; 2]>,
+    },
+    Invalidate {
+        mm: u64,
+        start: u64,
+        end: u64,
+        event: &'a str,
+        began: Time,
+    },
+    Notifier {
+        mm: u64,
+        ops: u64,
+        start: u64,
+        end: u64,
+    },
+    Fork {
+        mm: u64,
+        child_mm: u64,
+        child_tgid: u32,
+    },
+    MmExit {
+        mm: u64,
+    },
+}
+
+/// A line of the type that says what the event is; records of the source's own have none.
+pub fn event(out: &mut dyn Write, event: &Event) -> io::Result<()> {
+    let (r#type, body) = match &event.what {
+        What::Fault(fault) => (
+            "fault",
+            Body::Fault {
+                mm: fault.mm,
+                address: fault.address,
+                outcome: format!("{:?}", fault.outcome).to_lowercase(),
+                old_pfn: fault.old_pfn,
+                new_pfn: fault.new_pfn,
+                references: fault.references,
+                mappings: fault.mappings,
+                pins: fault.pins,
+            },
+        ),
+        What::Pin(pin) => (
+            "pin",
+            Body::Pin {
+                mm: pin.mm,
+                address: pin.address,
+                pages: pin.pages,
+                flags: pin.gup_flags,
+                extents: extents(&pin.extents),
+            },
+        ),
+        What::Unpin(unpin) => (
+            "unpin",
+            Body::Unpin {
+                pages: unpin.pages,
+                dirty: unpin.make_dirty,
+                extents: extents(&unpin.extents),
+            },
+        ),
+        What::Invalidate(range) => (
+            "invalidate",
+            Body::Invalidate {
+                mm: range.mm,
+                start: range.start,
+                end: range.end,
+                event: range.event_name(),
+                began: range.began,
+            },
+        ),
+        What::Notifier(notifier) => (
+            "notifier",
+            Body::Notifier {
+                mm: notifier.mm,
+                ops: notifier.ops,
+                start: notifier.range.0,
+                end: notifier.range.1,
+            },
+        ),
+        What::Fork { parent_mm, child_mm, child_tgid } => (
+            "fork",
+            Body::Fork { mm: *parent_mm, child_mm: *child_mm, child_tgid: *child_tgid },
+        ),
+        What::MmExit { mm } => ("mm-exit", Body::MmExit { mm: *mm }),
+        _ => return Ok(()),
+    };
+    line(
+        out,
+        &EventLine {
+            r#type,
+            at: event.time,
+            tgid: event.task.tgid,
+            tid: event.task.tid,
+            comm: event.task.comm.to_string(),
+            cpu: event.cpu,
+            program: event.program.map(cowtrace_common::program::Program::name),
+            what: Some(body),
+        },
+    )
+}
+
+/// PFN and pages of each.
+fn extents(extents: &[Extent]) -> Vec<[u64; 2]> {
+    extents.iter().map(|extent| [extent.pfn, extent.pages]).collect()
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    r#type: &'static str,
+    clean: bool,
+    findings: usize,
+    verdicts: std::collections::BTreeMap<&'static str, usize>,
+    benign: std::collections::BTreeMap<&'static str, u64>,
+    faults: std::collections::BTreeMap<String, u64>,
+    pins: u64,
+    unpins: u64,
+    pages_pinned: u64,
+    pages_unpinned: u64,
+    pages_live: u64,
+    pages_unmatched: u64,
+    invalidations: u64,
+    forks: u64,
+    copies_witnessed: Option<u64>,
+    kernel_live_before: Option<i64>,
+    kernel_live_after: Option<i64>,
+    records: u64,
+    lost: u64,
+    blind_spots: Vec<String>,
+    probes: Vec<ProbeLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct ProbeLine<'a> {
+    sees: &'a str,
+    attached: Option<&'a str>,
+}
+
+/// A last line of type `summary`.
+pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
+    use crate::{facts::key, finding::Verdict};
+    let blind_spots = trace.blind_spots();
+    let of_verdict = |verdict: Verdict| {
+        trace.findings.iter().filter(|finding| finding.verdict == verdict).count()
+    };
+    line(
+        out,
+        &Summary {
+            r#type: "summary",
+            clean: trace.findings.is_empty() && blind_spots.is_empty(),
+            findings: trace.findings.len(),
+            verdicts: Verdict::ALL.iter().map(|verdict| (verdict.name(), of_verdict(*verdict))).collect(),
+            benign: trace.benign.iter().map(|(why, count)| (why.name(), *count)).collect(),
+            faults: trace.faults_by_outcome().map(|(name, count)| (name, count)).collect(),
+            pins: trace.counts.pins,
+            unpins: trace.counts.unpins,
+            pages_pinned: trace.ledger.pinned(),
+            pages_unpinned: trace.ledger.unpinned(),
+            pages_live: trace.ledger.live_pages(),
+            pages_unmatched: trace.ledger.unmatched(),
+            invalidations: trace.counts.invalidations,
+            forks: trace.counts.forks,
+            copies_witnessed: trace.copies_witnessed(),
+            kernel_live_before: trace.facts.number(key::VMSTAT_START),
+            kernel_live_after: trace.facts.number(key::VMSTAT_END),
+            records: trace.counts.records,
+            lost: trace.lost(),
+            blind_spots,
+            probes: trace
+                .probes
+                .values()
+                .map(|probe| ProbeLine {
+                    sees: &probe.sees,
+                    attached: (!probe.attached.is_empty()).then_some(&*probe.attached),
+                })
+                .collect(),
+        },
+    )
+}
+
+fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}

@@ -1,0 +1,135 @@
+//! One finding: the answer first, then its evidence, then what to do.
+
+use ratatui::text::{Line, Span};
+
+use super::{Scene, stacks, text, timeline};
+use crate::{
+    event::Fault,
+    finding::Finding,
+    ledger::PinRecord,
+    sinks::tui::palette::{QUIET, symbol},
+};
+
+/// Columns in front of a field's text.
+const LABEL: usize = 10;
+
+/// Its lines.
+pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>> {
+    let mut lines = verdict(scene, finding, width);
+    lines.push(Line::default());
+    lines.extend(timeline::lines(scene, finding, width));
+    lines.push(Line::default());
+    for (label, text) in evidence(scene, finding) {
+        lines.extend(field(label, &text, width));
+    }
+    lines.extend(field("advice", &finding.advice, width));
+    lines.push(Line::default());
+    lines.extend(stacks::lines(scene, finding, width));
+    lines
+}
+
+/// `✖ lost (proven): why`.
+fn verdict(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>> {
+    let style = scene.palette.verdict(finding.verdict);
+    let name = format!("{} {}", symbol(finding.verdict), finding.verdict);
+    let sentence = format!(
+        "{name} ({}): {}",
+        finding.verdict.certainty(),
+        finding.reason
+    );
+    let mut wrapped = text::wrap(&sentence, width.saturating_sub(4).max(20)).into_iter();
+    let first = wrapped.next().unwrap_or_default();
+    let rest = first.strip_prefix(&name).unwrap_or(&first).to_owned();
+    let mut lines = vec![Line::from(vec![
+        Span::styled(format!("  {name}"), style),
+        Span::raw(rest),
+    ])];
+    lines.extend(wrapped.map(|line| Line::raw(format!("    {line}"))));
+    lines
+}
+
+fn evidence(scene: Scene, finding: &Finding) -> Vec<(&'static str, String)> {
+    let fault = &finding.fault;
+    let mut fields = vec![("page", page(fault)), ("at", place(fault))];
+    if let Some(pin) = &finding.pin {
+        fields.push(("pin", pin_call(scene, pin)));
+    }
+    if let Some(cause) = &finding.cause {
+        let when = text::since(scene.trace, cause.time);
+        fields.push((
+            "cause",
+            format!(
+                "{} at {when} by {}",
+                cause.kind,
+                text::thread(cause.task, 60)
+            ),
+        ));
+    }
+    fields
+}
+
+/// Which page the device has, which one the process, and how the old one was held.
+fn page(fault: &Fault) -> String {
+    let new = match fault.new_pfn {
+        0 => "none".to_owned(),
+        pfn => format!("{pfn:#x}"),
+    };
+    let pages = format!("PFN {:#x} → {new}", fault.old_pfn);
+    if !fault.page_known() {
+        return pages;
+    }
+    let references = text::count(fault.references, "reference");
+    let mappings = text::count(fault.mappings, "mapping");
+    let pins = text::count(fault.pins, "pin");
+    let maybe = if fault.maybe_pinned() {
+        " (maybe-pinned)"
+    } else {
+        ""
+    };
+    format!("{pages}; the old one had {references}, {mappings}, {pins}{maybe}")
+}
+
+fn place(fault: &Fault) -> String {
+    let (start, end) = fault.vma;
+    let kib = end.saturating_sub(start) / 1024;
+    format!(
+        "{:#x} in VMA {start:#x}-{end:#x} ({}, {kib} KiB)",
+        fault.address,
+        protection(fault.vma_flags)
+    )
+}
+
+/// As `/proc/PID/maps` writes it. `VM_READ`, `VM_WRITE`, `VM_EXEC` and `VM_SHARED` never changed their
+/// bits.
+fn protection(flags: u64) -> String {
+    let bit = |bit: u64, set: char, clear: char| if flags & bit != 0 { set } else { clear };
+    [
+        bit(1, 'r', '-'),
+        bit(2, 'w', '-'),
+        bit(4, 'x', '-'),
+        bit(8, 's', 'p'),
+    ]
+    .iter()
+    .collect()
+}
+
+fn pin_call(scene: Scene, pin: &PinRecord) -> String {
+    let flags = scene.trace.facts.flag_names(pin.gup_flags);
+    let pages = text::count(pin.pages, "page");
+    format!(
+        "{pages} from {:#x} on, flags {flags} ({:#x})",
+        pin.address, pin.gup_flags
+    )
+}
+
+fn field(label: &'static str, text: &str, width: usize) -> Vec<Line<'static>> {
+    let wrapped = text::wrap(text, width.saturating_sub(LABEL + 2).max(20));
+    let mut label = label;
+    let mut lines = Vec::new();
+    for part in wrapped {
+        let name = format!("  {label:<0$}", LABEL - 2);
+        lines.push(Line::from(vec![Span::styled(name, QUIET), Span::raw(part)]));
+        label = "";
+    }
+    lines
+}

@@ -1,0 +1,150 @@
+//! The life of the pinned page as a picture: pinned, write-protected, copied, unpinned.
+
+use ratatui::{
+    style::Style,
+    text::{Line, Span},
+};
+
+use super::{Scene, text};
+use crate::{
+    event::{Task, Time},
+    finding::{Finding, Unpinned},
+    sinks::tui::palette::{QUIET, STRONG},
+    trace::Trace,
+};
+
+/// A thing that happened, or that must have happened unseen.
+struct Step {
+    mark: char,
+    style: Style,
+    what: &'static str,
+    seen: Option<(Time, Task)>,
+    /// What stands in place of time and task.
+    otherwise: &'static str,
+}
+
+/// From here on the steps stand side by side.
+const ACROSS: usize = 76;
+
+/// Its lines.
+pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>> {
+    let steps = [
+        pinned(finding),
+        protected(finding),
+        copied(scene, finding),
+        ended(scene, finding),
+    ];
+    if width < ACROSS {
+        return steps.iter().map(|step| down(step, scene.trace)).collect();
+    }
+    across(&steps, scene.trace, ((width - 2) / steps.len()).min(34))
+}
+
+fn pinned(finding: &Finding) -> Step {
+    let seen = finding.pin.as_ref().map(|pin| (pin.time, pin.holder));
+    step('●', "pinned", seen, "not seen")
+}
+
+fn protected(finding: &Finding) -> Step {
+    let seen = finding.cause.as_ref().map(|cause| (cause.time, cause.task));
+    step('○', "write-protected", seen, "not seen")
+}
+
+fn copied(scene: Scene, finding: &Finding) -> Step {
+    let seen = Some((finding.broken_at, finding.writer));
+    Step {
+        style: scene.palette.verdict(finding.verdict),
+        ..step('◆', "copied", seen, "")
+    }
+}
+
+fn ended(scene: Scene, finding: &Finding) -> Step {
+    let seen = finding.unpinned.map(|end| (end.time, end.task));
+    match (finding.unpinned, &finding.pin) {
+        (Some(Unpinned { dirty: true, .. }), _) => Step {
+            style: scene.palette.alarm(),
+            ..step('■', "unpinned dirty", seen, "")
+        },
+        (Some(_), _) => step('□', "unpinned clean", seen, ""),
+        (None, Some(_)) => Step {
+            mark: '…',
+            ..step('…', "still pinned", seen, "")
+        },
+        (None, None) => step('?', "unpinned", seen, "not seen"),
+    }
+}
+
+fn step(
+    mark: char,
+    what: &'static str,
+    seen: Option<(Time, Task)>,
+    otherwise: &'static str,
+) -> Step {
+    let mark = if seen.is_some() { mark } else { '?' };
+    Step {
+        mark,
+        style: STRONG,
+        what,
+        seen,
+        otherwise,
+    }
+}
+
+/// `● pinned ── 120ms ── ○ write-protected`, and below each step when and who.
+fn across(steps: &[Step], trace: &Trace, cell: usize) -> Vec<Line<'static>> {
+    let mut picture = vec![Span::raw("  ")];
+    let (mut times, mut tasks) = (String::from("  "), String::from("  "));
+    for (n, step) in steps.iter().enumerate() {
+        let what = if cell < 22 {
+            step.what.trim_start_matches("write-")
+        } else {
+            step.what
+        };
+        let label = format!("{} {what} ", step.mark);
+        let gap = cell.saturating_sub(label.chars().count());
+        picture.push(Span::styled(label, step.style));
+        if let Some(next) = steps.get(n + 1) {
+            picture.push(Span::styled(line_between(step, next, gap), QUIET));
+        }
+        let (time, task) = when_and_who(step, trace, cell - 3);
+        let below = |text: &str| format!("  {text:<0$}", cell - 2);
+        times += &below(&time);
+        tasks += &below(&task);
+    }
+    vec![Line::from(picture), Line::raw(times), Line::raw(tasks)]
+}
+
+/// The line to the next step, with the time that it took where both are known and there is room.
+fn line_between(step: &Step, next: &Step, gap: usize) -> String {
+    let took = match (step.seen, next.seen) {
+        (Some((from, _)), Some((to, _))) => format!(" {} ", text::between(from, to)),
+        _ => String::new(),
+    };
+    let free = gap.saturating_sub(1); // A space in front of the next step.
+    let length = took.chars().count();
+    if length == 0 || length + 2 > free {
+        return "─".repeat(free) + " ";
+    }
+    let left = (free - length) / 2;
+    format!(
+        "{}{took}{} ",
+        "─".repeat(left),
+        "─".repeat(free - length - left)
+    )
+}
+
+fn when_and_who(step: &Step, trace: &Trace, width: usize) -> (String, String) {
+    match step.seen {
+        Some((time, task)) => (text::since(trace, time), text::thread(task, width)),
+        None => (text::shorten(step.otherwise, width), String::new()),
+    }
+}
+
+/// On a narrow terminal: a line for each step.
+fn down(step: &Step, trace: &Trace) -> Line<'static> {
+    let (time, task) = when_and_who(step, trace, 24);
+    Line::from(vec![
+        Span::styled(format!("  {} {:<16}", step.mark, step.what), step.style),
+        Span::raw(format!("{time:>10}  {task}")),
+    ])
+}

@@ -1,0 +1,314 @@
+//! Made-up runs for the tests of this module, folded from events as a source would send them.
+
+use std::time::{Duration, Instant};
+
+use cowtrace_common::{
+    program::Program,
+    wire::{Outcome, page_bit},
+};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::{Terminal, backend::TestBackend};
+
+use super::{
+    draw::draw,
+    palette::Palette,
+    view::{Effect, Feed, View},
+};
+use crate::{
+    event::{Comm, Event, Extent, Fault, Pin, ProbeState, Stack, Tally, Task, Time, Unpin, What},
+    facts::key,
+    trace::Trace,
+};
+
+/// Address space of `provoke`.
+pub const MM: u64 = 0xffff_8880_0123_4000;
+/// Its buffer.
+pub const BUFFER: u64 = 0x7f12_3400_0000;
+/// PFN of the buffer's first page.
+pub const PFN: u64 = 0x0010_e000;
+const START: u64 = 100_000_000_000;
+const FRAMES: [(u32, u64, &str); 5] = [
+    (0, 0xffff_ffff_8129_0010, "do_wp_page+0x1f0"),
+    (
+        0,
+        0xffff_ffff_8129_0020,
+        "internal_get_user_pages_fast+0x6c0",
+    ),
+    (0, 0xffff_ffff_8139_0030, "io_sqe_buffers_register+0x2d4"),
+    (1234, 0x5555_0000_1000, "cowtrace::provoke::register"),
+    (
+        1234,
+        0x5555_0000_2000,
+        "cowtrace::provoke::write_to_every_page_of_the_buffer",
+    ),
+];
+
+/// A run: what was seen so far, and the user in front of it.
+pub struct Run {
+    pub trace: Trace,
+    pub view: View,
+    now: Time,
+}
+
+impl Run {
+    /// Attached to a kernel, nothing seen yet.
+    pub fn new(feed: Feed) -> Self {
+        let mut run = Self {
+            trace: Trace::default(),
+            view: View::new(feed),
+            now: START,
+        };
+        for (key, value) in [
+            (key::VERSION, "0.1.0"),
+            (key::HOST, "lab"),
+            (key::KERNEL, "5.10.0-35-cloud-amd64"),
+            (key::STARTED, "100000000000"),
+        ] {
+            run.source(What::Fact {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            });
+        }
+        run.probe(
+            0,
+            "write-protect fault answered",
+            "fexit do_wp_page",
+            "COW breaks",
+        );
+        run.probe(
+            1,
+            "pages pinned",
+            "kprobe pin_user_pages + kretprobe pin_user_pages",
+            "pins",
+        );
+        run.probe(2, "pages unpinned", "fentry unpin_user_pages", "unpins");
+        run.probe(3, "folios unpinned", "", "");
+        for (tgid, address, name) in FRAMES {
+            run.source(What::Symbol {
+                address,
+                tgid,
+                name: name.to_owned(),
+            });
+        }
+        run.program(
+            Program::WpFaultExit,
+            What::Tally(Tally {
+                hits: 12,
+                ..Tally::default()
+            }),
+        );
+        run
+    }
+
+    /// The same with a pin of four pages, of which the process loses the third.
+    pub fn diverged() -> Self {
+        let mut run = Self::new(Feed::Live);
+        run.pin();
+        run.fork();
+        run.fault(2);
+        run
+    }
+
+    /// The same, and the pin ends dirty.
+    pub fn lost() -> Self {
+        let mut run = Self::diverged();
+        run.unpin();
+        run
+    }
+
+    /// Many findings.
+    pub fn busy(findings: u64) -> Self {
+        let mut run = Self::new(Feed::Live);
+        run.pin();
+        for page in 0..findings {
+            run.fault(page % 4);
+        }
+        run
+    }
+
+    pub fn probe(&mut self, row: u8, sees: &str, attached: &str, unseen: &str) {
+        let (sees, attached, unseen) = (sees.to_owned(), attached.to_owned(), unseen.to_owned());
+        self.source(What::Probe(ProbeState {
+            row,
+            sees,
+            attached,
+            unseen,
+        }));
+    }
+
+    pub fn lose(&mut self, records: u64) {
+        let tally = Tally {
+            hits: 5000,
+            ring_full: records,
+            ..Tally::default()
+        };
+        self.program(Program::PinExit, What::Tally(tally));
+    }
+
+    pub fn pin(&mut self) {
+        let pin = Pin {
+            mm: MM,
+            address: BUFFER,
+            pages: 4,
+            unlisted: 0,
+            gup_flags: 0x101,
+            part: 0,
+            extents: four_pages(),
+        };
+        let stack = stack(&[FRAMES[1].1, FRAMES[2].1], &[FRAMES[3].1]);
+        self.take(Some(Program::PinExit), task(1234), stack, What::Pin(pin));
+    }
+
+    pub fn fork(&mut self) {
+        let what = What::Fork {
+            parent_mm: MM,
+            child_mm: MM + 0x1000,
+            child_tgid: 1240,
+        };
+        self.take(Some(Program::Fork), task(1234), Stack::default(), what);
+    }
+
+    /// A thread of the process writes to a page and gets a copy.
+    pub fn fault(&mut self, page: u64) {
+        let fault = Fault {
+            mm: MM,
+            address: BUFFER + (page << 12),
+            vma: (BUFFER, BUFFER + 0x4000),
+            vma_flags: 0x0010_0073,
+            old_pfn: PFN + page,
+            new_pfn: 0x0012_abc0 + page,
+            references: 1025,
+            mappings: 0,
+            pins: 1,
+            fault_flags: 1,
+            page_bits: page_bit::KNOWN | page_bit::MAYBE_PINNED | page_bit::ANON,
+            outcome: Outcome::Copy,
+        };
+        let stack = stack(&[FRAMES[0].1], &[FRAMES[4].1, 0x5555_0000_3000]);
+        self.take(
+            Some(Program::WpFaultExit),
+            task(1236),
+            stack,
+            What::Fault(fault),
+        );
+    }
+
+    pub fn unpin(&mut self) {
+        let unpin = Unpin {
+            pages: 4,
+            unlisted: 0,
+            make_dirty: true,
+            extents: four_pages(),
+        };
+        self.program(Program::UnpinPages, What::Unpin(unpin));
+    }
+
+    /// The user presses keys, one after the other; what the last one did.
+    pub fn press(&mut self, keys: &str) -> Effect {
+        let mut effect = Effect::Nothing;
+        for key in keys.split(' ') {
+            self.screen(80, 24); // As the loop does: paging needs what was drawn.
+            effect = self.view.key(key_named(key), &self.trace);
+        }
+        effect
+    }
+
+    /// What the user sees, without the spaces at the ends of lines.
+    pub fn screen(&mut self, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("no I/O in it");
+        let (view, trace) = (&self.view, &self.trace);
+        let mut drawn = None;
+        terminal
+            .draw(|frame| drawn = Some(draw(frame, view, trace, Palette::new(true))))
+            .expect("no I/O in it");
+        self.view.drawn(drawn.expect("drawn"));
+        let buffer = terminal.backend().buffer();
+        let cells = buffer.content().chunks(width.into());
+        let line = |cells: &[ratatui::buffer::Cell]| {
+            cells
+                .iter()
+                .map(ratatui::buffer::Cell::symbol)
+                .collect::<String>()
+        };
+        cells
+            .map(|cells| line(cells).trim_end().to_owned() + "\n")
+            .collect()
+    }
+
+    /// Number of the selected finding.
+    pub fn selected(&self) -> Option<usize> {
+        let listed = self.view.listed(&self.trace);
+        self.view.selected(&listed).map(|index| listed[index].id)
+    }
+
+    /// The clock of the loop reads the record count twice, a second apart.
+    pub fn measure(&mut self, then: u64, now: u64) {
+        let start = Instant::now();
+        self.view.measure(start, then);
+        self.view.measure(start + Duration::from_secs(1), now);
+    }
+
+    fn source(&mut self, what: What) {
+        self.take(None, Task::default(), Stack::default(), what);
+    }
+
+    fn program(&mut self, program: Program, what: What) {
+        self.take(Some(program), task(1234), Stack::default(), what);
+    }
+
+    fn take(&mut self, program: Option<Program>, task: Task, stack: Stack, what: What) {
+        if program.is_some() {
+            self.now += 120_000_000;
+        }
+        self.trace.take(Ok(Event {
+            time: self.now,
+            task,
+            cpu: 0,
+            program,
+            stack,
+            what,
+        }));
+    }
+}
+
+fn task(tid: u32) -> Task {
+    Task {
+        tgid: 1234,
+        tid,
+        comm: Comm(*b"provoke\0\0\0\0\0\0\0\0\0"),
+        cgroup: 1,
+    }
+}
+
+fn stack(kernel: &[u64], user: &[u64]) -> Stack {
+    Stack {
+        kernel: kernel.into(),
+        user: user.into(),
+    }
+}
+
+fn four_pages() -> Box<[Extent]> {
+    [Extent {
+        pfn: PFN,
+        pages: 4,
+        folio_wise: false,
+    }]
+    .into()
+}
+
+fn key_named(name: &str) -> KeyEvent {
+    let code = match name {
+        "up" => KeyCode::Up,
+        "down" => KeyCode::Down,
+        "pgup" => KeyCode::PageUp,
+        "pgdn" => KeyCode::PageDown,
+        "enter" => KeyCode::Enter,
+        "esc" => KeyCode::Esc,
+        "backspace" => KeyCode::Backspace,
+        "space" => KeyCode::Char(' '),
+        "ctrl-c" => return KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL),
+        "G" => return KeyEvent::new(KeyCode::Char('G'), KeyModifiers::SHIFT),
+        _ => KeyCode::Char(name.chars().next().expect("a key")),
+    };
+    KeyEvent::new(code, KeyModifiers::NONE)
+}

@@ -1,0 +1,295 @@
+//! The running kernel as a source: probes on, batches out of the ring, probes off.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+};
+use aya_log::EbpfLogger;
+use cowtrace_common::{program::Program, wire::Outcome};
+use tokio::{
+    io::unix::AsyncFd,
+    time::{Interval, MissedTickBehavior, interval},
+};
+
+use super::{Batch, symbols::Symbols, write::Writer};
+use crate::{
+    btf::Btf,
+    errors,
+    event::Tally,
+    facts::key,
+    pagemap::Pagemap,
+    probes::{
+        attach::{self, Row},
+        kernel::Kernel,
+        settings::{self, Filter, Settings},
+    },
+    sys::{self, Mapping},
+};
+
+/// How often the counters are told, when they have changed.
+const TICK: Duration = Duration::from_secs(1);
+/// A batch ends when it is longer; what is left comes in the next.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What to trace, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which tasks.
+    pub filter: Filter,
+    /// Size of the ring.
+    pub ring_bytes: u32,
+    /// Show what the programs log.
+    pub verbose: bool,
+}
+
+/// Attached probes.
+pub struct Live {
+    /// `None` once the probes are off the kernel.
+    ebpf: Option<Ebpf>,
+    ring: AsyncFd<RingBuf<MapData>>,
+    log: Option<Log>,
+    tallies: PerCpuArray<MapData, [u64; 4]>,
+    outcomes: PerCpuArray<MapData, u64>,
+    told: BTreeMap<Program, Tally>,
+    /// Runs that the kernel skipped, as last read: the programs are gone when the last tally is told.
+    recursion: BTreeMap<Program, u64>,
+    told_outcomes: Vec<u64>,
+    symbols: Symbols,
+    tick: Interval,
+    /// Records that are ready to be told before anything else.
+    ready: Batch,
+    ended: bool,
+}
+
+impl Live {
+    /// Attaches everything, or nothing and says why not.
+    pub fn start(options: &Options) -> anyhow::Result<Self> {
+        let kernel = Kernel::read()?;
+        let btf = Btf::parse(&kernel.btf).ok_or_else(|| errors::broken_btf(&kernel.release))?;
+        let settings = Settings::find(&btf, &kernel.kallsyms, &options.filter)?;
+        let before = pins_by_vmstat();
+        let mut ebpf = attach::load(&settings, options.ring_bytes, options.verbose)?;
+        if let Some(tgid) = options.filter.tgid {
+            let mut traced: HashMap<_, u32, u8> = map(&mut ebpf, "TRACED")?;
+            traced.insert(tgid, 1, 0)?;
+        }
+        let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
+        let log = if options.verbose { Some(sys::async_fd(EbpfLogger::init(&mut ebpf)?)?) } else { None };
+        let tallies = map(&mut ebpf, "TALLIES")?;
+        let outcomes = map(&mut ebpf, "OUTCOMES")?;
+        let rows = attach::attach(&mut ebpf, &kernel, &btf)?;
+        attach::require(&rows, &kernel)?;
+        let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            ebpf: Some(ebpf),
+            ring,
+            log,
+            tallies,
+            outcomes,
+            told: BTreeMap::new(),
+            recursion: BTreeMap::new(),
+            told_outcomes: Vec::new(),
+            symbols: Symbols::new(kernel.kallsyms),
+            tick,
+            ready,
+            ended: false,
+        })
+    }
+
+    /// Waits for the next batch. Behind [`Live::stop`] comes what was left, then `None`.
+    pub async fn batch(&mut self) -> io::Result<Option<Batch>> {
+        loop {
+            if !self.ready.is_empty() {
+                return Ok(Some(std::mem::take(&mut self.ready)));
+            }
+            if self.ebpf.is_none() {
+                return Ok(self.last_batch());
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// Takes all probes off the kernel. The maps stay until the last batch.
+    pub fn stop(&mut self) {
+        if self.ebpf.is_some() {
+            self.read_recursion();
+            self.ebpf = None;
+        }
+    }
+
+    /// Waits for records, or for the time to tell the counters.
+    async fn wait(&mut self) -> io::Result<()> {
+        let Self { ring, log, tick, .. } = self;
+        let mut batch = Batch::new();
+        tokio::select! {
+            ready = ring.readable_mut() => {
+                let mut ready = ready?;
+                if drain(ready.get_inner_mut(), &mut batch) {
+                    ready.clear_ready();
+                }
+            }
+            _ = tick.tick() => {}
+            logged = flush(log.as_mut()) => logged?,
+        }
+        if batch.is_empty() {
+            self.read_recursion();
+            self.tell_counts();
+        } else {
+            self.symbols.tell(&batch, &mut self.ready);
+            self.ready.append(&mut batch);
+        }
+        Ok(())
+    }
+
+    /// What is left when the probes are off: the rest of the ring, then the last counts.
+    fn last_batch(&mut self) -> Option<Batch> {
+        let mut batch = Batch::new();
+        if !drain(self.ring.get_mut(), &mut batch) || !batch.is_empty() {
+            let mut ready = Batch::new();
+            self.symbols.tell(&batch, &mut ready);
+            ready.append(&mut batch);
+            return Some(ready);
+        }
+        if std::mem::replace(&mut self.ended, true) {
+            return None;
+        }
+        self.tell_counts();
+        let mut writer = Writer::new(&mut self.ready, sys::boottime_ns());
+        if let Some(pins) = pins_by_vmstat() {
+            writer.fact(key::VMSTAT_END, &pins.to_string());
+        }
+        Some(std::mem::take(&mut self.ready))
+    }
+
+    /// Tells the counters that have changed since they were told last.
+    fn tell_counts(&mut self) {
+        let mut writer = Writer::new(&mut self.ready, sys::boottime_ns());
+        for program in Program::ALL {
+            let Ok(values) = self.tallies.get(&(*program as u32), 0) else { continue };
+            let sum = |n: usize| values.iter().map(|cpu| cpu[n]).sum();
+            let recursion = self.recursion.get(program).copied().unwrap_or(0);
+            let tally =
+                Tally { hits: sum(0), ring_full: sum(1), map_full: sum(2), recursion };
+            let before = self.told.insert(*program, tally).unwrap_or_default();
+            if before != tally {
+                writer.tally(*program, &tally);
+            }
+        }
+        let outcomes: Vec<u64> = (0..Outcome::ALL.len() as u32)
+            .map(|n| self.outcomes.get(&n, 0).map_or(0, |cpus| cpus.iter().sum()))
+            .collect();
+        if outcomes != self.told_outcomes {
+            writer.outcomes(&outcomes);
+            self.told_outcomes = outcomes;
+        }
+    }
+
+    /// The kernel counts for each program the runs that it skipped (5.12 and later, `bpf_prog_show_fdinfo`).
+    fn read_recursion(&mut self) {
+        let Some(ebpf) = &self.ebpf else { return };
+        for program in Program::ALL {
+            let loaded = ebpf.program(program.name()).and_then(|loaded| loaded.fd().ok());
+            let Some(fd) = loaded.map(|fd| fd.as_fd().as_raw_fd()) else { continue };
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+            let misses = info
+                .lines()
+                .find_map(|line| line.strip_prefix("recursion_misses:"))
+                .and_then(|misses| misses.trim().parse().ok());
+            self.recursion.insert(*program, misses.unwrap_or(0));
+        }
+    }
+}
+
+type Log = AsyncFd<EbpfLogger<&'static dyn log::Log>>;
+
+/// Hands on what the programs logged; waits for ever where nothing is logged.
+async fn flush(log: Option<&mut Log>) -> io::Result<()> {
+    let Some(log) = log else { return std::future::pending().await };
+    let mut ready = log.readable_mut().await?;
+    ready.get_inner_mut().flush();
+    ready.clear_ready();
+    Ok(())
+}
+
+/// Moves records from the ring to the batch; whether the ring is empty now.
+fn drain(ring: &mut RingBuf<MapData>, batch: &mut Batch) -> bool {
+    while batch.len() < BATCH_BYTES {
+        match ring.next() {
+            Some(record) => batch.extend_from_slice(&record),
+            None => return true,
+        }
+    }
+    false
+}
+
+fn map<M>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<M>
+where
+    M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| anyhow::anyhow!("the object has no map {name}"))?;
+    Ok(M::try_from(map)?)
+}
+
+/// What a reader has to know before the first event.
+fn preamble(
+    kernel: &Kernel,
+    btf: &Btf,
+    rows: &[Row],
+    filter: &Filter,
+    vmstat: Option<i64>,
+) -> Batch {
+    let now = sys::boottime_ns();
+    let mut batch = Batch::new();
+    let mut writer = Writer::new(&mut batch, now);
+    writer.fact(key::VERSION, env!("CARGO_PKG_VERSION"));
+    writer.fact(key::HOST, &kernel.host);
+    writer.fact(key::KERNEL, &kernel.release);
+    writer.fact(key::MACHINE, &kernel.machine);
+    writer.fact(key::BOOT, &sys::realtime_ns().saturating_sub(now).to_string());
+    writer.fact(key::STARTED, &now.to_string());
+    for (key, value) in settings::facts(btf) {
+        writer.fact(key, &value);
+    }
+    if let Some(filter) = filter.describe() {
+        writer.fact(key::FILTER, &filter);
+    }
+    if let Some(pfn) = zero_pfn() {
+        writer.fact(key::ZERO_PFN, &pfn.to_string());
+    }
+    if let Some(pins) = vmstat {
+        writer.fact(key::VMSTAT_START, &pins.to_string());
+    }
+    for (number, row) in rows.iter().enumerate() {
+        writer.probe(&row.state(number, kernel));
+    }
+    batch
+}
+
+/// The zero page's PFN: what an untouched page of ours is mapped to when it is read. The kernel's own
+/// variable for it was renamed in 7.x (`zero_pfn`, `zero_page_pfn`).
+fn zero_pfn() -> Option<u64> {
+    let page = Mapping::new(1).ok()?;
+    let _ = page.read_byte(0);
+    Pagemap::of_this_process().ok()?.pfns(&page).ok()?.first().copied()
+}
+
+/// Pages that the kernel itself counts as pinned: acquired − released since boot.
+fn pins_by_vmstat() -> Option<i64> {
+    // The counters are kept per CPU; this folds them in. Root only.
+    let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
+    let text = fs::read_to_string("/proc/vmstat").ok()?;
+    let number = |name: &str| -> Option<i64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse().ok()
+    };
+    Some(number("nr_foll_pin_acquired ")? - number("nr_foll_pin_released ")?)
+}

@@ -1,0 +1,178 @@
+//! Names for the addresses in stacks, found while the process may still be there.
+//!
+//! A process's mappings are kept from the first record that it wrote, so that its frames have names
+//! also when it has exited by the time that a later record of it is read.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::PathBuf,
+};
+
+use blazesym::symbolize::{
+    Input, Sym, Symbolized, Symbolizer,
+    source::{Elf, Source},
+};
+
+use super::{Batch, write::Writer};
+use crate::{decode::Records, event::Event, kallsyms::Kallsyms};
+
+/// Processes whose mappings are kept, and addresses that are known to have been named: bounds on
+/// memory. Beyond them everything is forgotten and found anew.
+const PROCESSES: usize = 4096;
+const ADDRESSES: usize = 1 << 20;
+
+/// A file mapped executable.
+struct Mapped {
+    start: u64,
+    end: u64,
+    offset: u64,
+    path: PathBuf,
+}
+
+/// The names, and what they are found from.
+pub struct Symbols {
+    kallsyms: Kallsyms,
+    symbolizer: Symbolizer,
+    mappings: HashMap<u32, Vec<Mapped>>,
+    told: HashSet<(u32, u64)>,
+}
+
+impl Symbols {
+    /// Nothing told yet.
+    pub fn new(kallsyms: Kallsyms) -> Self {
+        Self {
+            kallsyms,
+            symbolizer: Symbolizer::new(),
+            mappings: HashMap::new(),
+            told: HashSet::new(),
+        }
+    }
+
+    /// Writes the names that the records in `batch` need and that were not told before.
+    pub fn tell(&mut self, batch: &[u8], names: &mut Batch) {
+        for event in Records::new(batch).flatten() {
+            if self.told.len() > ADDRESSES {
+                self.told.clear();
+            }
+            let mut writer = Writer::new(names, event.time);
+            self.kernel(&event, &mut writer);
+            self.user(&event, &mut writer);
+        }
+    }
+
+    fn kernel(&mut self, event: &Event, writer: &mut Writer) {
+        for address in &event.stack.kernel {
+            if self.told.insert((0, *address))
+                && let Some(name) = self.kallsyms.describe(*address)
+            {
+                writer.symbol(0, *address, &name);
+            }
+        }
+    }
+
+    fn user(&mut self, event: &Event, writer: &mut Writer) {
+        let tgid = event.task.tgid;
+        for (depth, address) in event.stack.user.iter().enumerate() {
+            if !self.told.insert((tgid, *address)) {
+                continue;
+            }
+            // Behind the innermost frame an address is where a call returns to, which may already be
+            // the next line or function.
+            let within = if depth == 0 { *address } else { address.saturating_sub(1) };
+            if let Some(name) = self.describe(tgid, within) {
+                writer.symbol(tgid, *address, &name);
+            }
+        }
+    }
+
+    fn describe(&mut self, tgid: u32, address: u64) -> Option<String> {
+        let mapped = self.mapped(tgid, address)?;
+        let (offset, path) = (address - mapped.start + mapped.offset, mapped.path.clone());
+        // A container's path means another file here, if any; its own root shows the right one.
+        let inside = PathBuf::from(format!("/proc/{tgid}/root{}", path.display()));
+        let file = if inside.exists() { inside } else { path.clone() };
+        let input = Input::FileOffset(offset);
+        let found = self.symbolizer.symbolize_single(&Source::Elf(Elf::new(file)), input);
+        let binary = path.file_name().unwrap_or_default().display().to_string();
+        Some(match found {
+            Ok(Symbolized::Sym(sym)) => format!("{} [{binary}]", name(&sym)),
+            _ => format!("{binary}+{offset:#x}"),
+        })
+    }
+
+    /// The file mapped at an address; the process's mappings are read again if there was none.
+    fn mapped(&mut self, tgid: u32, address: u64) -> Option<&Mapped> {
+        let known = |mappings: &[Mapped]| {
+            mappings.iter().position(|mapped| (mapped.start..mapped.end).contains(&address))
+        };
+        let found = self.mappings.get(&tgid).and_then(|mappings| known(mappings));
+        if found.is_none() {
+            let read = read_mappings(tgid)?;
+            if self.mappings.len() >= PROCESSES {
+                self.mappings.clear();
+            }
+            self.mappings.insert(tgid, read);
+        }
+        let mappings = self.mappings.get(&tgid)?;
+        found.or_else(|| known(mappings)).and_then(|index| mappings.get(index))
+    }
+}
+
+/// `function+0x12`, or `function (file:line)` where there is debug information.
+fn name(sym: &Sym) -> String {
+    match sym.code_info.as_deref() {
+        Some(code) => {
+            let file = code.file.display();
+            code.line.map_or_else(
+                || format!("{} ({file})", sym.name),
+                |line| format!("{} ({file}:{line})", sym.name),
+            )
+        }
+        None => format!("{}+{:#x}", sym.name, sym.offset),
+    }
+}
+
+/// The executable mappings of files, `None` if the process is gone.
+fn read_mappings(tgid: u32) -> Option<Vec<Mapped>> {
+    let text = fs::read_to_string(format!("/proc/{tgid}/maps")).ok()?;
+    Some(text.lines().filter_map(mapping).collect())
+}
+
+/// `55d0c0000000-55d0c0100000 r-xp 00001000 08:01 1234   /usr/bin/name`
+fn mapping(line: &str) -> Option<Mapped> {
+    let mut words = line.splitn(6, ' ');
+    let (start, end) = words.next()?.split_once('-')?;
+    let executable = words.next()?.contains('x');
+    let offset = words.next()?;
+    let path = words.nth(2)?.trim_start();
+    (executable && path.starts_with('/')).then(|| ())?;
+    Some(Mapped {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        offset: u64::from_str_radix(offset, 16).ok()?,
+        path: PathBuf::from(path),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_maps_gives_range_offset_and_path() {
+        let line = "55d0c0001000-55d0c0100000 r-xp 00001000 08:01 1234                 /usr/bin/a name";
+        let mapped = mapping(line).expect("executable file");
+        assert_eq!((mapped.start, mapped.end), (0x55d0_c000_1000, 0x55d0_c010_0000));
+        assert_eq!(mapped.offset, 0x1000);
+        assert_eq!(mapped.path, PathBuf::from("/usr/bin/a name"));
+    }
+
+    #[test]
+    fn what_is_not_an_executable_file_is_left_out() {
+        assert!(mapping("7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0     [stack]").is_none());
+        assert!(mapping("7f0000000000-7f0000001000 r--p 00000000 08:01 12    /lib/x.so").is_none());
+        assert!(mapping("7f0000000000-7f0000001000 r-xp 00000000 00:00 0").is_none());
+        assert!(mapping("nonsense").is_none());
+    }
+}

@@ -1,0 +1,67 @@
+//! The source's own records, as bytes. The programs write theirs the same way, in the kernel.
+
+use cowtrace_common::{
+    program::Program,
+    wire::{Header, kind},
+};
+
+use super::Batch;
+use crate::event::{ProbeState, Tally, Time};
+
+/// Appends records to a batch, stamped with one time.
+pub struct Writer<'a> {
+    batch: &'a mut Batch,
+    time: Time,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes at the end of `batch`.
+    pub fn new(batch: &'a mut Batch, time: Time) -> Self {
+        Self { batch, time }
+    }
+
+    /// A fact about host, kernel or run.
+    pub fn fact(&mut self, key: &str, value: &str) {
+        self.record(kind::FACT, 0, format!("{key}\0{value}").as_bytes());
+    }
+
+    /// A row of the probe table.
+    pub fn probe(&mut self, probe: &ProbeState) {
+        let mut body = vec![probe.row];
+        let text = format!("{}\0{}\0{}", probe.sees, probe.attached, probe.unseen);
+        body.extend_from_slice(text.as_bytes());
+        self.record(kind::PROBE, 0, &body);
+    }
+
+    /// A name for an address.
+    pub fn symbol(&mut self, tgid: u32, address: u64, name: &str) {
+        let mut body = address.to_le_bytes().to_vec();
+        body.extend_from_slice(&tgid.to_le_bytes());
+        body.extend_from_slice(name.as_bytes());
+        self.record(kind::SYMBOL, 0, &body);
+    }
+
+    /// What a program has counted.
+    pub fn tally(&mut self, program: Program, tally: &Tally) {
+        let numbers = [tally.hits, tally.ring_full, tally.map_full, tally.recursion];
+        self.record(kind::TALLY, program as u16, numbers.map(u64::to_le_bytes).as_flattened());
+    }
+
+    /// Write-protect faults by outcome.
+    pub fn outcomes(&mut self, counts: &[u64]) {
+        let body: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+        self.record(kind::OUTCOMES, 0, &body);
+    }
+
+    /// The fields in the order of `wire::Header`.
+    fn record(&mut self, kind: u16, program: u16, body: &[u8]) {
+        let len = (size_of::<Header>() + body.len()) as u32;
+        self.batch.extend_from_slice(&len.to_le_bytes());
+        self.batch.extend_from_slice(&kind.to_le_bytes());
+        self.batch.extend_from_slice(&program.to_le_bytes());
+        self.batch.extend_from_slice(&self.time.to_le_bytes());
+        // cgroup, tgid, tid, cpu, frames, comm: none of these is anybody's.
+        self.batch.extend_from_slice(&[0; size_of::<Header>() - 16]);
+        self.batch.extend_from_slice(body);
+    }
+}

@@ -1,0 +1,366 @@
+//! The system calls that Rust's standard library does not offer, each behind a
+//! small safe function.
+//!
+//! Invariant: this is the only file of the `cowtrace` crate that says `unsafe`.
+//! What is unsafe and private here (raw ring memory) is used by the safe
+//! children `sys/*.rs` and by nobody else.
+//!
+//! Surprise: memory in a [`Mapping`] is never lent out as a reference. The
+//! kernel writes to it behind the compiler's back (that is what the workloads
+//! are about), so every access is volatile and by value.
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        raw::{c_int, c_long},
+    },
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr::{self, NonNull},
+    sync::atomic::AtomicU32,
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+mod mapping;
+mod uring;
+
+pub use mapping::{Advice, Mapping, Protection};
+pub use uring::Uring;
+
+/// Nanoseconds since boot, suspend included: the clock that the probes stamp with.
+pub fn boottime_ns() -> u64 {
+    clock_ns(libc::CLOCK_BOOTTIME)
+}
+
+/// Nanoseconds since the Unix epoch.
+pub fn realtime_ns() -> u64 {
+    clock_ns(libc::CLOCK_REALTIME)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is a valid place for one timespec; an unknown clock leaves it alone.
+    let answer = unsafe { libc::clock_gettime(clock, &raw mut now) };
+    assert_eq!(answer, 0, "Linux has had both clocks since 2.6.39");
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// The effective user id; 0 is root.
+pub fn effective_uid() -> u32 {
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The kernel's id of the calling thread (`tid`; the main thread's equals the pid).
+pub fn thread_id() -> u32 {
+    // SAFETY: takes no argument and cannot fail.
+    unsafe { libc::gettid() }.cast_unsigned()
+}
+
+/// Bytes in a base page.
+pub fn page_size() -> usize {
+    // SAFETY: only reads a constant of the process; every Linux knows this name.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).expect("a page has a size")
+}
+
+/// Registers `source`, which owns its descriptor, with the running tokio runtime for readability.
+///
+/// Panics outside of a tokio runtime, as tokio does.
+pub fn async_fd<T: AsRawFd + AsFd>(source: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: AsFd says that the descriptor is open as long as `source`, and the AsyncFd
+    // owns `source`; the implementors used here (aya's ring and logger) never replace it.
+    unsafe { AsyncFd::register_with_interest(source, Interest::READABLE) }
+        .map_err(|refused| refused.into_parts().1)
+}
+
+/// Lifts the limit on locked memory, which registered buffers of an unprivileged ring count against.
+///
+/// Fails with `EPERM` when `bytes` is above the hard limit and the process may not raise that.
+pub fn raise_memlock_limit(bytes: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a valid place for one rlimit.
+    succeeded(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) })?;
+    if limit.rlim_cur >= bytes {
+        return Ok(());
+    }
+    limit.rlim_cur = bytes;
+    limit.rlim_max = limit.rlim_max.max(bytes);
+    // SAFETY: `limit` is a valid rlimit and only read.
+    succeeded(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) })
+}
+
+/// An empty file that lives in memory only and goes with its last descriptor.
+pub fn memory_file() -> io::Result<File> {
+    // SAFETY: the name is a C string that the kernel only reads.
+    let fd = unsafe { libc::memfd_create(c"cowtrace".as_ptr(), libc::MFD_CLOEXEC) };
+    new_descriptor(fd.into()).map(File::from)
+}
+
+/// A forked child process of ours.
+#[derive(Debug)]
+pub struct Child {
+    pid: libc::pid_t,
+}
+
+/// Forks: the child runs `body` and exits with its value, without a return to the caller.
+///
+/// `parent_only` is dropped in the child before `body` starts and handed back in the parent: the
+/// place for the end of a pipe that only the parent may hold.
+///
+/// The child has this one thread. If the process has more, one of them may have held a lock at
+/// the fork, so `body` should keep to plain system calls.
+pub fn fork_child<P>(parent_only: P, body: impl FnOnce() -> i32) -> io::Result<(Child, P)> {
+    // SAFETY: the child gets its own copy of all memory, never returns from here, and its exit
+    // below runs no destructor or exit handler that belongs to the parent.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // A panic must not unwind into the caller's frames: two processes would run them.
+            let run = AssertUnwindSafe(|| {
+                drop(parent_only);
+                body()
+            });
+            let code = catch_unwind(run).unwrap_or(101);
+            // SAFETY: ends the process at once; nothing after it runs.
+            unsafe { libc::_exit(code) }
+        }
+        pid => Ok((Child { pid }, parent_only)),
+    }
+}
+
+impl Child {
+    /// Waits for the child's end: its exit code, or 128 + the signal that killed it.
+    pub fn wait(self) -> io::Result<i32> {
+        let mut status = 0;
+        loop {
+            // SAFETY: `status` is a valid place for one int; the pid is an unreaped child of ours.
+            match succeeded(unsafe { libc::waitpid(self.pid, &raw mut status, 0) }) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                answer => break answer?,
+            }
+        }
+        Ok(if libc::WIFEXITED(status) {
+            libc::WEXITSTATUS(status)
+        } else {
+            128 + libc::WTERMSIG(status)
+        })
+    }
+}
+
+/// A piece of this process's address space; unmapped on drop.
+#[derive(Debug)]
+struct Region {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Region {
+    /// Private anonymous memory, not yet backed by pages.
+    fn anonymous(bytes: usize, protection: c_int) -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: the kernel picks an unused place, so no existing memory changes.
+        Self::owning(
+            unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) },
+            bytes,
+        )
+    }
+
+    /// Memory shared with the kernel through `fd`, from `offset` on.
+    fn shared(fd: BorrowedFd<'_>, offset: i64, bytes: usize) -> io::Result<Self> {
+        let (protection, fd) = (libc::PROT_READ | libc::PROT_WRITE, fd.as_raw_fd());
+        // SAFETY: the kernel picks an unused place, so no existing memory changes.
+        Self::owning(
+            unsafe {
+                libc::mmap(
+                    ptr::null_mut(),
+                    bytes,
+                    protection,
+                    libc::MAP_SHARED,
+                    fd,
+                    offset,
+                )
+            },
+            bytes,
+        )
+    }
+
+    fn owning(base: *mut libc::c_void, bytes: usize) -> io::Result<Self> {
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self {
+            base: NonNull::new(base.cast()).expect("the kernel never picks address 0"),
+            bytes,
+        })
+    }
+
+    /// Address of the first byte.
+    fn address(&self) -> usize {
+        self.base.as_ptr().addr()
+    }
+
+    /// `size` bytes at `offset`, aligned for it; panics when they are not all inside.
+    fn place(&self, offset: usize, size: usize) -> *mut u8 {
+        let inside = offset
+            .checked_add(size)
+            .is_some_and(|end| end <= self.bytes);
+        assert!(
+            inside,
+            "{size} bytes at {offset} are outside of {} mapped bytes",
+            self.bytes
+        );
+        let place = self.base.as_ptr().wrapping_add(offset);
+        assert!(
+            place.addr().is_multiple_of(size.clamp(1, 8)),
+            "{offset} is not aligned for {size} bytes"
+        );
+        place
+    }
+
+    /// Stores one byte. A write-protected page answers with SIGSEGV.
+    fn store(&self, offset: usize, value: u8) {
+        let place = self.place(offset, 1);
+        // SAFETY: `place` is inside the mapping, to which no reference exists.
+        unsafe { place.write_volatile(value) }
+    }
+
+    /// Loads one byte as it is now, whoever wrote it.
+    fn load(&self, offset: usize) -> u8 {
+        let place = self.place(offset, 1);
+        // SAFETY: `place` is inside the mapping, to which no reference exists; any byte is a u8.
+        unsafe { place.read_volatile() }
+    }
+
+    /// A word that the kernel reads and writes too.
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        let place = self.place(offset, size_of::<u32>());
+        // SAFETY: inside, aligned, mapped as long as `self`, and the kernel's own accesses are
+        // single loads and stores of this word.
+        unsafe { AtomicU32::from_ptr(place.cast()) }
+    }
+
+    fn protect(&self, offset: usize, bytes: usize, protection: c_int) -> io::Result<()> {
+        let place = self.place(offset, bytes).cast();
+        // SAFETY: inside a mapping that is ours and to which no reference exists.
+        succeeded(unsafe { libc::mprotect(place, bytes, protection) })
+    }
+
+    fn advise(&self, offset: usize, bytes: usize, advice: c_int) -> io::Result<()> {
+        let place = self.place(offset, bytes).cast();
+        // SAFETY: inside a mapping that is ours; what the advice does to its bytes is no
+        // concern of the compiler, since all access is volatile.
+        succeeded(unsafe { libc::madvise(place, bytes, advice) })
+    }
+
+    /// Puts fresh anonymous memory over a part of this region.
+    fn replace(&self, offset: usize, bytes: usize, protection: c_int) -> io::Result<()> {
+        let place = self.place(offset, bytes).cast();
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        // SAFETY: MAP_FIXED replaces only memory that is ours and to which no reference exists.
+        match unsafe { libc::mmap(place, bytes, protection, flags, -1, 0) } {
+            libc::MAP_FAILED => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: mapped by us, unmapped once, and no reference to it outlives `self`.
+        let answer = unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+        debug_assert_eq!(answer, 0, "munmap of a whole mapping cannot fail");
+    }
+}
+
+/// `io_uring_setup(2)`: a new ring, and in `params` where its parts are.
+fn ring_setup(entries: u32, params: &mut uring::Params) -> io::Result<OwnedFd> {
+    // SAFETY: `params` has the layout of struct io_uring_params, and the kernel fills only that.
+    new_descriptor(unsafe {
+        libc::syscall(libc::SYS_io_uring_setup, entries, ptr::from_mut(params))
+    })
+}
+
+/// `io_uring_enter(2)`: submits `submit` entries and, if `wait`, waits for one completion.
+///
+/// The entries in the ring must name only memory that no reference covers: ours are of [`Mapping`]s.
+fn ring_enter(ring: BorrowedFd<'_>, submit: u32, wait: bool) -> io::Result<()> {
+    const GETEVENTS: u32 = 1;
+    let (min_complete, flags) = if wait { (1_u32, GETEVENTS) } else { (0, 0) };
+    let no_signal_set = ptr::null::<libc::sigset_t>();
+    // SAFETY: a null signal set is allowed; the entries are READ_FIXED into registered Mappings.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_enter,
+            ring.as_raw_fd(),
+            submit,
+            min_complete,
+            flags,
+            no_signal_set,
+            0_usize,
+        )
+    };
+    succeeded(answer.min(0) as c_int)
+}
+
+/// `io_uring_register(2)`, `IORING_REGISTER_BUFFERS`: pins all of `memory` as buffer 0.
+fn ring_register(ring: BorrowedFd<'_>, memory: &Mapping) -> io::Result<()> {
+    const REGISTER_BUFFERS: u32 = 0;
+    let buffer = libc::iovec {
+        iov_base: ptr::with_exposed_provenance_mut(memory.address()),
+        iov_len: memory.bytes(),
+    };
+    // SAFETY: one valid iovec, only read. What it names is a Mapping, to which no reference
+    // exists, and the pin keeps its pages allocated even after an unmap.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            ring.as_raw_fd(),
+            REGISTER_BUFFERS,
+            &raw const buffer,
+            1_u32,
+        )
+    };
+    succeeded(answer.min(0) as c_int)
+}
+
+/// `io_uring_register(2)`, `IORING_UNREGISTER_BUFFERS`: unpins what was registered.
+fn ring_unregister(ring: BorrowedFd<'_>) -> io::Result<()> {
+    const UNREGISTER_BUFFERS: u32 = 1;
+    let nothing = ptr::null::<libc::iovec>();
+    // SAFETY: this operation takes no argument.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            ring.as_raw_fd(),
+            UNREGISTER_BUFFERS,
+            nothing,
+            0_u32,
+        )
+    };
+    succeeded(answer.min(0) as c_int)
+}
+
+fn succeeded(answer: c_int) -> io::Result<()> {
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+fn new_descriptor(answer: c_long) -> io::Result<OwnedFd> {
+    match c_int::try_from(answer) {
+        // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,213 @@
+//! What `cargo xtask lab` takes, and the machine that comes of it.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::cached;
+use crate::{
+    initramfs::Added,
+    kernels::{Bootable, Flavour},
+};
+
+const DEFAULT_TIMEOUT: u64 = 600;
+const DEFAULT_KERNEL: &str = "5.10";
+
+/// Options of `cargo xtask lab`.
+#[derive(Args)]
+pub struct Options {
+    /// Kernel to boot: 5.10, 6.1, 6.12, 6.18, 7.3 or all (again for another)
+    #[arg(long = "kernel", value_name = "K", default_value = DEFAULT_KERNEL)]
+    pub kernels: Vec<String>,
+    /// Any other kernel: its bzImage
+    #[arg(long, value_name = "FILE", conflicts_with = "kernels")]
+    pub kernel_image: Option<PathBuf>,
+    /// That kernel's lib/modules/RELEASE, with the modules.dep that depmod writes
+    #[arg(long, value_name = "DIR", requires = "kernel_image")]
+    pub modules_dir: Option<PathBuf>,
+    /// Keep stdin open to COMMAND: the same as -t
+    #[arg(short = 'i')]
+    pub stdin: bool,
+    /// Run COMMAND on this terminal: its size, its keys (-it for short)
+    #[arg(short = 't')]
+    pub terminal: bool,
+    /// The machine
+    #[command(flatten)]
+    pub machine: Machine,
+    /// What to run as root in the guest, after `--`
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+impl Options {
+    /// Whether the guest's command gets our terminal.
+    pub fn interactive(&self) -> bool {
+        self.stdin || self.terminal
+    }
+
+    /// The kernels to boot, fetched where the cache lacks them.
+    pub fn bootables(&self) -> Result<Vec<Bootable>> {
+        match &self.kernel_image {
+            Some(image) => Ok(vec![given(image, self.modules_dir.clone())?]),
+            None => cached(&self.kernels, self.machine.flavour),
+        }
+    }
+}
+
+fn given(image: &Path, modules: Option<PathBuf>) -> Result<Bootable> {
+    let image = image
+        .canonicalize()
+        .with_context(|| format!("cannot find --kernel-image {}", image.display()))?;
+    let name = image
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    Ok(Bootable {
+        release: name.clone(),
+        name,
+        image,
+        modules,
+    })
+}
+
+/// The guest's hardware and what is prepared in it before COMMAND runs.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "command line flags, each independent of the others"
+)]
+pub struct Machine {
+    /// Which build of the kernel
+    #[arg(long, value_enum, default_value_t)]
+    pub flavour: Flavour,
+    /// A host file for the guest: executables land in PATH unless GUESTPATH is given
+    #[arg(long, value_name = "HOSTFILE[=GUESTPATH]", value_parser = Added::parse)]
+    pub with: Vec<Added>,
+    /// Kernel module to insert, with what it depends on; "NAME PARAM=VALUE" sets parameters
+    #[arg(long = "module", value_name = "NAME")]
+    pub modules: Vec<String>,
+    /// Memory of the guest
+    #[arg(long, value_name = "MiB", default_value_t = 1024)]
+    pub memory: u32,
+    /// Virtual CPUs of the guest [default: 2; 1 with --icount, where 5.10 hangs with more]
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Huge pages (2 MiB each) to set aside
+    #[arg(long, value_name = "N")]
+    pub hugepages: Option<u32>,
+    /// Swap space, in use when COMMAND starts; `$LAB_SWAP` names the device
+    #[arg(long, value_name = "MiB")]
+    pub swap: Option<u32>,
+    /// A disk of 64 MiB; `$LAB_DISK` names it
+    #[arg(long)]
+    pub disk: bool,
+    /// A disk that does one I/O a second; `$LAB_SLOW_DISK` names it
+    #[arg(long)]
+    pub slow_disk: bool,
+    /// Split memory and CPUs over two NUMA nodes
+    #[arg(long)]
+    pub numa: bool,
+    /// More words for the kernel's command line
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub append: Vec<String>,
+    /// Seconds COMMAND may take, counted from the ready line [default: 600; none with -it]
+    #[arg(long, value_name = "S")]
+    pub timeout: Option<u64>,
+    /// Let the guest's clock count instructions: the same run gives the same numbers
+    #[arg(long)]
+    pub icount: bool,
+}
+
+impl Machine {
+    /// How many CPUs the guest has.
+    pub fn cpus(&self) -> u32 {
+        self.cpus.unwrap_or(if self.icount { 1 } else { 2 })
+    }
+
+    /// How long COMMAND may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout.unwrap_or(DEFAULT_TIMEOUT))
+    }
+
+    /// The modules to insert: those asked for, after those its devices need.
+    pub fn all_modules(&self) -> Vec<String> {
+        let disks = self.disk || self.slow_disk || self.swap.is_some();
+        let drivers: &[&str] = if disks {
+            &["virtio_pci", "virtio_blk"]
+        } else {
+            &[]
+        };
+        drivers
+            .iter()
+            .map(|&name| name.to_owned())
+            .chain(self.modules.iter().cloned())
+            .collect()
+    }
+
+    /// The variables that tell `/init` what to prepare.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let flag = |on: bool| if on { "1" } else { "" }.to_owned();
+        vec![
+            (
+                "HUGEPAGES",
+                self.hugepages.map(|n| n.to_string()).unwrap_or_default(),
+            ),
+            ("WANT_DISK", flag(self.disk)),
+            ("WANT_SLOW_DISK", flag(self.slow_disk)),
+            ("WANT_SWAP", flag(self.swap.is_some())),
+        ]
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            flavour: Flavour::Cloud,
+            with: Vec::new(),
+            modules: Vec::new(),
+            memory: 1024,
+            cpus: None,
+            hugepages: None,
+            swap: None,
+            disk: false,
+            slow_disk: false,
+            numa: false,
+            append: Vec::new(),
+            timeout: None,
+            icount: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn what_clap_gives_without_options_is_the_default_machine() {
+        let line = Line::parse_from(["lab", "--", "true"]);
+        assert_eq!(line.options.machine, Machine::default());
+        assert_eq!(line.options.kernels, ["5.10"]);
+    }
+
+    #[test]
+    fn it_is_two_flags_and_the_command_keeps_its_own() {
+        let line = Line::parse_from(["lab", "-it", "--", "ls", "-l", "--kernel"]);
+        assert!(line.options.interactive());
+        assert_eq!(line.options.command, ["ls", "-l", "--kernel"]);
+    }
+}

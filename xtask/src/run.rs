@@ -1,0 +1,127 @@
+//! `cargo xtask run`: from a fresh checkout to a running cowtrace.
+//!
+//! On this kernel where cowtrace can attach, else in the lab on a kernel that
+//! has the defect, with a workload beside it that provokes it.
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::{
+    binary,
+    kernels::{self, Flavour},
+    lab::{self, options::Machine},
+    process, setup,
+};
+
+const DEFAULT_KERNEL: &str = "5.10";
+
+/// A break every three seconds, then cowtrace in the foreground.
+const GUEST: &str =
+    "cowtrace provoke io-uring-mprotect --repeat 1000 --interval 3 >/tmp/provoke.json 2>&1 &
+exec cowtrace \"$@\"";
+
+/// Options of `cargo xtask run`.
+#[derive(Args)]
+pub struct Options {
+    /// Start in the lab on this kernel, even where cowtrace could attach here
+    #[arg(long, value_name = "K")]
+    kernel: Option<String>,
+    /// What cowtrace is told
+    #[arg(last = true, value_name = "COWTRACE-ARGS")]
+    arguments: Vec<OsString>,
+}
+
+/// Sets up, builds and starts cowtrace where it can run.
+pub fn run(options: &Options) -> Result<u8> {
+    setup::build_tools()?;
+    let cowtrace = binary::build()?;
+    let arguments = arguments(&options.arguments);
+    let why = match &options.kernel {
+        Some(kernel) => format!("--kernel {kernel} was asked for"),
+        None => match here(&cowtrace) {
+            Ok(live) => return start(live, &arguments),
+            Err(why) => why,
+        },
+    };
+    let name = options.kernel.as_deref().unwrap_or(DEFAULT_KERNEL);
+    eprintln!("run: in the lab on kernel {name}, with a workload that provokes the defect ({why})");
+    in_the_lab(name, &cowtrace, &arguments)
+}
+
+/// Without a terminal there is no TUI: findings as text, and an end to them.
+fn arguments(given: &[OsString]) -> Vec<OsString> {
+    if given.is_empty() && !is_interactive() {
+        return ["stream", "--duration", "20s"].map(OsString::from).into();
+    }
+    given.to_vec()
+}
+
+fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// The command that runs cowtrace live here, or why it cannot: `doctor` knows.
+fn here(cowtrace: &Path) -> Result<Command, String> {
+    let live = as_root(cowtrace).ok_or("cowtrace needs root on this kernel")?;
+    let said = again(&live).arg("doctor").stdin(Stdio::inherit()).output();
+    let said = said.map_err(|error| format!("`cowtrace doctor` did not start: {error}"))?;
+    if said.status.success() {
+        return Ok(live);
+    }
+    let stderr = String::from_utf8_lossy(&said.stderr);
+    let reason = stderr
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("`cowtrace doctor` says no");
+    Err(format!("not on this kernel: {}", reason.trim()))
+}
+
+/// As root, or by sudo where someone is there to type the password.
+fn as_root(cowtrace: &Path) -> Option<Command> {
+    if setup::is_root() {
+        return Some(Command::new(cowtrace));
+    }
+    if !is_interactive() || process::find("sudo").is_none() {
+        return None;
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.arg(cowtrace);
+    Some(sudo)
+}
+
+fn again(command: &Command) -> Command {
+    let mut copy = Command::new(command.get_program());
+    copy.args(command.get_args());
+    copy
+}
+
+fn start(mut live: Command, arguments: &[OsString]) -> Result<u8> {
+    let status = process::status(live.args(arguments))?;
+    let code = status
+        .code()
+        .with_context(|| format!("cowtrace was ended ({status})"))?;
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+fn in_the_lab(name: &str, cowtrace: &Path, arguments: &[OsString]) -> Result<u8> {
+    setup::lab_tools()?;
+    let kernels = kernels::select(&[name.to_owned()])?;
+    let kernel = kernels::ensure(kernels[0], Flavour::Cloud)?;
+    let script = ["sh", "-c", GUEST, "cowtrace"].map(OsString::from);
+    let command: Vec<OsString> = script
+        .into_iter()
+        .chain(arguments.iter().cloned())
+        .collect();
+    if is_interactive() {
+        lab::on_this_terminal(&kernel, cowtrace, &Machine::default(), &command)
+    } else {
+        lab::in_pipes(&kernel, cowtrace, &Machine::default(), &command)
+    }
+}

@@ -62,16 +62,16 @@ async fn look(file: &Path) -> anyhow::Result<u8> {
 }
 
 async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow::Result<u8> {
-    let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
     let source = attach(&args.scope, Some(&until))?;
+    let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
     let follow = Follow { print, recorder: recorder.as_mut(), out: &mut io::stdout().lock() };
     let trace = follow.run(source, Until::start(until)?).await?;
     Ok(status(&trace))
 }
 
 async fn record(path: &Path, args: &RecordArgs, until: UntilArgs) -> anyhow::Result<u8> {
-    let mut recorder = Recorder::create(path)?;
     let source = attach(args, Some(&until))?;
+    let mut recorder = Recorder::create(path)?;
     // Standard output belongs to the command that is traced.
     let mut stderr = io::stderr().lock();
     let print = PrintArgs { format: Format::Text, events: false };
@@ -108,7 +108,7 @@ fn status(trace: &Trace) -> u8 {
     let found = trace.findings.iter().any(|finding| finding.verdict > Verdict::Inconclusive);
     if found {
         exit::FINDINGS
-    } else if trace.findings.is_empty() && trace.blind_spots().is_empty() {
+    } else if trace.findings.is_empty() && trace.unseen().is_empty() {
         exit::CLEAN
     } else {
         exit::INCONCLUSIVE

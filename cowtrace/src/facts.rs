@@ -16,6 +16,8 @@ pub mod key {
     pub const BOOT: &str = "clock.boot_realtime_ns";
     /// CLOCK_BOOTTIME when the last probe was attached, nanoseconds.
     pub const STARTED: &str = "clock.started_ns";
+    /// CLOCK_BOOTTIME when the trace ended, nanoseconds. A recording without it was not ended by cowtrace.
+    pub const ENDED: &str = "clock.ended_ns";
     /// Bit of FOLL_WRITE.
     pub const FOLL_WRITE: &str = "foll.write";
     /// Bit of FOLL_LONGTERM.

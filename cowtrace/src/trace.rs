@@ -100,7 +100,17 @@ impl Trace {
             + self.ledger.unlisted()
     }
 
-    /// Why "nothing found" cannot be said, a sentence each; empty: it can.
+    /// Why "nothing found" cannot be said of a trace that has ended: the [blind spots](Self::blind_spots),
+    /// and that it has not been ended by cowtrace.
+    pub fn unseen(&self) -> Vec<String> {
+        let mut unseen = self.blind_spots();
+        if self.facts.text(key::ENDED).is_none() {
+            unseen.push("the end: the recording stops before cowtrace did".to_owned());
+        }
+        unseen
+    }
+
+    /// What was missed up to now, a sentence each.
     pub fn blind_spots(&self) -> Vec<String> {
         let mut spots = Vec::new();
         for (program, tally) in &self.tallies {

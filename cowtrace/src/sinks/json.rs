@@ -298,7 +298,7 @@ struct Summary<'a> {
     kernel_live_after: Option<i64>,
     records: u64,
     lost: u64,
-    blind_spots: Vec<String>,
+    unseen: Vec<String>,
     probes: Vec<ProbeLine<'a>>,
 }
 
@@ -311,7 +311,7 @@ struct ProbeLine<'a> {
 /// A last line of type `summary`.
 pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
     use crate::{facts::key, finding::Verdict};
-    let blind_spots = trace.blind_spots();
+    let unseen = trace.unseen();
     let of_verdict = |verdict: Verdict| {
         trace.findings.iter().filter(|finding| finding.verdict == verdict).count()
     };
@@ -319,7 +319,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         out,
         &Summary {
             r#type: "summary",
-            clean: trace.findings.is_empty() && blind_spots.is_empty(),
+            clean: trace.findings.is_empty() && unseen.is_empty(),
             findings: trace.findings.len(),
             verdicts: Verdict::ALL.iter().map(|verdict| (verdict.name(), of_verdict(*verdict))).collect(),
             benign: trace.benign.iter().map(|(why, count)| (why.name(), *count)).collect(),
@@ -337,7 +337,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             kernel_live_after: trace.facts.number(key::VMSTAT_END),
             records: trace.counts.records,
             lost: trace.lost(),
-            blind_spots,
+            unseen,
             probes: trace
                 .probes
                 .values()

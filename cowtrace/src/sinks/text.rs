@@ -144,7 +144,7 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
 
 /// The answer, then what it rests on.
 pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
-    let blind = trace.blind_spots();
+    let blind = trace.unseen();
     writeln!(out, "{}", answer(trace, blind.is_empty()))?;
     for spot in &blind {
         writeln!(out, "  not seen: {spot}")?;

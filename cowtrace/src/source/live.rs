@@ -76,16 +76,16 @@ impl Live {
         let settings = Settings::find(&btf, &kernel.kallsyms, &options.filter)?;
         let before = pins_by_vmstat();
         let mut ebpf = attach::load(&settings, options.ring_bytes, options.verbose)?;
-        if let Some(tgid) = options.filter.tgid {
-            let mut traced: HashMap<_, u32, u8> = map(&mut ebpf, "TRACED")?;
-            traced.insert(tgid, 1, 0)?;
+        if let (Some(tgid), Some(map)) = (options.filter.tgid, ebpf.map_mut("TRACED")) {
+            HashMap::<_, u32, u8>::try_from(map)?.insert(tgid, 1, 0)?;
         }
-        let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
-        let log = if options.verbose { Some(sys::async_fd(EbpfLogger::init(&mut ebpf)?)?) } else { None };
-        let tallies = map(&mut ebpf, "TALLIES")?;
-        let outcomes = map(&mut ebpf, "OUTCOMES")?;
         let rows = attach::attach(&mut ebpf, &kernel, &btf)?;
         attach::require(&rows, &kernel)?;
+        // Only now: a map that is taken out is no longer there for a program to be loaded with.
+        let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
+        let tallies = map(&mut ebpf, "TALLIES")?;
+        let outcomes = map(&mut ebpf, "OUTCOMES")?;
+        let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
         let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -167,6 +167,7 @@ impl Live {
         if let Some(pins) = pins_by_vmstat() {
             writer.fact(key::VMSTAT_END, &pins.to_string());
         }
+        writer.fact(key::ENDED, &sys::boottime_ns().to_string());
         Some(std::mem::take(&mut self.ready))
     }
 
@@ -210,6 +211,10 @@ impl Live {
 }
 
 type Log = AsyncFd<EbpfLogger<&'static dyn log::Log>>;
+
+fn logger(ebpf: &mut Ebpf) -> anyhow::Result<Log> {
+    Ok(sys::async_fd(EbpfLogger::init(ebpf)?)?)
+}
 
 /// Hands on what the programs logged; waits for ever where nothing is logged.
 async fn flush(log: Option<&mut Log>) -> io::Result<()> {

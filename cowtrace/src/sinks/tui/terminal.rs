@@ -1,7 +1,11 @@
 //! The user's terminal, ours while a [`Screen`] lives.
 
+use std::io;
+
 use anyhow::{Context, Result};
-use ratatui::DefaultTerminal;
+use ratatui::{
+    DefaultTerminal, Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect,
+};
 
 use super::{
     draw::draw,
@@ -9,6 +13,14 @@ use super::{
     view::{Drawn, View},
 };
 use crate::trace::Trace;
+
+/// What a terminal has that does not tell its size.
+const USUAL: Rect = Rect {
+    x: 0,
+    y: 0,
+    width: 80,
+    height: 24,
+};
 
 /// Alternate screen and raw mode. Dropping it gives the terminal back; a panic does so too, before
 /// it prints its message where that can be read.
@@ -20,13 +32,12 @@ impl Screen {
     /// Takes the terminal.
     pub fn enter() -> Result<Self> {
         // Also puts its restoring in front of the panic hook that is there.
-        match ratatui::try_init() {
-            Ok(terminal) => Ok(Self { terminal }),
-            Err(error) => {
-                ratatui::restore(); // Raw mode may be on already.
-                Err(error).context("taking the terminal (`cowtrace stream` needs none)")
-            }
+        let taken = ratatui::try_init().and_then(sized);
+        if taken.is_err() {
+            ratatui::restore(); // Raw mode may be on already.
         }
+        let terminal = taken.context("taking the terminal (`cowtrace stream` needs none)")?;
+        Ok(Self { terminal })
     }
 
     /// Shows the state; how much of it there was room for.
@@ -43,4 +54,17 @@ impl Drop for Screen {
     fn drop(&mut self) {
         ratatui::restore();
     }
+}
+
+/// The same terminal. A serial console says that it has no rows and no columns, and would stay blank.
+fn sized(terminal: DefaultTerminal) -> io::Result<DefaultTerminal> {
+    if terminal.size()?.area() != 0 {
+        return Ok(terminal);
+    }
+    let options = TerminalOptions {
+        viewport: Viewport::Fixed(USUAL),
+    };
+    let mut terminal = Terminal::with_options(CrosstermBackend::new(io::stdout()), options)?;
+    terminal.clear()?;
+    Ok(terminal)
 }

@@ -124,12 +124,6 @@ pub fn current_mm() -> u64 {
     Untyped(unsafe { bpf_get_current_task() }).read(Field::TaskMm)
 }
 
-/// PFN of a `struct page`.
-#[inline(always)]
-pub fn pfn(page: u64, vmemmap: u64) -> u64 {
-    page.wrapping_sub(vmemmap) >> setting(Setting::PageStructShift)
-}
-
 /// Where `struct page` 0 stands. A variable, since KASLR moves it.
 #[inline(always)]
 pub fn vmemmap() -> u64 {

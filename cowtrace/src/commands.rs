@@ -88,8 +88,12 @@ async fn replay(file: &Path, print: PrintArgs) -> anyhow::Result<u8> {
     Ok(status(&trace))
 }
 
-/// Attaches to the running kernel.
+/// Attaches to the running kernel. `until` is for the line-oriented commands, which leave stderr free for
+/// what the programs log.
 fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source> {
+    if args.verbose && until.is_some() {
+        env_logger::Builder::new().filter_level(log::LevelFilter::Debug).init();
+    }
     if sys::effective_uid() != 0 {
         return Err(errors::not_root());
     }

@@ -5,6 +5,7 @@
 //! per kernel and run one after the other in it, in the table's order.
 
 mod case;
+mod checks;
 mod frames;
 mod guest;
 mod table;

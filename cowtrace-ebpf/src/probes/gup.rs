@@ -8,6 +8,7 @@ use aya_ebpf::{
     maps::HashMap,
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
+use aya_log_ebpf::warn;
 use cowtrace_common::{
     program::Program,
     setting::Setting,
@@ -25,8 +26,8 @@ use crate::{
 pub struct Call {
     mm: u64,
     address: u64,
-    flags: u32,
-    reserved: u32,
+    /// FOLL_*; as wide as the rest, so that the map's value has no padding.
+    flags: u64,
     /// `struct page **`, filled in when the call returns.
     pages: u64,
 }
@@ -34,7 +35,7 @@ pub struct Call {
 impl Call {
     #[inline(always)]
     fn new(mm: u64, address: u64, flags: u32, pages: u64) -> Self {
-        Self { mm, address, flags, reserved: 0, pages }
+        Self { mm, address, flags: u64::from(flags), pages }
     }
 }
 
@@ -99,14 +100,14 @@ pub fn pin_remote_exit(ctx: FExitContext) -> i32 {
 #[kprobe]
 pub fn pin_enter(ctx: ProbeContext) -> u32 {
     let call = Call::new(kernel::current_mm(), reg(&ctx, 0), reg(&ctx, 2) as u32, reg(&ctx, 3));
-    entered(Program::PinEnter, &call)
+    entered(&ctx, Program::PinEnter, &call)
 }
 
 /// Entry of `pin_user_pages_unlocked`: (start, nr, pages, flags).
 #[kprobe]
 pub fn pin_unlocked_enter(ctx: ProbeContext) -> u32 {
     let call = Call::new(kernel::current_mm(), reg(&ctx, 0), reg(&ctx, 3) as u32, reg(&ctx, 2));
-    entered(Program::PinUnlockedEnter, &call)
+    entered(&ctx, Program::PinUnlockedEnter, &call)
 }
 
 /// Entry of `pin_user_pages_remote`, from 5.9: (mm, start, nr, flags, pages, …). Up to 6.4 it has seven
@@ -114,7 +115,7 @@ pub fn pin_unlocked_enter(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub fn pin_remote_enter(ctx: ProbeContext) -> u32 {
     let call = Call::new(reg(&ctx, 0), reg(&ctx, 1), reg(&ctx, 3) as u32, reg(&ctx, 4));
-    entered(Program::PinRemoteEnter, &call)
+    entered(&ctx, Program::PinRemoteEnter, &call)
 }
 
 /// Return to any of the entries above.
@@ -167,14 +168,18 @@ fn reg(ctx: &ProbeContext, n: usize) -> u64 {
 }
 
 #[inline(always)]
-fn entered(program: Program, call: &Call) -> u32 {
+fn entered(ctx: &ProbeContext, program: Program, call: &Call) -> u32 {
     if !scope::wanted() {
         return 0;
     }
     let thread = bpf_get_current_pid_tgid();
-    // A call that is still there was never seen to return.
     // SAFETY: only the entry's existence is looked at.
-    if unsafe { CALLS.get(thread) }.is_some() || CALLS.insert(thread, call, 0).is_err() {
+    if unsafe { CALLS.get(thread) }.is_some() {
+        warn!(ctx, "the return of an earlier pin call of thread {} was missed", thread as u32);
+        emit::lose(program);
+    }
+    if CALLS.insert(thread, call, 0).is_err() {
+        warn!(ctx, "too many pin calls at once: one by thread {} is not seen", thread as u32);
         emit::lose(program);
     }
     0
@@ -222,7 +227,7 @@ fn part_of(program: Program, call: &Call, pages: u64, part: u64) -> Option<Recor
         address: (call.address & !0xfff) + (first << 12),
         vmemmap: kernel::vmemmap(),
         unlisted: rest - later - u64::from(pointers),
-        gup_flags: call.flags,
+        gup_flags: call.flags as u32,
         pointers,
         page_struct_shift: kernel::setting(Setting::PageStructShift) as u32,
         part: part as u32,

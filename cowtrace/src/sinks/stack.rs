@@ -10,9 +10,17 @@ pub fn lines(trace: &Trace, tgid: u32, stack: &Stack) -> Vec<String> {
         .iter()
         .map(|address| name(trace, 0, *address))
         .skip_while(|name| is_probe(name));
-    let user = stack.user.iter().map(|address| name(trace, tgid, *address));
+    let user = stack
+        .user
+        .iter()
+        .filter(|address| **address < USER_END)
+        .map(|address| name(trace, tgid, *address));
     kernel.chain(user).collect()
 }
+
+/// No user address is as high, even with five levels of page tables. The kernel follows frame
+/// pointers; where a function was built without, it takes whatever stands there for one.
+const USER_END: u64 = 1 << 56;
 
 fn name(trace: &Trace, tgid: u32, address: u64) -> String {
     match trace.symbol(tgid, address) {

@@ -1,0 +1,224 @@
+//! Scripts in, balances out.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::event::What;
+
+/// Runs a script of `pin PFN xN`, `unpin PFN xN` and `unpin-folio PFN xN`, PFNs in hex, and compares
+/// what the ledger holds.
+fn check(script: &str, expected: &Expect) {
+    let mut ledger = Ledger::default();
+    ledger.ignore(0x777);
+    for line in script.lines() {
+        step(&mut ledger, line.trim());
+    }
+    expected.assert_eq(&show(&ledger));
+}
+
+fn step(ledger: &mut Ledger, line: &str) {
+    let mut words = line.split_whitespace();
+    let (Some(verb), Some(pfn), Some(pages)) = (words.next(), words.next(), words.next()) else {
+        panic!("no step: {line}");
+    };
+    let pfn = u64::from_str_radix(pfn, 16).expect("a PFN in hex");
+    let pages = pages.trim_start_matches('x').parse().expect("a count");
+    let extents = [Extent { pfn, pages, folio_wise: verb == "unpin-folio" }];
+    match verb {
+        "pin" => pin(ledger, &extents),
+        _ => drop(ledger.unpin(&Unpin {
+            pages,
+            unlisted: 0,
+            make_dirty: false,
+            extents: Box::new(extents),
+        })),
+    }
+}
+
+fn pin(ledger: &mut Ledger, extents: &[Extent]) {
+    let pin = Pin {
+        mm: 1,
+        address: 0x10_0000,
+        pages: extents.iter().map(|extent| extent.pages).sum(),
+        unlisted: 0,
+        gup_flags: 1,
+        part: 0,
+        extents: extents.into(),
+    };
+    let event = Event {
+        time: 0,
+        task: Task::default(),
+        cpu: 0,
+        program: None,
+        stack: Stack::default(),
+        what: What::Pin(pin.clone()),
+    };
+    ledger.pin(&event, &pin);
+}
+
+fn show(ledger: &Ledger) -> String {
+    let mut text = String::new();
+    for (start, segment) in &ledger.segments {
+        let ids: Vec<_> = segment.holders.iter().map(|pin| pin.id).collect();
+        text += &format!("{start:x} x{} held by {ids:?}\n", segment.pages);
+    }
+    text += &format!(
+        "pinned {} unpinned {} live {} unmatched {}\n",
+        ledger.pinned(),
+        ledger.unpinned(),
+        ledger.live_pages(),
+        ledger.unmatched()
+    );
+    text
+}
+
+#[test]
+fn a_pin_and_its_unpin_leave_nothing() {
+    check(
+        "pin 40 x4
+         unpin 40 x4",
+        &expect![[r"
+            pinned 4 unpinned 4 live 0 unmatched 0
+        "]],
+    );
+}
+
+#[test]
+fn an_unpin_without_its_pin_is_counted_not_subtracted() {
+    check(
+        "pin 40 x2
+         unpin 40 x1
+         unpin 99 x1",
+        &expect![[r"
+            41 x1 held by [0]
+            pinned 2 unpinned 1 live 1 unmatched 1
+        "]],
+    );
+}
+
+#[test]
+fn overlapping_pins_are_counted_each() {
+    check(
+        "pin 40 x4
+         pin 42 x4
+         unpin 41 x2",
+        &expect![[r"
+            40 x1 held by [0]
+            42 x1 held by [0]
+            43 x1 held by [0, 1]
+            44 x2 held by [1]
+            pinned 8 unpinned 2 live 6 unmatched 0
+        "]],
+    );
+}
+
+#[test]
+fn an_unpin_across_two_pins_and_a_gap_takes_from_both_and_counts_the_gap() {
+    check(
+        "pin 40 x2
+         pin 44 x2
+         unpin 40 x6",
+        &expect![[r"
+            pinned 4 unpinned 4 live 0 unmatched 2
+        "]],
+    );
+}
+
+#[test]
+fn a_page_pinned_twice_needs_two_unpins() {
+    check(
+        "pin 40 x1
+         pin 40 x1
+         unpin 40 x1",
+        &expect![[r"
+            40 x1 held by [0]
+            pinned 2 unpinned 1 live 1 unmatched 0
+        "]],
+    );
+}
+
+#[test]
+fn the_zero_page_is_neither_pinned_nor_unpinned() {
+    check(
+        "pin 775 x4
+         unpin 777 x1",
+        &expect![[r"
+            775 x2 held by [0]
+            778 x1 held by [0]
+            pinned 3 unpinned 0 live 3 unmatched 0
+        "]],
+    );
+}
+
+#[test]
+fn references_dropped_on_a_folio_are_taken_from_its_pinned_pages() {
+    check(
+        "pin 202 x3
+         unpin-folio 200 x2",
+        &expect![[r"
+            204 x1 held by [0]
+            pinned 3 unpinned 2 live 1 unmatched 0
+        "]],
+    );
+}
+
+#[test]
+fn references_dropped_on_a_folio_do_not_reach_past_where_it_must_end() {
+    // A folio at 204 is at most 4 pages long.
+    check(
+        "pin 208 x1
+         unpin-folio 204 x1",
+        &expect![[r"
+            208 x1 held by [0]
+            pinned 1 unpinned 0 live 1 unmatched 1
+        "]],
+    );
+}
+
+#[test]
+fn the_address_of_a_page_is_found_through_its_extent() {
+    let mut ledger = Ledger::default();
+    let extent = |pfn, pages| Extent { pfn, pages, folio_wise: false };
+    pin(&mut ledger, &[extent(0x40, 2), extent(0x90, 1), extent(0x40, 1)]);
+    let holders = ledger.holders(0x40);
+    // The page is mapped twice in the range, and held twice.
+    assert_eq!(holders.len(), 2);
+    let addresses: Vec<_> = holders[0].addresses(0x40).collect();
+    assert_eq!(addresses, [0x10_0000, 0x10_3000]);
+    assert_eq!(holders[0].addresses(0x90).collect::<Vec<_>>(), [0x10_2000]);
+}
+
+#[test]
+fn random_pins_and_unpins_keep_the_books() {
+    // Against the simplest ledger there is: a count for each page.
+    use std::collections::BTreeMap;
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut ledger = Ledger::default();
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for _ in 0..2000 {
+        let (pfn, pages) = (random(64), 1 + random(8));
+        let extent = Extent { pfn, pages, folio_wise: false };
+        if random(2) == 0 {
+            pin(&mut ledger, &[extent]);
+            (pfn..pfn + pages).for_each(|page| *counts.entry(page).or_default() += 1);
+        } else {
+            let unpin =
+                Unpin { pages, unlisted: 0, make_dirty: false, extents: Box::new([extent]) };
+            ledger.unpin(&unpin);
+            for page in pfn..pfn + pages {
+                counts.entry(page).and_modify(|count| *count = count.saturating_sub(1));
+            }
+        }
+        for page in 0..72 {
+            let count = counts.get(&page).copied().unwrap_or(0);
+            assert_eq!(ledger.holders(page).len() as u64, count, "page {page}");
+        }
+        assert_eq!(ledger.live_pages(), counts.values().sum::<u64>());
+    }
+}

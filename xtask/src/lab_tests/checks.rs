@@ -1,0 +1,189 @@
+//! What must hold of a case's output.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::case::Run;
+
+/// cowtrace's exit statuses.
+const CLEAN: u8 = 0;
+const FINDINGS: u8 = 1;
+const FAILED: u8 = 2;
+const INCONCLUSIVE: u8 = 3;
+
+pub(super) fn the_release_is_of_the_series(run: &Run) -> Result<()> {
+    run.expect_status(0)?;
+    ensure!(run.text().starts_with(&format!("{}.", run.kernel)), "another release");
+    Ok(())
+}
+
+pub(super) fn doctor_is_content(run: &Run) -> Result<()> {
+    run.expect_status(CLEAN)?;
+    let text = run.text();
+    ensure!(!text.contains("MISSING"), "a needed row is missing");
+    for (sees, hook) in [
+        ("write-protect fault answered", "fexit do_wp_page"),
+        ("pages pinned (fast)", "fexit pin_user_pages_fast"),
+        ("process forked", "tp_btf sched_process_fork"),
+    ] {
+        let row = text.lines().find(|line| line.contains(sees)).unwrap_or_default();
+        ensure!(row.contains(hook), "{sees:?} is not served by {hook}: {row:?}");
+    }
+    Ok(())
+}
+
+/// Each page that the workload saw move has a finding with these PFNs, and there is no other.
+pub(super) fn agrees_with_the_workload(run: &Run) -> Result<()> {
+    let pages = run.json_of_type("provoke")?;
+    ensure!(!pages.is_empty(), "the workload said nothing");
+    let moved: Vec<_> = pages.iter().filter(|page| page["moved"] == true).collect();
+    let findings = run.json_of_type("finding")?;
+    ensure!(
+        moved.len() == findings.len(),
+        "{} pages moved, {} findings",
+        moved.len(),
+        findings.len()
+    );
+    for page in &moved {
+        ensure!(page["data"] == "lost", "a page moved and its data arrived all the same: {page}");
+        let finding = findings.iter().find(|finding| finding["address"] == page["address"]);
+        is_about(finding.with_context(|| format!("no finding for {page}"))?, page)?;
+    }
+    for finding in &findings {
+        ensure!(finding["verdict"] == "diverged", "opened as {}", finding["verdict"]);
+    }
+    everything_was_seen(run)?;
+    run.expect_status(if moved.is_empty() { CLEAN } else { FINDINGS })
+}
+
+fn is_about(finding: &Value, page: &Value) -> Result<()> {
+    for (ours, theirs) in [("old_pfn", "pfn_before"), ("new_pfn", "pfn_after")] {
+        ensure!(
+            finding[ours] == page[theirs],
+            "{ours} is {}, the workload's {theirs} {}",
+            finding[ours],
+            page[theirs]
+        );
+    }
+    for who in ["holder", "writer"] {
+        ensure!(finding[who]["tgid"] == page["pid"], "{who} is {}", finding[who]["tgid"]);
+        let stack = finding[who]["stack"].as_array().map_or(0, Vec::len);
+        ensure!(stack > 3, "the {who}'s stack has {stack} frames");
+    }
+    ensure!(finding["holder"]["flags"] == "WRITE|LONGTERM", "flags {}", finding["holder"]["flags"]);
+    let [pinned, broken] = ["pinned_at", "broken_at"].map(|key| finding[key].as_u64());
+    ensure!(pinned < broken, "pinned at {pinned:?}, broken at {broken:?}");
+    Ok(())
+}
+
+fn summary(run: &Run) -> Result<Value> {
+    let mut lines = run.json_of_type("summary")?;
+    ensure!(lines.len() == 1, "{} summaries", lines.len());
+    lines.pop().context("no summary")
+}
+
+fn everything_was_seen(run: &Run) -> Result<()> {
+    let summary = summary(run)?;
+    ensure!(summary["lost"] == 0, "{} lost", summary["lost"]);
+    ensure!(summary["unseen"] == Value::Array(Vec::new()), "unseen: {}", summary["unseen"]);
+    Ok(())
+}
+
+pub(super) fn finds_one_of_each(run: &Run) -> Result<()> {
+    run.expect_status(FINDINGS)?;
+    let text = run.text();
+    let page = run.text().lines().next().map(serde_json::from_str::<Value>);
+    let page = page.context("the workload said nothing")??;
+    let hex = |key: &str| format!("{:#x}", page[key].as_u64().unwrap_or_default());
+    for wanted in [
+        format!("device has PFN {}, process has PFN {}", hex("pfn_before"), hex("pfn_after")),
+        format!("page {} of process {}", hex("address"), page["pid"]),
+        format!("pinned by provoke[{}], 1 pages", page["pid"]),
+        format!("written and copied by provoke[{}]", page["pid"]),
+        "io_sqe_buffer_register+".to_owned(),
+        "run 5.19 or later".to_owned(),
+        "1 finding: 1 diverged".to_owned(),
+    ] {
+        ensure!(text.contains(&wanted), "{wanted:?} is not said");
+    }
+    Ok(())
+}
+
+pub(super) fn finds_nothing(run: &Run) -> Result<()> {
+    ensure!(!run.json_of_type("provoke")?.is_empty(), "the workload said nothing");
+    ensure!(run.json_of_type("finding")?.is_empty(), "there are findings");
+    everything_was_seen(run)?;
+    ensure!(summary(run)?["clean"] == true, "not called clean");
+    run.expect_status(CLEAN)
+}
+
+pub(super) fn one_pin_record_each(run: &Run) -> Result<()> {
+    run.expect_status(CLEAN)?;
+    let pids: Vec<_> = run.json_of_type("provoke")?.iter().map(|page| page["pid"].clone()).collect();
+    ensure!(pids.len() == 23, "the workload ran {} times", pids.len());
+    for kind in ["pin", "unpin"] {
+        let records = run.json_of_type(kind)?;
+        ensure!(records.len() == 23, "{} records of {kind}", records.len());
+    }
+    let summary = summary(run)?;
+    for (key, wanted) in [("pins", 23), ("unpins", 23), ("pages_live", 0), ("pages_unmatched", 0)] {
+        ensure!(summary[key] == wanted, "{key} is {}", summary[key]);
+    }
+    everything_was_seen(run)
+}
+
+pub(super) fn ledger_equals_vmstat(run: &Run) -> Result<()> {
+    run.expect_status(CLEAN)?;
+    let summary = summary(run)?;
+    let number = |key: &str| summary[key].as_i64().with_context(|| format!("no {key}"));
+    let kernel = number("kernel_live_after")? - number("kernel_live_before")?;
+    ensure!(kernel == 40, "the workload holds 40 pages, the kernel counts {kernel}");
+    ensure!(number("pages_live")? == kernel, "the ledger has {}", summary["pages_live"]);
+    everything_was_seen(run)
+}
+
+pub(super) fn witnesses_agree(run: &Run) -> Result<()> {
+    run.expect_status(CLEAN)?;
+    let summary = summary(run)?;
+    let copies = summary["faults"]["copy"].as_u64().context("no count of copies")?;
+    ensure!(copies >= 50, "50 pages were copied, {copies} seen");
+    ensure!(summary["copies_witnessed"] == copies, "{} witnessed", summary["copies_witnessed"]);
+    Ok(())
+}
+
+pub(super) fn bytes_are_equal(run: &Run) -> Result<()> {
+    run.expect_status(0)?;
+    let lines: Vec<usize> = run.text().lines().filter_map(|line| line.parse().ok()).collect();
+    // 1 pin, 3 unpins or more, the summary: an empty output equals itself too.
+    ensure!(lines.len() == 2 && lines.iter().all(|lines| *lines >= 5), "lines printed: {lines:?}");
+    Ok(())
+}
+
+pub(super) fn cut_recording_is_inconclusive(run: &Run) -> Result<()> {
+    let text = run.text();
+    ensure!(text.contains("inconclusive"), "not called inconclusive");
+    ensure!(text.contains("the recording stops before cowtrace did"), "not said why");
+    run.expect_status(INCONCLUSIVE)
+}
+
+pub(super) fn a_tight_ring_loses_and_is_never_clean(run: &Run) -> Result<()> {
+    let summary = summary(run)?;
+    ensure!(summary["lost"].as_u64() > Some(0), "nothing was lost: the test has no point");
+    ensure!(summary["clean"] == false, "called clean");
+    let unseen = summary["unseen"].to_string();
+    ensure!(unseen.contains("did not fit the ring"), "not said why: {unseen}");
+    run.expect_status(INCONCLUSIVE)
+}
+
+pub(super) fn filtered_out(run: &Run) -> Result<()> {
+    let summary = summary(run)?;
+    ensure!(summary["pins"] == 0, "{} pins", summary["pins"]);
+    ensure!(summary["findings"] == 0, "{} findings", summary["findings"]);
+    run.expect_status(CLEAN)
+}
+
+pub(super) fn refuses_with_status_2(run: &Run) -> Result<()> {
+    ensure!(run.complaints().contains("no process 4000000"), "not said why");
+    ensure!(run.text().is_empty(), "something is left behind: {}", run.text());
+    run.expect_status(FAILED)
+}

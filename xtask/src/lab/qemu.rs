@@ -53,7 +53,9 @@ pub fn disks(machine: &Machine) -> Vec<Disk> {
 pub fn arguments(machine: &Machine, kernel: &Bootable, files: &Files<'_>) -> Vec<String> {
     // Multi-threaded TCG races with the kernel's patching of its own code, which
     // every attach does: guests die in one of two runs. So thread=single.
-    let fixed = "-nodefaults -no-user-config -display none -no-reboot -accel tcg,thread=single -cpu max -machine q35";
+    // cx16=off: QEMU 7.2 sometimes leaves the old RAX in EFLAGS after a cmpxchg16b, which the slab
+    // allocator is full of; an interrupt then finds the VM flag set and double-faults (seen on 6.12).
+    let fixed = "-nodefaults -no-user-config -display none -no-reboot -accel tcg,thread=single -cpu max,cx16=off -machine q35";
     let mut words: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
     add("-smp", machine.cpus().to_string());
@@ -157,7 +159,7 @@ mod tests {
     fn emulation_is_single_threaded_with_two_cpus() {
         let line = line(&Machine::default());
         assert!(
-            line.contains("-accel tcg,thread=single -cpu max -machine q35 -smp 2 -m 1024"),
+            line.contains("-accel tcg,thread=single -cpu max,cx16=off -machine q35 -smp 2 -m 1024"),
             "{line}"
         );
         assert!(!line.contains("virtio-blk"), "{line}");

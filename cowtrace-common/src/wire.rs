@@ -51,6 +51,9 @@ pub mod kind {
     pub const TALLY: u16 = 131;
     /// Body: `u64` for each [`Outcome`](super::Outcome) in order: faults answered so, streamed or not.
     pub const OUTCOMES: u16 = 132;
+    /// Body: [`Pin`](super::Pin), then page pointers: pages that a call pinned beyond its own records, as the
+    /// source found them in the process's page map just after.
+    pub const PIN_REST: u16 = 133;
 }
 
 /// Start of every record.

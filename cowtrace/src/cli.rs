@@ -100,6 +100,9 @@ pub struct RecordArgs {
     /// Size of the ring between kernel and cowtrace: a power of two of KiB or MiB, as 512K or 64M
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = ring_bytes)]
     pub ring: RingBytes,
+    /// Take kprobes where a row of the probe table has them, as on kernels without fexit; for tests
+    #[arg(long, hide = true)]
+    pub kprobes: bool,
     /// Print what the kernel side logs about itself to standard error (`stream` and `record`)
     #[arg(short, long)]
     pub verbose: bool,

@@ -101,6 +101,7 @@ fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source
     let options = Options {
         filter: scope::filter(args, runs_command)?,
         ring_bytes: args.ring.0,
+        kprobes: args.kprobes,
         verbose: args.verbose,
     };
     Ok(Source::Live(Box::new(Live::start(&options)?)))

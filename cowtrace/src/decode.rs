@@ -118,6 +118,7 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
     Ok(match kind {
         kind::FAULT => What::Fault(fault(body)?),
         kind::PIN => What::Pin(pin(body)?),
+        kind::PIN_REST => What::PinRest(pin(body)?),
         kind::UNPIN => What::Unpin(unpin(body)?),
         kind::INVALIDATE => What::Invalidate(invalidate(body)?),
         kind::NOTIFIER => What::Notifier(notifier(body)?),

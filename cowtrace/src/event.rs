@@ -83,6 +83,8 @@ pub enum What {
     Fault(Fault),
     /// Pages were pinned.
     Pin(Pin),
+    /// Pages that a call pinned beyond its own records, as the source found them.
+    PinRest(Pin),
     /// Pages were unpinned.
     Unpin(Unpin),
     /// Notifiers were told of a change.

@@ -174,6 +174,12 @@ impl Ledger {
         }
     }
 
+    /// Books pages of a call that its own records could not list.
+    pub fn pin_rest(&mut self, event: &Event, pin: &Pin) {
+        self.unlisted = self.unlisted.saturating_sub(pin.pages);
+        self.pin(event, pin);
+    }
+
     /// Books an unpin; what it released.
     pub fn unpin(&mut self, unpin: &Unpin) -> Vec<Release> {
         self.unlisted += unpin.unlisted;

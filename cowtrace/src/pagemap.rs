@@ -1,13 +1,17 @@
-//! Which page frame is behind an address of this process.
+//! Which page frame is behind an address of a process.
 //!
-//! Reads `/proc/self/pagemap`, format in the kernel's
+//! Reads `/proc/PID/pagemap`, format in the kernel's
 //! Documentation/admin-guide/mm/pagemap.rst. A lookup faults nothing in.
 //!
 //! Surprise: without `CAP_SYS_ADMIN` the kernel answers, with all PFNs zero.
 
-use std::{fs::File, os::unix::fs::FileExt as _};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt as _,
+};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::sys::{self, Mapping};
 
@@ -15,7 +19,7 @@ const PRESENT: u64 = 1 << 63;
 const PFN: u64 = (1 << 55) - 1;
 const ENTRY_BYTES: usize = size_of::<u64>();
 
-/// This process's page map, opened once.
+/// A process's page map, opened once.
 #[derive(Debug)]
 pub struct Pagemap {
     file: File,
@@ -24,34 +28,62 @@ pub struct Pagemap {
 impl Pagemap {
     /// Of the process that calls, also after a fork of it.
     pub fn of_this_process() -> anyhow::Result<Self> {
-        let path = "/proc/self/pagemap";
+        Self::open("/proc/self/pagemap")
+    }
+
+    /// Of another process.
+    pub fn of(tgid: u32) -> anyhow::Result<Self> {
+        Self::open(&format!("/proc/{tgid}/pagemap"))
+    }
+
+    fn open(path: &str) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
         Ok(Self { file })
     }
 
-    /// The frame of each page, in order. All must be present.
+    /// The frame of each page of a mapping, in order. All must be present.
     pub fn pfns(&self, pages: &Mapping) -> anyhow::Result<Vec<u64>> {
-        let first = pages.address() / sys::page_size();
-        let mut entries = vec![0; pages.pages() * ENTRY_BYTES];
-        self.file
-            .read_exact_at(&mut entries, (first * ENTRY_BYTES) as u64)
-            .context("cannot read /proc/self/pagemap")?;
+        self.range(pages.address() / sys::page_size(), pages.pages())
+    }
+
+    /// The frames of `pages` pages from page number `first` (address / page size) on. All must be present.
+    pub fn range(&self, first: usize, pages: usize) -> anyhow::Result<Vec<u64>> {
+        let offset = first.checked_mul(ENTRY_BYTES).context("no such page")?;
+        let bytes = pages.checked_mul(ENTRY_BYTES).context("no such range")?;
+        let mut entries = Vec::new();
+        // Read as far as there is something: the count may be damaged, and bounds no memory.
+        FileRange { file: &self.file, offset: offset as u64 }
+            .take(bytes as u64)
+            .read_to_end(&mut entries)
+            .context("cannot read the page map")?;
+        ensure!(entries.len() == bytes, "the page map ends before the range does");
         let (entries, _) = entries.as_chunks();
-        entries
-            .iter()
-            .map(|entry| pfn(u64::from_ne_bytes(*entry)))
-            .collect()
+        entries.iter().map(|entry| pfn(u64::from_ne_bytes(*entry))).collect()
+    }
+}
+
+/// A file from an offset on, leaving its own position alone.
+struct FileRange<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for FileRange<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(to, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
     }
 }
 
 /// The frame in an entry: bits 0 to 54, if bit 63 says that the page is present.
 fn pfn(entry: u64) -> anyhow::Result<u64> {
     if entry & PRESENT == 0 {
-        bail!("a page of the workload is not present (pagemap entry {entry:#x}): swapped out?");
+        bail!("a page is not present (pagemap entry {entry:#x}): swapped out?");
     }
     match entry & PFN {
         0 => bail!(
-            "/proc/self/pagemap hides page frame numbers from this user; run as root (CAP_SYS_ADMIN)"
+            "the page map hides page frame numbers from this user; run as root (CAP_SYS_ADMIN)"
         ),
         pfn => Ok(pfn),
     }

@@ -6,6 +6,7 @@
 
 pub mod live;
 pub mod recording;
+mod rest;
 pub mod symbols;
 pub mod write;
 

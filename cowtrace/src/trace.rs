@@ -29,7 +29,7 @@ pub struct Counts {
     pub records: u64,
     /// Write-protect faults streamed.
     pub faults: u64,
-    /// Pin records.
+    /// Calls that pinned something.
     pub pins: u64,
     /// Unpin records.
     pub unpins: u64,
@@ -172,9 +172,10 @@ impl Trace {
             What::Fault(fault) => return self.fault(&event, fault),
             What::Unpin(unpin) => return self.unpin(&event, unpin),
             What::Pin(pin) => {
-                self.counts.pins += 1;
+                self.counts.pins += u64::from(pin.part == 0);
                 self.ledger.pin(&event, pin);
             }
+            What::PinRest(pin) => self.ledger.pin_rest(&event, pin),
             What::Fork { parent_mm, child_tgid, .. } => {
                 self.counts.forks += 1;
                 let kind = CauseKind::Fork { child: *child_tgid };

@@ -67,10 +67,16 @@ pub fn load(settings: &Settings, ring_bytes: u32, verbose: bool) -> anyhow::Resu
         .map_err(|error| errors::refused(&chain(&error)))
 }
 
-/// Attaches the table, row by row. An error of the kernel that would meet every row ends it.
-pub fn attach(ebpf: &mut Ebpf, kernel: &Kernel, btf: &Btf) -> anyhow::Result<Vec<Row>> {
+/// Attaches the table, row by row; with `kprobes`, by the hooks of a kernel without fexit where a row has
+/// such. An error of the kernel that would meet every row ends it.
+pub fn attach(
+    ebpf: &mut Ebpf,
+    kernel: &Kernel,
+    btf: &Btf,
+    kprobes: bool,
+) -> anyhow::Result<Vec<Row>> {
     let types = aya::Btf::from_sys_fs().map_err(|_| errors::broken_btf(&kernel.release))?;
-    let mut attacher = Attacher { ebpf, kernel, btf, types, loaded: BTreeSet::new() };
+    let mut attacher = Attacher { ebpf, kernel, btf, types, kprobes, loaded: BTreeSet::new() };
     TABLE.iter().map(|probe| attacher.row(probe)).collect()
 }
 
@@ -87,6 +93,7 @@ struct Attacher<'a> {
     kernel: &'a Kernel,
     btf: &'a Btf<'a>,
     types: aya::Btf,
+    kprobes: bool,
     /// Programs that are loaded: one can be attached to several functions.
     loaded: BTreeSet<Program>,
 }
@@ -94,7 +101,9 @@ struct Attacher<'a> {
 impl Attacher<'_> {
     fn row(&mut self, probe: &'static Probe) -> anyhow::Result<Row> {
         let mut tried = Vec::new();
-        for hook in probe.any_of {
+        let kprobes = self.kprobes;
+        let by_kprobe = probe.any_of.iter().filter(|hook| kprobes && is_by_kprobe(hook));
+        for hook in by_kprobe.chain(probe.any_of) {
             match self.hook(hook) {
                 Ok(attached) => return Ok(Row { probe, attached: Some(attached), tried }),
                 Err(Refusal::Here(reason)) => tried.push(reason),
@@ -164,6 +173,10 @@ impl Attacher<'_> {
         }
         self.loaded.remove(&program);
     }
+}
+
+fn is_by_kprobe(hook: &[Attachment]) -> bool {
+    hook.iter().all(|attachment| matches!(attachment.at, Point::Kprobe(_) | Point::Kretprobe(_)))
 }
 
 /// Why a hook does not do.

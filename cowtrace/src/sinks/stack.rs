@@ -5,17 +5,25 @@ use crate::{event::Stack, trace::Trace};
 /// The frames of a stack, kernel first, innermost first. Frames of the probe itself are left out; an
 /// address without a name stands as it is.
 pub fn lines(trace: &Trace, tgid: u32, stack: &Stack) -> Vec<String> {
-    let kernel = stack
-        .kernel
-        .iter()
-        .map(|address| name(trace, 0, *address))
-        .skip_while(|name| is_probe(name));
+    let kernel = kernel_frames(trace, stack).iter().map(|address| name(trace, 0, *address));
     let user = stack
         .user
         .iter()
         .filter(|address| **address < USER_END)
         .map(|address| name(trace, tgid, *address));
     kernel.chain(user).collect()
+}
+
+/// Kernel frames from the probed function on: in front of it stand the program and its trampoline, which
+/// have no name if they were loaded after the symbols were read. Where nothing has a name, all.
+fn kernel_frames<'a>(trace: &Trace, stack: &'a Stack) -> &'a [u64] {
+    let is_kernel = |address: &u64| trace.symbol(0, *address).is_some_and(|name| !is_probe(name));
+    let first = stack.kernel.iter().position(is_kernel).unwrap_or(0);
+    &stack.kernel[first..]
+}
+
+fn is_probe(name: &str) -> bool {
+    name.starts_with("bpf_") || name.contains("[bpf]")
 }
 
 /// No user address is as high, even with five levels of page tables. The kernel follows frame
@@ -28,10 +36,4 @@ fn name(trace: &Trace, tgid: u32, address: u64) -> String {
         Some(name) => name.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
         None => format!("{address:#x}"),
     }
-}
-
-/// Programs and trampolines that a stack taken in a probe begins with. Those loaded after the symbols
-/// were read have no name.
-fn is_probe(name: &str) -> bool {
-    name.starts_with("bpf_") || name.starts_with("0x") || name.contains("[bpf]")
 }

@@ -49,26 +49,48 @@ fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Resul
             pin.address,
             trace.facts.flag_names(pin.gup_flags)
         );
-        step(out, trace, pin.time, &what, Some((&pin.holder, &pin.stack)))?;
+        step(out, trace, pin.time, &what)?;
+        let same = |other: &Finding| {
+            other.pin.as_ref().is_some_and(|other| other.stack == pin.stack)
+        };
+        frames(out, trace, &pin.holder, &pin.stack, earlier(trace, finding, same))?;
     }
     if let Some(cause) = &finding.cause {
         let what = format!("perhaps write-protected: {} by {}", cause.kind, task(&cause.task));
-        step(out, trace, cause.time, &what, None)?;
+        step(out, trace, cause.time, &what)?;
     }
     let what = format!("written and copied by {}", task(&finding.writer));
-    step(out, trace, finding.broken_at, &what, Some((&finding.writer, &finding.writer_stack)))?;
+    step(out, trace, finding.broken_at, &what)?;
+    let same = |other: &Finding| other.writer_stack == finding.writer_stack;
+    let told = earlier(trace, finding, same);
+    frames(out, trace, &finding.writer, &finding.writer_stack, told)?;
     writeln!(out, "  {}", finding.advice)
 }
 
-fn step(
+/// Findings that are looked at for a stack that was told before: a bound on work, not on truth.
+const EARLIER: usize = 64;
+
+/// The first finding before this one that tells the same.
+fn earlier(trace: &Trace, finding: &Finding, same: impl Fn(&Finding) -> bool) -> Option<usize> {
+    let before = trace.findings.iter().take(EARLIER).take_while(|other| other.id < finding.id);
+    before.filter(|other| same(other)).map(|other| other.id).next()
+}
+
+fn step(out: &mut dyn Write, trace: &Trace, time: Time, what: &str) -> io::Result<()> {
+    writeln!(out, "  {} {what}", clock(trace, time))
+}
+
+/// The frames of a stack, or the finding that has told them already.
+fn frames(
     out: &mut dyn Write,
     trace: &Trace,
-    time: Time,
-    what: &str,
-    stack: Option<(&Task, &Stack)>,
+    task: &Task,
+    stack: &Stack,
+    told: Option<usize>,
 ) -> io::Result<()> {
-    writeln!(out, "  {} {what}", clock(trace, time))?;
-    let Some((task, stack)) = stack else { return Ok(()) };
+    if let Some(id) = told {
+        return writeln!(out, "               from the same place as in #{id}");
+    }
     for frame in stack::lines(trace, task.tgid, stack) {
         writeln!(out, "               {frame}")?;
     }

@@ -18,7 +18,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use super::{Batch, symbols::Symbols, write::Writer};
+use super::{Batch, rest, symbols::Symbols, write::Writer};
 use crate::{
     btf::Btf,
     errors,
@@ -45,6 +45,8 @@ pub struct Options {
     pub filter: Filter,
     /// Size of the ring.
     pub ring_bytes: u32,
+    /// Take kprobes before fexit where there are both.
+    pub kprobes: bool,
     /// Show what the programs log.
     pub verbose: bool,
 }
@@ -79,7 +81,7 @@ impl Live {
         if let (Some(tgid), Some(map)) = (options.filter.tgid, ebpf.map_mut("TRACED")) {
             HashMap::<_, u32, u8>::try_from(map)?.insert(tgid, 1, 0)?;
         }
-        let rows = attach::attach(&mut ebpf, &kernel, &btf)?;
+        let rows = attach::attach(&mut ebpf, &kernel, &btf, options.kprobes)?;
         attach::require(&rows, &kernel)?;
         // Only now: a map that is taken out is no longer there for a program to be loaded with.
         let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
@@ -144,20 +146,24 @@ impl Live {
             self.read_recursion();
             self.tell_counts();
         } else {
-            self.symbols.tell(&batch, &mut self.ready);
-            self.ready.append(&mut batch);
+            self.make_ready(&batch);
         }
         Ok(())
+    }
+
+    /// Puts what a reader has to know in front of the records that came, and behind them what they left out.
+    fn make_ready(&mut self, batch: &[u8]) {
+        self.symbols.tell(batch, &mut self.ready);
+        self.ready.extend_from_slice(batch);
+        rest::tell(batch, &mut self.ready);
     }
 
     /// What is left when the probes are off: the rest of the ring, then the last counts.
     fn last_batch(&mut self) -> Option<Batch> {
         let mut batch = Batch::new();
         if !drain(self.ring.get_mut(), &mut batch) || !batch.is_empty() {
-            let mut ready = Batch::new();
-            self.symbols.tell(&batch, &mut ready);
-            ready.append(&mut batch);
-            return Some(ready);
+            self.make_ready(&batch);
+            return Some(std::mem::take(&mut self.ready));
         }
         if std::mem::replace(&mut self.ended, true) {
             return None;

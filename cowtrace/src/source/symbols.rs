@@ -15,7 +15,11 @@ use blazesym::symbolize::{
 };
 
 use super::{Batch, write::Writer};
-use crate::{decode::Records, event::Event, kallsyms::Kallsyms};
+use crate::{
+    decode::Records,
+    event::{Event, What},
+    kallsyms::Kallsyms,
+};
 
 /// Processes whose mappings are kept, and addresses that are known to have been named: bounds on
 /// memory. Beyond them everything is forgotten and found anew.
@@ -62,7 +66,12 @@ impl Symbols {
     }
 
     fn kernel(&mut self, event: &Event, writer: &mut Writer) {
-        for address in &event.stack.kernel {
+        // A notifier's operations name the secondary MMU: `kvm_mmu_notifier_ops`.
+        let ops = match &event.what {
+            What::Notifier(notifier) => Some(&notifier.ops),
+            _ => None,
+        };
+        for address in event.stack.kernel.iter().chain(ops) {
             if self.told.insert((0, *address))
                 && let Some(name) = self.kallsyms.describe(*address)
             {

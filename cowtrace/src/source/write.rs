@@ -6,7 +6,7 @@ use cowtrace_common::{
 };
 
 use super::Batch;
-use crate::event::{ProbeState, Tally, Time};
+use crate::event::{Pfn, Pin, ProbeState, Tally, Task, Time};
 
 /// Appends records to a batch, stamped with one time.
 pub struct Writer<'a> {
@@ -53,15 +53,38 @@ impl<'a> Writer<'a> {
         self.record(kind::OUTCOMES, 0, &body);
     }
 
-    /// The fields in the order of `wire::Header`.
+    /// Pages that a call pinned beyond its own records. The task is the pin's.
+    pub fn pin_rest(&mut self, task: &Task, pin: &Pin, address: u64, pfns: &[Pfn]) {
+        // Pointers are PFNs here: as if `struct page` 0 stood at 0.
+        const SHIFT: u32 = 6;
+        let mut body = Vec::new();
+        for number in [pin.mm, address, 0, 0] {
+            body.extend_from_slice(&number.to_le_bytes());
+        }
+        for number in [pin.gup_flags, pfns.len() as u32, SHIFT, pin.part + 1] {
+            body.extend_from_slice(&number.to_le_bytes());
+        }
+        body.extend(pfns.iter().flat_map(|pfn| (pfn << SHIFT).to_le_bytes()));
+        self.record_in(task, kind::PIN_REST, 0, &body);
+    }
+
     fn record(&mut self, kind: u16, program: u16, body: &[u8]) {
+        self.record_in(&Task::default(), kind, program, body);
+    }
+
+    /// The fields in the order of `wire::Header`; the source has no CPU and no frames.
+    fn record_in(&mut self, task: &Task, kind: u16, program: u16, body: &[u8]) {
         let len = (size_of::<Header>() + body.len()) as u32;
+        let (cpu, frames) = (0u32, 0u32);
         self.batch.extend_from_slice(&len.to_le_bytes());
         self.batch.extend_from_slice(&kind.to_le_bytes());
         self.batch.extend_from_slice(&program.to_le_bytes());
         self.batch.extend_from_slice(&self.time.to_le_bytes());
-        // cgroup, tgid, tid, cpu, frames, comm: none of these is anybody's.
-        self.batch.extend_from_slice(&[0; size_of::<Header>() - 16]);
+        self.batch.extend_from_slice(&task.cgroup.to_le_bytes());
+        for number in [task.tgid, task.tid, cpu, frames] {
+            self.batch.extend_from_slice(&number.to_le_bytes());
+        }
+        self.batch.extend_from_slice(&task.comm.0);
         self.batch.extend_from_slice(body);
     }
 }

@@ -1,0 +1,38 @@
+//! Pages of very long pin calls.
+//!
+//! A program can list only so many pages before the verifier of 5.10 loses patience. What is beyond is
+//! looked up here, in the page map of the process, just after the call: the pages are pinned, so they
+//! stay where they are unless the very defect strikes in between.
+
+use super::{Batch, write::Writer};
+use crate::{
+    decode::Records,
+    event::{Event, Pin, What},
+    pagemap::Pagemap,
+};
+
+/// Page size on the one architecture that is traced.
+const PAGE: u64 = 4096;
+
+/// Writes the pages that the records in `batch` leave unlisted. What cannot be found stays counted as
+/// unlisted, which no verdict overlooks.
+pub fn tell(batch: &[u8], found: &mut Batch) {
+    for event in Records::new(batch).flatten() {
+        if let What::Pin(pin) = &event.what
+            && pin.unlisted > 0
+        {
+            look_up(&event, pin, found);
+        }
+    }
+}
+
+fn look_up(event: &Event, pin: &Pin, found: &mut Batch) {
+    let address = pin.address + pin.pages * PAGE;
+    let (Ok(first), Ok(pages)) = (usize::try_from(address / PAGE), usize::try_from(pin.unlisted))
+    else {
+        return;
+    };
+    let Ok(pagemap) = Pagemap::of(event.task.tgid) else { return };
+    let Ok(pfns) = pagemap.range(first, pages) else { return };
+    Writer::new(found, event.time).pin_rest(&event.task, pin, address, &pfns);
+}

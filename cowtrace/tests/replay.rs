@@ -1,0 +1,131 @@
+//! Recordings are the test double: what was seen on a real kernel, replayed here without one.
+//!
+//! `recordings/NAME.cow` was made in the lab with the command that stands in its test.
+
+use std::{fs, path::Path};
+
+use cowtrace::{
+    decode::Records,
+    sinks::Format,
+    source::recording::Recording,
+    trace::Trace,
+};
+use expect_test::expect_file;
+use proptest::prelude::*;
+
+fn bytes(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings").join(name);
+    fs::read(path).expect("a recording")
+}
+
+/// What `replay --events --format FORMAT` prints, and the trace as it ended. `None` if the bytes are
+/// refused as no recording.
+fn replay(bytes: Vec<u8>, format: Format) -> Option<(String, Trace)> {
+    let mut recording = Recording::parse(bytes, Path::new("test.cow")).ok()?;
+    let (mut out, mut trace) = (Vec::new(), Trace::default());
+    while let Some(batch) = recording.batch() {
+        for event in Records::new(&batch) {
+            if let Ok(event) = &event {
+                format.event(&mut out, &trace, event).expect("a Vec takes everything");
+            }
+            for change in trace.take(event) {
+                format.change(&mut out, &trace, change).expect("a Vec takes everything");
+            }
+        }
+    }
+    format.summary(&mut out, &trace).expect("a Vec takes everything");
+    Some((String::from_utf8(out).expect("UTF-8"), trace))
+}
+
+/// `cowtrace record -o mprotect-5.10.cow -- cowtrace provoke io-uring-mprotect --pages 3`, on 5.10
+const MPROTECT: &str = "mprotect-5.10.cow";
+
+#[test]
+fn a_recording_of_5_10_replays_to_the_same_text_for_ever() {
+    let (text, _) = replay(bytes(MPROTECT), Format::Text).expect("a recording");
+    expect_file!["recordings/mprotect-5.10.txt"].assert_eq(&text);
+}
+
+#[test]
+fn a_recording_of_5_10_replays_to_the_same_json_for_ever() {
+    let (json, _) = replay(bytes(MPROTECT), Format::Json).expect("a recording");
+    expect_file!["recordings/mprotect-5.10.jsonl"].assert_eq(&json);
+}
+
+#[test]
+fn a_whole_recording_has_no_blind_spot() {
+    let (_, trace) = replay(bytes(MPROTECT), Format::Text).expect("a recording");
+    assert_eq!(trace.unseen(), Vec::<String>::new());
+    assert_eq!(trace.findings.len(), 3);
+}
+
+#[test]
+fn a_recording_cut_at_any_byte_is_refused_or_read_up_to_there_and_never_whole() {
+    let whole = bytes(MPROTECT);
+    let mut findings = 0;
+    for len in 0..whole.len() {
+        let Some((_, trace)) = replay(whole[..len].to_vec(), Format::Text) else {
+            assert!(len < 12, "refused at {len}, behind the header");
+            continue;
+        };
+        assert!(!trace.unseen().is_empty(), "cut at {len} and nothing said");
+        assert!(trace.findings.len() >= findings, "cut at {len}: an earlier finding is gone");
+        findings = trace.findings.len();
+    }
+    assert_eq!(findings, 3);
+}
+
+#[test]
+fn a_recording_with_any_byte_flipped_is_refused_or_says_what_is_left_out() {
+    let whole = bytes(MPROTECT);
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x41;
+        let Some((_, trace)) = replay(flipped, Format::Text) else {
+            assert!(at < 12, "refused for byte {at}, behind the header");
+            continue;
+        };
+        assert!(!trace.unseen().is_empty(), "byte {at} flipped and nothing said");
+    }
+}
+
+/// The records of a recording, all blocks joined: what the decoder is given.
+fn records(name: &str) -> Vec<u8> {
+    let mut recording = Recording::parse(bytes(name), Path::new(name)).expect("a recording");
+    std::iter::from_fn(|| recording.batch()).flatten().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A checksum protects a block, but a stranger may write one that is right over anything.
+    #[test]
+    fn damaged_records_decode_or_are_counted(
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+    ) {
+        let mut batch = records(MPROTECT);
+        for (index, value) in flips {
+            let at = index.index(batch.len());
+            batch[at] = value;
+        }
+        let (mut out, mut trace) = (Vec::new(), Trace::default());
+        for event in Records::new(&batch) {
+            for change in trace.take(event) {
+                Format::Text.change(&mut out, &trace, change).expect("a Vec takes everything");
+                Format::Json.change(&mut out, &trace, change).expect("a Vec takes everything");
+            }
+        }
+        Format::Text.summary(&mut out, &trace).expect("a Vec takes everything");
+        let text = String::from_utf8(out).expect("UTF-8");
+        prop_assert!(!text.contains('\x1b'), "an escape reached the output");
+    }
+
+    #[test]
+    fn any_bytes_decode_or_are_counted(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let mut trace = Trace::default();
+        for event in Records::new(&bytes) {
+            trace.take(event);
+        }
+        prop_assert!(trace.counts.malformed + trace.counts.unknown > 0 || bytes.is_empty() || trace.now > 0);
+    }
+}

@@ -83,6 +83,14 @@ programs! {
     Fork = "process_fork",
     /// An address space is torn down.
     MmExit = "mm_exit",
+    /// `change_protection` with a `pgprot_t` (5.18 and before) begins.
+    ProtectEnter = "protect_enter",
+    /// `change_protection` with `mmu_gather` and `pgprot_t` (5.19 to 6.2) begins.
+    ProtectProt = "protect_prot",
+    /// `change_protection` as of 6.3 begins.
+    Protect = "protect",
+    /// A write to /proc/PID/clear_refs comes to a VMA.
+    ClearRefs = "clear_refs",
 }
 
 impl Program {

@@ -81,6 +81,12 @@ fields! {
     RangeFlags = "mmu_notifier_range"."flags",
     /// `enum mmu_notifier_event`.
     RangeEvent = "mmu_notifier_range"."event",
+    /// Address space of a page-table walk.
+    WalkMm = "mm_walk"."mm",
+    /// VMA of a page-table walk.
+    WalkVma = "mm_walk"."vma",
+    /// What the walk's owner gave it.
+    WalkPrivate = "mm_walk"."private",
     /// Operations of an MMU notifier.
     NotifierOps = "mmu_notifier"."ops",
 }
@@ -126,10 +132,8 @@ settings! {
     OwnTgid,
     /// Not 0: only processes in the map `TRACED`, and their children.
     FilterTgids,
-    /// Not 0: only tasks in this cgroup or below it.
-    FilterCgroup,
-    /// Level of that cgroup below the root.
-    FilterCgroupLevel,
+    /// Not 0: only tasks in the cgroups in the map `CGROUPS`.
+    FilterCgroups,
     /// Name to compare with, first half; compared only under the mask.
     FilterComm,
     /// Second half.

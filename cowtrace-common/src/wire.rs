@@ -38,6 +38,8 @@ pub mod kind {
     pub const FORK: u16 = 6;
     /// Body: [`MmExit`](super::MmExit).
     pub const MM_EXIT: u16 = 7;
+    /// Body: [`Protect`](super::Protect).
+    pub const PROTECT: u16 = 8;
     /// The first kind of the source's own.
     pub const SOURCE: u16 = 128;
     /// Body: a key, a NUL, a value; UTF-8. A fact about host, kernel or run.
@@ -104,8 +106,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Copy, Self::Reuse, Self::Unshare, Self::Shared, Self::Retry, Self::Gone];
+    pub const ALL: [Self; 6] = [
+        Self::Copy,
+        Self::Reuse,
+        Self::Unshare,
+        Self::Shared,
+        Self::Retry,
+        Self::Gone,
+    ];
 }
 
 /// Bits of [`Fault::page_bits`].
@@ -168,6 +176,8 @@ pub struct Pin {
     pub address: u64,
     /// Where `struct page` 0 stands.
     pub vmemmap: u64,
+    /// Pages pinned by the whole call.
+    pub call_pages: u64,
     /// Pages pinned by the call beyond all its records.
     pub unlisted: u64,
     /// FOLL_* as the caller gave them.
@@ -176,7 +186,8 @@ pub struct Pin {
     pub pointers: u32,
     /// log2 of `sizeof(struct page)`.
     pub page_struct_shift: u32,
-    /// Which record of the call this is, from 0.
+    /// Which record of the call this is, from 0: it begins `part * POINTERS` pages behind the call's
+    /// address. Only the first has stacks.
     pub part: u32,
 }
 
@@ -256,6 +267,32 @@ pub struct Fork {
     pub reserved: u32,
 }
 
+/// A range of an address space with pins is about to be write-protected, or made writable again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Protect {
+    /// Address space.
+    pub mm: u64,
+    /// Range.
+    pub start: u64,
+    /// See `start`.
+    pub end: u64,
+    /// VM_* flags that the range has now: for mprotect the new ones.
+    pub vma_flags: u64,
+    /// For [`protect_by::CHANGE_PROTECTION`]: MM_CP_* flags.
+    pub change_flags: u32,
+    /// See [`protect_by`].
+    pub by: u32,
+}
+
+/// What write-protects, in [`Protect::by`].
+pub mod protect_by {
+    /// `change_protection`: mprotect, userfaultfd write protection or NUMA balancing, by its flags.
+    pub const CHANGE_PROTECTION: u32 = 0;
+    /// A write of 4 to /proc/PID/clear_refs.
+    pub const CLEAR_REFS: u32 = 1;
+}
+
 /// An address space that was reported before is gone.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -282,12 +319,13 @@ pub struct Tally {
 const _: () = {
     assert!(size_of::<Header>() == 4 + 2 * 2 + 8 * 2 + 4 * 3 + 2 * 2 + 16);
     assert!(size_of::<Fault>() == 7 * 8 + 6 * 4);
-    assert!(size_of::<Pin>() == 4 * 8 + 4 * 4);
+    assert!(size_of::<Pin>() == 5 * 8 + 4 * 4);
     assert!(size_of::<Unpin>() == 3 * 8 + 4 * 4);
     assert!(size_of::<Invalidate>() == 4 * 8 + 2 * 4);
     assert!(size_of::<Notifier>() == 4 * 8);
     assert!(size_of::<Fork>() == 2 * 8 + 2 * 4);
     assert!(size_of::<MmExit>() == 8);
+    assert!(size_of::<Protect>() == 4 * 8 + 2 * 4);
     assert!(size_of::<Tally>() == 4 * 8);
-    assert!(align_of::<Header>() == 8 && size_of::<Header>() % 8 == 0);
+    assert!(align_of::<Header>() == 8 && size_of::<Header>().is_multiple_of(8));
 };

@@ -15,6 +15,7 @@ mod probes {
     mod gup;
     mod lineage;
     mod notifier;
+    mod protect;
     mod unpin;
 }
 mod scope;

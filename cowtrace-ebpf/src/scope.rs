@@ -4,7 +4,7 @@
 //! answer comes from one map, before anything else is read.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
     macros::map,
     maps::HashMap,
 };
@@ -29,6 +29,10 @@ static MMS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
 /// Processes that a filter by process lets through; children join their parent.
 #[map]
 static TRACED: HashMap<u32, u8> = HashMap::with_max_entries(65_536, 0);
+
+/// Ids of the cgroups that a filter by cgroup lets through.
+#[map]
+static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
 
 /// Remembers an address space; false if the map is full.
 #[inline(always)]
@@ -72,10 +76,11 @@ fn is_traced(tgid: u32) -> bool {
 
 #[inline(always)]
 fn cgroup_wanted() -> bool {
-    let cgroup = setting(Setting::FilterCgroup);
-    let level = setting(Setting::FilterCgroupLevel) as i32;
-    // SAFETY: takes a number, returns an id or 0.
-    cgroup == 0 || unsafe { bpf_get_current_ancestor_cgroup_id(level) } == cgroup
+    // A look at the ancestors would take bpf_get_current_ancestor_cgroup_id, which tracing programs on
+    // 5.10 cannot call.
+    // SAFETY: the helper takes nothing; of the entry only its existence is looked at.
+    setting(Setting::FilterCgroups) == 0
+        || unsafe { CGROUPS.get(bpf_get_current_cgroup_id()) }.is_some()
 }
 
 #[inline(always)]

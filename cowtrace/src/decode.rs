@@ -4,12 +4,12 @@ use std::fmt;
 
 use cowtrace_common::{
     program::Program,
-    wire::{Header, Outcome, kind, unpin_form},
+    wire::{Header, Outcome, kind, protect_by, unpin_form},
 };
 
 use crate::event::{
-    Comm, Event, Extent, Fault, Invalidate, Notifier, Pfn, Pin, ProbeState, Stack, Tally, Task, Unpin,
-    What,
+    Comm, Event, Extent, Fault, Invalidate, Notifier, Pfn, Pin, ProbeState, Protect, Protector,
+    Stack, Tally, Task, Unpin, What,
 };
 
 /// Why bytes are no event.
@@ -89,7 +89,10 @@ fn split(batch: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     }
     batch
         .split_at_checked(len as usize)
-        .ok_or(Malformed::Short { want: len as usize, got: batch.len() })
+        .ok_or(Malformed::Short {
+            want: len as usize,
+            got: batch.len(),
+        })
 }
 
 /// Decodes one whole record.
@@ -100,18 +103,36 @@ pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
     let program = u16_le(body)?;
     let time = u64_le(body)?;
     let cgroup = u64_le(body)?;
-    let (tgid, tid, cpu) = (u32_le(body)?, u32_le(body)?, u32_le(body)?);
+    let [tgid, thread, cpu] = [u32_le(body)?, u32_le(body)?, u32_le(body)?];
     let (kernel_frames, user_frames) = (u16_le(body)?, u16_le(body)?);
     let comm = Comm(take(body)?);
     let what = what(kind, body)?;
     let stack = if matches!(what, What::Unknown { .. }) {
         Stack::default()
     } else {
-        Stack { kernel: frames(body, kernel_frames)?, user: frames(body, user_frames)? }
+        Stack {
+            kernel: frames(body, kernel_frames)?,
+            user: frames(body, user_frames)?,
+        }
     };
-    let program =
-        if kind < kind::SOURCE || kind == kind::TALLY { Program::from_number(program) } else { None };
-    Ok(Event { time, task: Task { tgid, tid, comm, cgroup }, cpu, program, stack, what })
+    let program = if kind < kind::SOURCE || kind == kind::TALLY {
+        Program::from_number(program)
+    } else {
+        None
+    };
+    Ok(Event {
+        time,
+        task: Task {
+            tgid,
+            tid: thread,
+            comm,
+            cgroup,
+        },
+        cpu,
+        program,
+        stack,
+        what,
+    })
 }
 
 fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
@@ -121,11 +142,16 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
         kind::PIN_REST => What::PinRest(pin(body)?),
         kind::UNPIN => What::Unpin(unpin(body)?),
         kind::INVALIDATE => What::Invalidate(invalidate(body)?),
+        kind::PROTECT => What::Protect(protect(body)?),
         kind::NOTIFIER => What::Notifier(notifier(body)?),
         kind::FORK => {
             let (parent_mm, child_mm) = (u64_le(body)?, u64_le(body)?);
             let (child_tgid, _reserved) = (u32_le(body)?, u32_le(body)?);
-            What::Fork { parent_mm, child_mm, child_tgid }
+            What::Fork {
+                parent_mm,
+                child_mm,
+                child_tgid,
+            }
         }
         kind::MM_EXIT => What::MmExit { mm: u64_le(body)? },
         kind::FACT => {
@@ -133,14 +159,23 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             What::Fact { key, value }
         }
         kind::PROBE => {
-            let [row] = take(body)?;
+            let [number] = take(body)?;
             let [sees, attached, unseen] = texts(body)?;
-            What::Probe(ProbeState { row, sees, attached, unseen })
+            What::Probe(ProbeState {
+                row: number,
+                sees,
+                attached,
+                unseen,
+            })
         }
         kind::SYMBOL => {
             let (address, tgid) = (u64_le(body)?, u32_le(body)?);
             let [name] = texts(body)?;
-            What::Symbol { address, tgid, name }
+            What::Symbol {
+                address,
+                tgid,
+                name,
+            }
         }
         kind::TALLY => What::Tally(Tally {
             hits: u64_le(body)?,
@@ -178,16 +213,28 @@ fn fault(body: &mut &[u8]) -> Result<Fault, Malformed> {
 
 fn outcome(number: u32) -> Result<Outcome, Malformed> {
     let known = Outcome::ALL.get(number as usize).copied();
-    known.ok_or(Malformed::Number { field: "outcome", value: number.into() })
+    known.ok_or(Malformed::Number {
+        field: "outcome",
+        value: number.into(),
+    })
 }
 
 fn pin(body: &mut &[u8]) -> Result<Pin, Malformed> {
     let (mm, address, vmemmap) = (u64_le(body)?, u64_le(body)?, u64_le(body)?);
-    let unlisted = u64_le(body)?;
+    let (call_pages, unlisted) = (u64_le(body)?, u64_le(body)?);
     let (gup_flags, count) = (u32_le(body)?, u32_le(body)?);
     let (shift, part) = (u32_le(body)?, u32_le(body)?);
     let extents = consecutive(&pfns(body, count, vmemmap, shift)?);
-    Ok(Pin { mm, address, pages: count.into(), unlisted, gup_flags, part, extents })
+    Ok(Pin {
+        mm,
+        address,
+        pages: count.into(),
+        call_pages,
+        unlisted,
+        gup_flags,
+        part,
+        extents,
+    })
 }
 
 fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
@@ -198,40 +245,63 @@ fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
     let run = |folio_wise| -> Box<[Extent]> {
         // No machine has 2^32 pages in one call; a number that could overflow a sum is no count.
         let pages = pages.min(u32::MAX.into());
-        pfns.iter().map(|pfn| Extent { pfn: *pfn, pages, folio_wise }).collect()
+        pfns.iter()
+            .map(|pfn| Extent {
+                pfn: *pfn,
+                pages,
+                folio_wise,
+            })
+            .collect()
     };
     let extents = match form {
         unpin_form::ARRAY => consecutive(&pfns),
         unpin_form::RANGE => run(false),
         unpin_form::FOLIO => run(true),
-        form => return Err(Malformed::Number { field: "form of unpin", value: form.into() }),
+        form => {
+            return Err(Malformed::Number {
+                field: "form of unpin",
+                value: form.into(),
+            });
+        }
     };
-    Ok(Unpin { pages, unlisted, make_dirty, extents })
+    Ok(Unpin {
+        pages,
+        unlisted,
+        make_dirty,
+        extents,
+    })
 }
 
 /// Page pointers as PFNs. A pointer that is none gives a PFN that no machine has, below 2^58 whatever it is,
 /// so that sums with page counts cannot overflow.
-fn pfns(
-    body: &mut &[u8],
-    count: u32,
-    vmemmap: u64,
-    shift: u32,
-) -> Result<Vec<Pfn>, Malformed> {
+fn pfns(body: &mut &[u8], count: u32, vmemmap: u64, shift: u32) -> Result<Vec<Pfn>, Malformed> {
     if !(6..64).contains(&shift) {
-        return Err(Malformed::Number { field: "page_struct_shift", value: shift.into() });
+        return Err(Malformed::Number {
+            field: "page_struct_shift",
+            value: shift.into(),
+        });
     }
     // The count is from outside: what is there bounds the memory taken for it.
     let want = count as usize * size_of::<u64>();
     if body.len() < want {
-        return Err(Malformed::Short { want, got: body.len() });
+        return Err(Malformed::Short {
+            want,
+            got: body.len(),
+        });
     }
-    (0..count).map(|_| Ok(u64_le(body)?.wrapping_sub(vmemmap) >> shift)).collect()
+    (0..count)
+        .map(|_| Ok(u64_le(body)?.wrapping_sub(vmemmap) >> shift))
+        .collect()
 }
 
 /// Runs of consecutive PFNs.
 fn consecutive(pfns: &[Pfn]) -> Box<[Extent]> {
     pfns.chunk_by(|one, next| *next == one + 1)
-        .map(|run| Extent { pfn: run[0], pages: run.len() as u64, folio_wise: false })
+        .map(|run| Extent {
+            pfn: run[0],
+            pages: run.len() as u64,
+            folio_wise: false,
+        })
         .collect()
 }
 
@@ -246,6 +316,41 @@ fn invalidate(body: &mut &[u8]) -> Result<Invalidate, Malformed> {
     })
 }
 
+fn protect(body: &mut &[u8]) -> Result<Protect, Malformed> {
+    let (mm, start, end) = (u64_le(body)?, u64_le(body)?, u64_le(body)?);
+    let vma_flags = u64_le(body)?;
+    let (change_flags, by) = (u32_le(body)?, u32_le(body)?);
+    let by = match by {
+        protect_by::CHANGE_PROTECTION => protector(vma_flags, change_flags),
+        protect_by::CLEAR_REFS => Some(Protector::SoftDirty),
+        by => {
+            return Err(Malformed::Number {
+                field: "protector",
+                value: by.into(),
+            });
+        }
+    };
+    Ok(Protect { mm, start, end, by })
+}
+
+/// What a call of `change_protection` is, by its flags (MM_CP_*, the same bits since 5.7) and by what the
+/// VMA then allows (VM_WRITE).
+fn protector(vma_flags: u64, change_flags: u32) -> Option<Protector> {
+    const PROT_NUMA: u32 = 1 << 1;
+    const UFFD_WP: u32 = 1 << 2;
+    const UFFD_WP_RESOLVE: u32 = 1 << 3;
+    const VM_WRITE: u64 = 1 << 1;
+    if change_flags & PROT_NUMA != 0 {
+        Some(Protector::NumaBalancing)
+    } else if change_flags & UFFD_WP != 0 {
+        Some(Protector::UserfaultfdWp)
+    } else if change_flags & UFFD_WP_RESOLVE != 0 || vma_flags & VM_WRITE != 0 {
+        None
+    } else {
+        Some(Protector::Mprotect)
+    }
+}
+
 fn notifier(body: &mut &[u8]) -> Result<Notifier, Malformed> {
     Ok(Notifier {
         mm: u64_le(body)?,
@@ -258,12 +363,21 @@ fn frames(body: &mut &[u8], count: u16) -> Result<Box<[u64]>, Malformed> {
     (0..count).map(|_| u64_le(body)).collect()
 }
 
-/// The rest of the body as `N` texts with NULs between them.
+/// The rest of the body as `N` texts with NULs between them. Control characters become `?`: a recording is a
+/// file from anywhere, and its texts end on a terminal.
 fn texts<const N: usize>(body: &mut &[u8]) -> Result<[String; N], Malformed> {
     let text = std::str::from_utf8(body).map_err(|_| Malformed::Text)?;
     *body = &[];
     let mut parts = text.splitn(N, '\0');
-    Ok(std::array::from_fn(|_| parts.next().unwrap_or_default().to_owned()))
+    Ok(std::array::from_fn(|_| {
+        harmless(parts.next().unwrap_or_default())
+    }))
+}
+
+fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 fn u16_le(body: &mut &[u8]) -> Result<u16, Malformed> {
@@ -280,7 +394,10 @@ fn u64_le(body: &mut &[u8]) -> Result<u64, Malformed> {
 
 fn take<const N: usize>(body: &mut &[u8]) -> Result<[u8; N], Malformed> {
     let Some((head, tail)) = body.split_first_chunk() else {
-        return Err(Malformed::Short { want: N, got: body.len() });
+        return Err(Malformed::Short {
+            want: N,
+            got: body.len(),
+        });
     };
     *body = tail;
     Ok(*head)

@@ -46,7 +46,9 @@ pub fn no_btf(path: &str, release: &str, error: &io::Error) -> Error {
 
 /// The kernel shows types that are none.
 pub fn broken_btf(release: &str) -> Error {
-    anyhow!("cannot trace on kernel {release}: its BTF does not parse\nplease report this, with /sys/kernel/btf/vmlinux")
+    anyhow!(
+        "cannot trace on kernel {release}: its BTF does not parse\nplease report this, with /sys/kernel/btf/vmlinux"
+    )
 }
 
 /// The kernel shows no symbols.
@@ -115,9 +117,9 @@ pub fn refused(error: &dyn std::fmt::Display) -> Error {
 
 /// A thing that every verdict needs cannot be seen.
 pub fn unseen(sees: &str, release: &str, tried: &[String]) -> Error {
-    let tried: String = tried.iter().map(|line| format!("  {line}\n")).collect();
+    let tried = tried.join("\n  ");
     anyhow!(
-        "cannot see \"{sees}\" on kernel {release}\n{tried}\
+        "cannot see \"{sees}\" on kernel {release}\n  {tried}\n\
          without it no verdict would hold, so cowtrace stops here\n\
          `cowtrace doctor` lists what this kernel offers"
     )
@@ -180,7 +182,9 @@ pub fn no_cgroup(path: &str, error: &io::Error) -> Error {
 
 /// A process that is not there.
 pub fn no_process(pid: u32) -> Error {
-    anyhow!("no process {pid}\n--pid takes the number of a running process; its threads and later children are included")
+    anyhow!(
+        "no process {pid}\n--pid takes the number of a running process; its threads and later children are included"
+    )
 }
 
 /// The terminal view without a terminal.

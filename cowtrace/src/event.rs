@@ -4,7 +4,7 @@ use std::fmt;
 
 use cowtrace_common::{
     program::Program,
-    wire::{Outcome, page_bit},
+    wire::{Outcome, POINTERS, page_bit},
 };
 
 /// A page frame number.
@@ -22,10 +22,20 @@ impl fmt::Display for Comm {
     /// Up to the first NUL; control characters and broken UTF-8 become `?`, since a process can
     /// name itself after an escape sequence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        let end = self
+            .0
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(self.0.len());
         let text: String = String::from_utf8_lossy(&self.0[..end])
             .chars()
-            .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '?' } else { c })
+            .map(|c| {
+                if c.is_control() || c == char::REPLACEMENT_CHARACTER {
+                    '?'
+                } else {
+                    c
+                }
+            })
             .collect();
         f.pad(&text)
     }
@@ -89,6 +99,8 @@ pub enum What {
     Unpin(Unpin),
     /// Notifiers were told of a change.
     Invalidate(Invalidate),
+    /// Pages were write-protected, or made writable again.
+    Protect(Protect),
     /// A notifier was registered.
     Notifier(Notifier),
     /// A process with pins was forked.
@@ -163,6 +175,14 @@ pub struct Fault {
     pub outcome: Outcome,
 }
 
+impl Pin {
+    /// Address that the call began at.
+    pub fn call_address(&self) -> u64 {
+        let before = (u64::from(self.part) * POINTERS as u64) << 12;
+        self.address.wrapping_sub(before)
+    }
+}
+
 impl Fault {
     /// Whether the fault had a `struct page` to look at.
     pub fn page_known(&self) -> bool {
@@ -196,10 +216,12 @@ pub struct Extent {
 pub struct Pin {
     /// Whose pages.
     pub mm: Mm,
-    /// Address of the first.
+    /// Address of the first in `extents`.
     pub address: u64,
     /// Pages in `extents`.
     pub pages: u64,
+    /// Pages that the whole call pinned.
+    pub call_pages: u64,
     /// Pages that the call pinned but no record lists.
     pub unlisted: u64,
     /// FOLL_*.
@@ -241,13 +263,65 @@ pub struct Invalidate {
 }
 
 impl Invalidate {
+    /// Whether it says that pages lose the right to be written to. (A COW break itself is told as `clear`.)
+    pub fn is_protection(&self) -> bool {
+        matches!(
+            self.event_name(),
+            "protection-vma" | "protection-page" | "soft-dirty"
+        )
+    }
+
     /// Name of the event, the same numbers since 5.10.
     pub fn event_name(&self) -> &'static str {
         const NAMES: [&str; 8] = [
-            "unmap", "clear", "protection-vma", "protection-page", "soft-dirty", "release",
-            "migrate", "exclusive",
+            "unmap",
+            "clear",
+            "protection-vma",
+            "protection-page",
+            "soft-dirty",
+            "release",
+            "migrate",
+            "exclusive",
         ];
         NAMES.get(self.event as usize).copied().unwrap_or("unknown")
+    }
+}
+
+/// See `wire::Protect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protect {
+    /// Address space.
+    pub mm: Mm,
+    /// First address.
+    pub start: u64,
+    /// First address behind.
+    pub end: u64,
+    /// What takes the right to write away; `None`: this gives it back.
+    pub by: Option<Protector>,
+}
+
+/// What can take the right to write from mapped pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protector {
+    /// mprotect(2) without PROT_WRITE.
+    Mprotect,
+    /// Userfaultfd write protection.
+    UserfaultfdWp,
+    /// NUMA balancing's hinting faults.
+    NumaBalancing,
+    /// A write of 4 to clear_refs.
+    SoftDirty,
+}
+
+impl Protector {
+    /// Its name in text and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mprotect => "mprotect",
+            Self::UserfaultfdWp => "uffd-wp",
+            Self::NumaBalancing => "numa-balancing",
+            Self::SoftDirty => "soft-dirty",
+        }
     }
 }
 
@@ -291,7 +365,10 @@ pub struct Tally {
 impl Tally {
     /// Everything that was not seen.
     pub fn lost(&self) -> u64 {
-        self.ring_full + self.map_full + self.recursion
+        // Saturating here and wherever counts from a file are added: a damaged one may hold any number.
+        self.ring_full
+            .saturating_add(self.map_full)
+            .saturating_add(self.recursion)
     }
 }
 
@@ -302,6 +379,9 @@ mod tests {
     #[test]
     fn a_comm_cannot_carry_an_escape_sequence_to_the_terminal() {
         assert_eq!(Comm(*b"\x1b[2Jevil\0rest of").to_string(), "?[2Jevil");
-        assert_eq!(Comm(*b"\xff\xfeabc\0\0\0\0\0\0\0\0\0\0\0").to_string(), "??abc");
+        assert_eq!(
+            Comm(*b"\xff\xfeabc\0\0\0\0\0\0\0\0\0\0\0").to_string(),
+            "??abc"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, rc::Rc};
 
 use crate::{
-    event::{Fault, Stack, Task, Time},
+    event::{Fault, Protector, Stack, Task, Time},
     ledger::PinRecord,
 };
 
@@ -24,8 +24,13 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them, the worst last.
-    pub const ALL: [Self; 5] =
-        [Self::Inconclusive, Self::Suspect, Self::StaleRead, Self::Diverged, Self::Lost];
+    pub const ALL: [Self; 5] = [
+        Self::Inconclusive,
+        Self::Suspect,
+        Self::StaleRead,
+        Self::Diverged,
+        Self::Lost,
+    ];
 
     /// Its name in text, JSON and on the command line.
     pub fn name(self) -> &'static str {
@@ -64,6 +69,8 @@ pub struct Cause {
     pub time: Time,
     /// Who did it.
     pub task: Task,
+    /// From where.
+    pub stack: Stack,
 }
 
 /// What can write-protect a page.
@@ -74,14 +81,29 @@ pub enum CauseKind {
         /// The child.
         child: u32,
     },
+    /// The right to write was taken from the page.
+    Protect(Protector),
     /// MMU notifiers were told of it; the event's name.
     Invalidation(&'static str),
+}
+
+impl CauseKind {
+    /// How directly it speaks of the page's own protection: the greater, the better a cause.
+    pub fn directness(self) -> u8 {
+        match self {
+            // From 5.9 on a fork leaves pinned pages writable, so it is the last thing to blame.
+            Self::Fork { .. } => 0,
+            Self::Invalidation(_) => 1,
+            Self::Protect(_) => 2,
+        }
+    }
 }
 
 impl fmt::Display for CauseKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fork { child } => write!(f, "fork of process {child}"),
+            Self::Protect(by) => f.write_str(by.name()),
             Self::Invalidation(event) => write!(f, "a change that MMU notifiers call {event}"),
         }
     }

@@ -6,6 +6,8 @@ use std::{fmt::Write as _, io::Read};
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Symbol {
     address: u64,
+    /// A function, not data.
+    is_text: bool,
     /// Name, and ` [module]` behind it where it is in one.
     name: Box<str>,
 }
@@ -44,12 +46,18 @@ impl Kallsyms {
             .map(|symbol| symbol.address)
     }
 
-    /// `name+0x12` or `name+0x12 [module]` for an address inside the kernel.
+    /// `name+0x12` or `name+0x12 [module]` for an address in a function, or at the start of data.
     pub fn describe(&self, address: u64) -> Option<String> {
-        let behind = self.symbols.partition_point(|symbol| symbol.address <= address);
-        let symbol = self.symbols.get(behind.checked_sub(1)?)?;
-        // Behind the last symbol of an area there is none for a long way.
-        let offset = address.checked_sub(symbol.address).filter(|offset| *offset < 1 << 20)?;
+        let behind = self
+            .symbols
+            .partition_point(|symbol| symbol.address <= address);
+        let mut before = self.symbols[..behind].iter().rev();
+        let symbol = before.find(|symbol| symbol.is_text || symbol.address == address)?;
+        // eBPF programs and trampolines stand behind modules' functions and have no symbol when they are
+        // younger than this list: an address too far from its function is not in it.
+        let offset = address
+            .checked_sub(symbol.address)
+            .filter(|offset| *offset < 1 << 15)?;
         let (name, module) = symbol.name.split_once(' ').unwrap_or((&symbol.name, ""));
         let mut text = format!("{name}+{offset:#x}");
         if !module.is_empty() {
@@ -62,13 +70,17 @@ impl Kallsyms {
 fn symbol(line: &str) -> Option<Symbol> {
     let mut words = line.split_ascii_whitespace();
     let address = u64::from_str_radix(words.next()?, 16).ok()?;
-    let _kind = words.next()?;
+    let is_text = matches!(words.next()?, "t" | "T" | "w" | "W");
     let name = words.next()?;
     let name = match words.next() {
         Some(module) => format!("{name} {module}").into(),
         None => name.into(),
     };
-    Some(Symbol { address, name })
+    Some(Symbol {
+        address,
+        is_text,
+        name,
+    })
 }
 
 #[cfg(test)]
@@ -80,16 +92,33 @@ ffffffff81000000 T _stext
 ffffffff81000100 t do_wp_page
 ffffffff81000200 t wp_page_copy.part.0
 ffffffffc0000000 t ib_umem_get\t[ib_uverbs]
+ffffffffc0000200 d ib_ops\t[ib_uverbs]
 not a line
 ";
 
     #[test]
     fn an_address_is_named_by_the_symbol_before_it() {
         let symbols = Kallsyms::parse(TEXT);
-        assert_eq!(symbols.describe(0xffff_ffff_8100_0134).as_deref(), Some("do_wp_page+0x34"));
+        assert_eq!(
+            symbols.describe(0xffff_ffff_8100_0134).as_deref(),
+            Some("do_wp_page+0x34")
+        );
         assert_eq!(
             symbols.describe(0xffff_ffff_c000_0008).as_deref(),
             Some("ib_umem_get+0x8 [ib_uverbs]")
+        );
+    }
+
+    #[test]
+    fn data_has_a_name_at_its_start_and_none_behind() {
+        let symbols = Kallsyms::parse(TEXT);
+        assert_eq!(
+            symbols.describe(0xffff_ffff_c000_0200).as_deref(),
+            Some("ib_ops+0x0 [ib_uverbs]")
+        );
+        assert_eq!(
+            symbols.describe(0xffff_ffff_c000_0208).as_deref(),
+            Some("ib_umem_get+0x208 [ib_uverbs]")
         );
     }
 

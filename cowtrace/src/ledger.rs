@@ -18,7 +18,7 @@ use crate::event::{Event, Extent, Fault, Mm, Pfn, Pin, Stack, Task, Time, Unpin}
 /// Number of a pin record, in the order seen.
 pub type PinId = u64;
 
-/// A call that pinned pages.
+/// A call that pinned pages, or a part of a long one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PinRecord {
     /// Its number.
@@ -31,25 +31,27 @@ pub struct PinRecord {
     pub time: Time,
     /// Whose pages.
     pub mm: Mm,
-    /// Address of the first page.
+    /// Address that the call began at.
     pub address: u64,
-    /// How many pages.
+    /// How many pages it pinned.
     pub pages: u64,
     /// FOLL_* as the caller gave them.
     pub gup_flags: u32,
-    /// The pages, in the order of their addresses.
+    /// Address of the first page of `extents`: a long call is told in several records.
+    listed_from: u64,
+    /// The pages of this record, in the order of their addresses.
     extents: Box<[Extent]>,
 }
 
 impl PinRecord {
     /// Addresses at which this call pinned `pfn`. More than one if it is mapped more than once.
     pub fn addresses(&self, pfn: Pfn) -> impl Iterator<Item = u64> {
-        let mut address = self.address;
+        let mut address = self.listed_from;
         self.extents.iter().filter_map(move |extent| {
             let start = address;
-            address += extent.pages << 12;
+            address = address.wrapping_add(extent.pages << 12);
             let within = pfn.checked_sub(extent.pfn)?;
-            (within < extent.pages).then(|| start + (within << 12))
+            (within < extent.pages).then(|| start.wrapping_add(within << 12))
         })
     }
 }
@@ -81,6 +83,8 @@ pub struct Ledger {
     /// Page references live for each pin that has any left.
     live: HashMap<PinId, u64>,
     next: PinId,
+    /// By thread, the first record of its last call that takes several: only that one has the stacks.
+    long_calls: HashMap<u32, Rc<PinRecord>>,
     /// PFN that stands for no page: from 6.5 on it is returned, but neither pinned nor unpinned
     /// (c8070b787519).
     zero_pfn: Option<Pfn>,
@@ -139,7 +143,9 @@ impl Ledger {
         let mut pins: BTreeMap<PinId, (Rc<PinRecord>, u64)> = BTreeMap::new();
         for segment in self.segments.values() {
             for holder in &segment.holders {
-                pins.entry(holder.id).or_insert_with(|| (Rc::clone(holder), 0)).1 += segment.pages;
+                pins.entry(holder.id)
+                    .or_insert_with(|| (Rc::clone(holder), 0))
+                    .1 += segment.pages;
             }
         }
         pins.into_values().collect()
@@ -147,20 +153,25 @@ impl Ledger {
 
     /// Books a pin.
     pub fn pin(&mut self, event: &Event, pin: &Pin) {
-        self.unlisted += pin.unlisted;
+        self.unlisted = self.unlisted.saturating_add(pin.unlisted);
         let id = self.next;
         self.next += 1;
+        let first = self.first_of_call(event, pin);
         let record = Rc::new(PinRecord {
             id,
             holder: event.task,
-            stack: event.stack.clone(),
+            stack: first.map_or_else(|| event.stack.clone(), |first| first.stack.clone()),
             time: event.time,
             mm: pin.mm,
-            address: pin.address,
-            pages: pin.pages,
+            address: pin.call_address(),
+            pages: pin.call_pages,
             gup_flags: pin.gup_flags,
+            listed_from: pin.address,
             extents: pin.extents.clone(),
         });
+        if pin.part == 0 && pin.call_pages > pin.pages {
+            self.long_calls.insert(event.task.tid, Rc::clone(&record));
+        }
         let mut booked = 0;
         for extent in &pin.extents {
             for (pfn, pages) in self.real(extent) {
@@ -174,6 +185,15 @@ impl Ledger {
         }
     }
 
+    /// The first record of the call that this one goes on.
+    fn first_of_call(&self, event: &Event, pin: &Pin) -> Option<&PinRecord> {
+        let first = self
+            .long_calls
+            .get(&event.task.tid)
+            .filter(|_| pin.part > 0)?;
+        (first.mm == pin.mm && first.address == pin.call_address()).then_some(first)
+    }
+
     /// Books pages of a call that its own records could not list.
     pub fn pin_rest(&mut self, event: &Event, pin: &Pin) {
         self.unlisted = self.unlisted.saturating_sub(pin.pages);
@@ -182,7 +202,7 @@ impl Ledger {
 
     /// Books an unpin; what it released.
     pub fn unpin(&mut self, unpin: &Unpin) -> Vec<Release> {
-        self.unlisted += unpin.unlisted;
+        self.unlisted = self.unlisted.saturating_add(unpin.unlisted);
         let mut released = Vec::new();
         for extent in &unpin.extents {
             if extent.folio_wise {
@@ -207,7 +227,10 @@ impl Ledger {
             Some(zero) => [(start, zero), (zero + 1, end)],
             None => [(start, end), (end, end)],
         };
-        parts.into_iter().filter(|(from, to)| from < to).map(|(from, to)| (from, to - from))
+        parts
+            .into_iter()
+            .filter(|(from, to)| from < to)
+            .map(|(from, to)| (from, to - from))
     }
 
     fn settle(&mut self, release: &Release) {
@@ -222,10 +245,15 @@ impl Ledger {
 
     /// Makes `pfn` the start of a segment if it lies inside one.
     fn cut(&mut self, pfn: Pfn) {
-        let Some((&start, segment)) = self.segments.range_mut(..pfn).next_back() else { return };
+        let Some((&start, segment)) = self.segments.range_mut(..pfn).next_back() else {
+            return;
+        };
         let within = pfn - start;
         if within < segment.pages {
-            let rest = Segment { pages: segment.pages - within, holders: segment.holders.clone() };
+            let rest = Segment {
+                pages: segment.pages - within,
+                holders: segment.holders.clone(),
+            };
             segment.pages = within;
             self.segments.insert(pfn, rest);
         }
@@ -248,7 +276,13 @@ impl Ledger {
             gaps.push((next, end - next));
         }
         for (start, pages) in gaps {
-            self.segments.insert(start, Segment { pages, holders: vec![Rc::clone(record)] });
+            self.segments.insert(
+                start,
+                Segment {
+                    pages,
+                    holders: vec![Rc::clone(record)],
+                },
+            );
         }
     }
 
@@ -264,7 +298,11 @@ impl Ledger {
             // The kernel does not say whose reference it drops. Short-term pins end soonest, so the
             // youngest is the best guess; the count is right whichever it was.
             if let Some(holder) = segment.holders.pop() {
-                released.push(Release { pin: holder.id, pfn: start, pages: segment.pages });
+                released.push(Release {
+                    pin: holder.id,
+                    pfn: start,
+                    pages: segment.pages,
+                });
             }
             if segment.holders.is_empty() {
                 empty.push(start);
@@ -280,7 +318,11 @@ impl Ledger {
     /// hold any, up to where the folio must end.
     fn drop_in_folio(&mut self, extent: &Extent, released: &mut Vec<Release>) {
         // A folio's size is a power of two and it is aligned to it, so it cannot reach further.
-        let reach = if extent.pfn == 0 { 1 } else { 1 << extent.pfn.trailing_zeros().min(18) };
+        let reach = if extent.pfn == 0 {
+            1
+        } else {
+            1 << extent.pfn.trailing_zeros().min(18)
+        };
         let mut left = extent.pages;
         while left > 0 {
             let next = self.segments.range(extent.pfn..extent.pfn + reach).next();

@@ -52,13 +52,22 @@ impl Pagemap {
         let bytes = pages.checked_mul(ENTRY_BYTES).context("no such range")?;
         let mut entries = Vec::new();
         // Read as far as there is something: the count may be damaged, and bounds no memory.
-        FileRange { file: &self.file, offset: offset as u64 }
-            .take(bytes as u64)
-            .read_to_end(&mut entries)
-            .context("cannot read the page map")?;
-        ensure!(entries.len() == bytes, "the page map ends before the range does");
+        FileRange {
+            file: &self.file,
+            offset: offset as u64,
+        }
+        .take(bytes as u64)
+        .read_to_end(&mut entries)
+        .context("cannot read the page map")?;
+        ensure!(
+            entries.len() == bytes,
+            "the page map ends before the range does"
+        );
         let (entries, _) = entries.as_chunks();
-        entries.iter().map(|entry| pfn(u64::from_ne_bytes(*entry))).collect()
+        entries
+            .iter()
+            .map(|entry| pfn(u64::from_ne_bytes(*entry)))
+            .collect()
     }
 }
 

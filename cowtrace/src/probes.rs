@@ -55,6 +55,8 @@ pub enum Point {
     FexitAny(&'static str),
     /// Entry of a function through a breakpoint, known by its arguments' order in all versions.
     Kprobe(&'static str),
+    /// The same where the arguments changed: only on kernels that also have the second function.
+    KprobeIf(&'static str, &'static str),
     /// Its return.
     Kretprobe(&'static str),
     /// A tracepoint with BTF.
@@ -69,6 +71,7 @@ impl Point {
             Self::FentryAny(name)
             | Self::FexitAny(name)
             | Self::Kprobe(name)
+            | Self::KprobeIf(name, _)
             | Self::Kretprobe(name)
             | Self::Tracepoint(name) => name,
         }
@@ -79,7 +82,7 @@ impl Point {
         match self {
             Self::Fentry(_) | Self::FentryAny(_) => "fentry",
             Self::Fexit(_) | Self::FexitAny(_) => "fexit",
-            Self::Kprobe(_) => "kprobe",
+            Self::Kprobe(_) | Self::KprobeIf(..) => "kprobe",
             Self::Kretprobe(_) => "kretprobe",
             Self::Tracepoint(_) => "tp_btf",
         }
@@ -96,27 +99,85 @@ const fn at(program: Program, at: Point) -> Attachment {
     Attachment { program, at }
 }
 
-use Point::{Fentry, FentryAny, Fexit, FexitAny, Kprobe, Kretprobe, Tracepoint};
+use Point::{Fentry, FentryAny, Fexit, FexitAny, Kprobe, KprobeIf, Kretprobe, Tracepoint};
 
-/// All things seen.
+/// All things seen, in the order in which they are attached: what ends a pin before what begins one, or a
+/// pin that came and went in between would seem to live for ever.
 pub const TABLE: &[Probe] = &[
     Probe {
-        sees: "write-protect fault answered",
-        any_of: &[
-            &[at(Program::WpFaultExit, Fexit("vm_fault_t do_wp_page(struct vm_fault *)"))],
-            &[
-                at(Program::WpFaultEnter, Kprobe("do_wp_page")),
-                at(Program::WpFaultReturn, Kretprobe("do_wp_page")),
-            ],
-        ],
+        sees: "process forked",
+        any_of: &[&[at(Program::Fork, Tracepoint("sched_process_fork"))]],
         need: Need::Always,
-        unseen: "COW breaks",
+        unseen: "forks, and children of the processes that a filter names",
     },
     Probe {
-        sees: "page copied (second witness)",
-        any_of: &[&[at(Program::WpCopyExit, Fexit("vm_fault_t wp_page_copy(struct vm_fault *)"))]],
+        sees: "address space gone",
+        any_of: &[&[at(
+            Program::MmExit,
+            Fentry("void exit_mmap(struct mm_struct *)"),
+        )]],
+        need: Need::Always,
+        unseen: "that an address space died and its number names another",
+    },
+    Probe {
+        sees: "page unpinned",
+        any_of: &[&[at(
+            Program::UnpinPage,
+            Fentry("void unpin_user_page(struct page *)"),
+        )]],
+        need: Need::Always,
+        unseen: "unpins: pins would seem to live for ever",
+    },
+    Probe {
+        sees: "pages unpinned",
+        any_of: &[&[at(
+            Program::UnpinPages,
+            Fentry("void unpin_user_pages(struct page **, unsigned long)"),
+        )]],
+        need: Need::Always,
+        unseen: "unpins: pins would seem to live for ever",
+    },
+    Probe {
+        sees: "pages unpinned, dirty or not",
+        any_of: &[&[
+            at(
+                Program::UnpinDirtyEnter,
+                Fentry("void unpin_user_pages_dirty_lock(struct page **, unsigned long, bool)"),
+            ),
+            at(
+                Program::UnpinDirtyExit,
+                Fexit("void unpin_user_pages_dirty_lock(struct page **, unsigned long, bool)"),
+            ),
+        ]],
+        need: Need::Always,
+        unseen: "unpins: pins would seem to live for ever",
+    },
+    Probe {
+        sees: "range unpinned, dirty or not",
+        any_of: &[&[at(
+            Program::UnpinRange,
+            Fentry("void unpin_user_page_range_dirty_lock(struct page *, unsigned long, bool)"),
+        )]],
+        need: Need::Where("unpin_user_page_range_dirty_lock"),
+        unseen: "unpins of RDMA",
+    },
+    Probe {
+        sees: "folio unpinned",
+        any_of: &[&[at(
+            Program::UnpinFolio,
+            Fentry("void unpin_user_folio(struct folio *, unsigned long)"),
+        )]],
+        need: Need::Where("unpin_user_folio"),
+        unseen: "unpins of io_uring and block I/O (6.11 and later)",
+    },
+    Probe {
+        sees: "long-term pin's inner unpins",
+        any_of: &[&[
+            at(Program::LongtermEnter, FentryAny("__gup_longterm_locked")),
+            at(Program::LongtermExit, FexitAny("__gup_longterm_locked")),
+        ]],
         need: Need::Extra,
-        unseen: "nothing: from 6.12 on compilers inline it into do_wp_page, which is watched",
+        unseen: "that an unpin belongs to a pin call which migrates pages out of movable or CMA memory",
     },
     Probe {
         sees: "pages pinned (fast)",
@@ -138,7 +199,9 @@ pub const TABLE: &[Probe] = &[
         any_of: &[
             &[at(
                 Program::PinExit,
-                Fexit("long pin_user_pages(unsigned long, unsigned long, unsigned int, struct page **)"),
+                Fexit(
+                    "long pin_user_pages(unsigned long, unsigned long, unsigned int, struct page **)",
+                ),
             )],
             &[at(
                 Program::PinVmasExit,
@@ -211,7 +274,9 @@ pub const TABLE: &[Probe] = &[
         any_of: &[
             &[at(
                 Program::PinFastOnlyExit,
-                Fexit("int pin_user_pages_fast_only(unsigned long, int, unsigned int, struct page **)"),
+                Fexit(
+                    "int pin_user_pages_fast_only(unsigned long, int, unsigned int, struct page **)",
+                ),
             )],
             &[
                 at(Program::PinEnter, Kprobe("pin_user_pages_fast_only")),
@@ -222,69 +287,14 @@ pub const TABLE: &[Probe] = &[
         unseen: "pins of i915 (6.2 and before)",
     },
     Probe {
-        sees: "long-term pin's inner unpins",
-        any_of: &[&[
-            at(Program::LongtermEnter, FentryAny("__gup_longterm_locked")),
-            at(Program::LongtermExit, FexitAny("__gup_longterm_locked")),
-        ]],
-        need: Need::Extra,
-        unseen: "that an unpin belongs to a pin call which migrates pages out of movable or CMA memory",
-    },
-    Probe {
-        sees: "page unpinned",
-        any_of: &[&[at(Program::UnpinPage, Fentry("void unpin_user_page(struct page *)"))]],
-        need: Need::Always,
-        unseen: "unpins: pins would seem to live for ever",
-    },
-    Probe {
-        sees: "pages unpinned",
-        any_of: &[&[at(
-            Program::UnpinPages,
-            Fentry("void unpin_user_pages(struct page **, unsigned long)"),
-        )]],
-        need: Need::Always,
-        unseen: "unpins: pins would seem to live for ever",
-    },
-    Probe {
-        sees: "pages unpinned, dirty or not",
-        any_of: &[&[
-            at(
-                Program::UnpinDirtyEnter,
-                Fentry("void unpin_user_pages_dirty_lock(struct page **, unsigned long, bool)"),
-            ),
-            at(
-                Program::UnpinDirtyExit,
-                Fexit("void unpin_user_pages_dirty_lock(struct page **, unsigned long, bool)"),
-            ),
-        ]],
-        need: Need::Always,
-        unseen: "unpins: pins would seem to live for ever",
-    },
-    Probe {
-        sees: "range unpinned, dirty or not",
-        any_of: &[&[at(
-            Program::UnpinRange,
-            Fentry("void unpin_user_page_range_dirty_lock(struct page *, unsigned long, bool)"),
-        )]],
-        need: Need::Where("unpin_user_page_range_dirty_lock"),
-        unseen: "unpins of RDMA",
-    },
-    Probe {
-        sees: "folio unpinned",
-        any_of: &[&[at(
-            Program::UnpinFolio,
-            Fentry("void unpin_user_folio(struct folio *, unsigned long)"),
-        )]],
-        need: Need::Where("unpin_user_folio"),
-        unseen: "unpins of io_uring and block I/O (6.11 and later)",
-    },
-    Probe {
         sees: "MMU-notifier invalidation",
         any_of: &[
             &[
                 at(
                     Program::InvalidateStart,
-                    Fentry("int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *)"),
+                    Fentry(
+                        "int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *)",
+                    ),
                 ),
                 at(
                     Program::InvalidateEnd,
@@ -294,7 +304,9 @@ pub const TABLE: &[Probe] = &[
             &[
                 at(
                     Program::InvalidateStart,
-                    Fentry("int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *)"),
+                    Fentry(
+                        "int __mmu_notifier_invalidate_range_start(struct mmu_notifier_range *)",
+                    ),
                 ),
                 // `only_end` was dropped in 6.6.
                 at(
@@ -321,24 +333,71 @@ pub const TABLE: &[Probe] = &[
         sees: "interval notifier registered",
         any_of: &[&[at(
             Program::NotifierInsert,
+            // Both mmu_interval_notifier_insert and its _locked variant come here.
             Fexit(
-                "int mmu_interval_notifier_insert(struct mmu_interval_notifier *, struct mm_struct *, unsigned long, unsigned long, const struct mmu_interval_notifier_ops *)",
+                "int __mmu_interval_notifier_insert(struct mmu_interval_notifier *, struct mm_struct *, struct mmu_notifier_subscriptions *, unsigned long, unsigned long, const struct mmu_interval_notifier_ops *)",
             ),
         )]],
-        need: Need::Where("mmu_interval_notifier_insert"),
+        need: Need::Where("__mmu_interval_notifier_insert"),
         unseen: "which processes have interval notifiers (HMM, on-demand paging)",
     },
     Probe {
-        sees: "process forked",
-        any_of: &[&[at(Program::Fork, Tracepoint("sched_process_fork"))]],
-        need: Need::Always,
-        unseen: "forks, and children of the processes that a filter names",
+        sees: "pages write-protected",
+        any_of: &[
+            &[at(
+                Program::Protect,
+                Fentry(
+                    "long change_protection(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, unsigned long)",
+                ),
+            )],
+            &[at(
+                Program::ProtectProt,
+                Fentry(
+                    "long change_protection(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, pgprot_t, unsigned long)",
+                ),
+            )],
+            // 5.10 takes no fentry on a function with a struct argument; a kprobe needs no prototype, so it
+            // has to be the one of these kernels: `reuse_swap_page` went with 5.18.
+            &[at(
+                Program::ProtectEnter,
+                KprobeIf("change_protection", "reuse_swap_page"),
+            )],
+        ],
+        need: Need::Extra,
+        unseen: "that mprotect, userfaultfd or NUMA balancing write-protected a page: findings lack their cause",
     },
     Probe {
-        sees: "address space gone",
-        any_of: &[&[at(Program::MmExit, Fentry("void exit_mmap(struct mm_struct *)"))]],
+        sees: "soft-dirty bits cleared",
+        any_of: &[&[at(
+            Program::ClearRefs,
+            Fentry("int clear_refs_test_walk(unsigned long, unsigned long, struct mm_walk *)"),
+        )]],
+        need: Need::Extra,
+        unseen: "that clear_refs write-protected a page: findings lack their cause",
+    },
+    Probe {
+        sees: "write-protect fault answered",
+        any_of: &[
+            &[at(
+                Program::WpFaultExit,
+                Fexit("vm_fault_t do_wp_page(struct vm_fault *)"),
+            )],
+            &[
+                at(Program::WpFaultEnter, Kprobe("do_wp_page")),
+                at(Program::WpFaultReturn, Kretprobe("do_wp_page")),
+            ],
+        ],
         need: Need::Always,
-        unseen: "that an address space died and its number names another",
+        unseen: "COW breaks",
+    },
+    Probe {
+        sees: "page copied (second witness)",
+        any_of: &[&[at(
+            Program::WpCopyExit,
+            Fexit("vm_fault_t wp_page_copy(struct vm_fault *)"),
+        )]],
+        need: Need::Extra,
+        unseen: "nothing: from 6.12 on compilers inline it into do_wp_page, which is watched",
     },
 ];
 
@@ -349,7 +408,10 @@ mod tests {
     use super::*;
 
     fn attachments() -> impl Iterator<Item = &'static Attachment> {
-        TABLE.iter().flat_map(|probe| probe.any_of).flat_map(|hook| *hook)
+        TABLE
+            .iter()
+            .flat_map(|probe| probe.any_of)
+            .flat_map(|hook| *hook)
     }
 
     #[test]
@@ -365,14 +427,21 @@ mod tests {
         assert_eq!(Fexit("struct page **f(int, char *)").function(), "f");
         for attachment in attachments() {
             let name = attachment.at.function();
-            assert!(!name.is_empty() && !name.contains([' ', '*', '(']), "{name:?}");
+            assert!(
+                !name.is_empty() && !name.contains([' ', '*', '(']),
+                "{name:?}"
+            );
         }
     }
 
     #[test]
     fn every_row_says_what_stays_unseen_without_it() {
         for probe in TABLE {
-            assert!(!probe.unseen.is_empty() && !probe.any_of.is_empty(), "{}", probe.sees);
+            assert!(
+                !probe.unseen.is_empty() && !probe.any_of.is_empty(),
+                "{}",
+                probe.sees
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 //! say from their own measurement which it was.
 //!
 //! Promise: a case does to its pages what its description says and nothing
-//! else, in this order: touch, pin, look up the PFNs, disturb, store one byte
+//! else, in this order: have a secondary MMU listen (if the case has one), touch, pin, look up the PFNs, disturb, store one byte
 //! in each page, look up the PFNs again, have the kernel write through the pin,
 //! look whether that arrived, unpin. Another program traces this and must be
 //! able to agree page by page.
@@ -10,7 +10,7 @@
 //! Surprise: nothing is printed before a repetition is over, so that a slow
 //! reader of stdout cannot get between pin and unpin.
 
-use std::{fs, io::Write, thread, time::Duration};
+use std::{fs, io::Write, path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use clap::builder::RangedU64ValueParser;
@@ -23,6 +23,7 @@ use crate::{
 mod case;
 mod device;
 mod outcome;
+mod secondary;
 mod sibling;
 
 pub use case::Case;
@@ -61,6 +62,10 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub interval: Option<Duration>,
 
+    /// Create this file when the pages are pinned and measured, before they are held.
+    #[arg(long, value_name = "FILE")]
+    pub ready: Option<PathBuf>,
+
     /// Keep the pages, pinned, this long after they were measured.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub hold: Option<Duration>,
@@ -86,6 +91,8 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 fn run_once(args: &Args, pagemap: &Pagemap) -> anyhow::Result<Vec<Outcome>> {
+    // Until the very end: the pages are unmapped before it goes.
+    let _listening = args.case.secondary_mmu()?;
     let pages =
         Mapping::new(args.pages).with_context(|| format!("cannot map {} pages", args.pages))?;
     store_in_each(&pages, STORED_FIRST);
@@ -101,6 +108,9 @@ fn run_once(args: &Args, pagemap: &Pagemap) -> anyhow::Result<Vec<Outcome>> {
 
     let after = pagemap.pfns(&pages)?;
     let (device, data) = deliver(device, &pages)?;
+    if let Some(ready) = &args.ready {
+        fs::write(ready, "").with_context(|| format!("cannot create {}", ready.display()))?;
+    }
     args.hold.into_iter().for_each(thread::sleep);
     let_go(child, device)?;
     Ok(outcomes(args.case, &pages, &before, &after, &data))

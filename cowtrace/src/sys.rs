@@ -66,7 +66,7 @@ pub fn thread_id() -> u32 {
 pub fn page_size() -> usize {
     // SAFETY: only reads a constant of the process; every Linux knows this name.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(bytes).expect("a page has a size")
+    usize::try_from(bytes).unwrap_or(4096)
 }
 
 /// Registers `source`, which owns its descriptor, with the running tokio runtime for readability.
@@ -103,6 +103,18 @@ pub fn memory_file() -> io::Result<File> {
     // SAFETY: the name is a C string that the kernel only reads.
     let fd = unsafe { libc::memfd_create(c"cowtrace".as_ptr(), libc::MFD_CLOEXEC) };
     new_descriptor(fd.into()).map(File::from)
+}
+
+/// A KVM virtual machine without a CPU. As long as it is open, KVM is a notifier of this process's
+/// address space: the kernel tells it of every change to the page table.
+///
+/// Fails with `ENOENT` or `ENODEV` where no KVM module is loaded.
+pub fn virtual_machine() -> io::Result<OwnedFd> {
+    const KVM_CREATE_VM: libc::Ioctl = 0xAE01;
+    const DEFAULT_TYPE: c_int = 0;
+    let kvm = File::options().read(true).write(true).open("/dev/kvm")?;
+    // SAFETY: the argument is a number, so the kernel touches no memory of ours.
+    new_descriptor(unsafe { libc::ioctl(kvm.as_raw_fd(), KVM_CREATE_VM, DEFAULT_TYPE) }.into())
 }
 
 /// A forked child process of ours.

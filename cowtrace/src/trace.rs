@@ -1,6 +1,9 @@
 //! Everything known so far: the one state, folded from events, that all sinks look at.
 
-use std::{collections::{BTreeMap, HashMap}, rc::Rc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
 use cowtrace_common::{program::Program, wire::Outcome};
 
@@ -84,20 +87,20 @@ const CAUSES: usize = 64;
 impl Trace {
     /// Takes one event in; what it changed among the findings.
     pub fn take(&mut self, event: Result<Event, Malformed>) -> Vec<Change> {
-        match event {
-            Ok(event) => self.event(event),
-            Err(_) => {
-                self.counts.malformed += 1;
-                Vec::new()
-            }
+        if let Ok(event) = event {
+            return self.event(event);
         }
+        self.counts.malformed += 1;
+        Vec::new()
     }
 
     /// Records that were not seen, for whatever reason.
     pub fn lost(&self) -> u64 {
-        self.tallies.values().map(Tally::lost).sum::<u64>()
-            + self.counts.malformed
-            + self.ledger.unlisted()
+        let untold = self.counts.malformed.saturating_add(self.ledger.unlisted());
+        self.tallies
+            .values()
+            .map(Tally::lost)
+            .fold(untold, u64::saturating_add)
     }
 
     /// Why "nothing found" cannot be said of a trace that has ended: the [blind spots](Self::blind_spots),
@@ -123,17 +126,32 @@ impl Trace {
             }
         }
         if self.counts.malformed > 0 {
-            spots.push(format!("{} records could not be decoded", self.counts.malformed));
+            spots.push(format!(
+                "{} records could not be decoded",
+                self.counts.malformed
+            ));
+        }
+        if self.counts.unknown > 0 {
+            spots.push(format!(
+                "{} records are of kinds that this cowtrace does not know: a newer one wrote them",
+                self.counts.unknown
+            ));
         }
         if self.ledger.unlisted() > 0 {
-            spots.push(format!("{} pinned pages could not be listed", self.ledger.unlisted()));
+            spots.push(format!(
+                "{} pinned pages could not be listed",
+                self.ledger.unlisted()
+            ));
         }
         if let Some(damage) = self.facts.text(key::DAMAGE) {
             spots.push(damage.to_owned());
         }
         for probe in self.probes.values() {
             if probe.attached.is_empty() && !probe.unseen.is_empty() {
-                spots.push(format!("\"{}\" is not watched: {}", probe.sees, probe.unseen));
+                spots.push(format!(
+                    "\"{}\" is not watched: {}",
+                    probe.sees, probe.unseen
+                ));
             }
         }
         spots
@@ -160,7 +178,9 @@ impl Trace {
 
     /// Copies that `wp_page_copy` itself made, where it is a function of its own.
     pub fn copies_witnessed(&self) -> Option<u64> {
-        self.tallies.get(&Program::WpCopyExit).map(|tally| tally.hits)
+        self.tallies
+            .get(&Program::WpCopyExit)
+            .map(|tally| tally.hits)
     }
 
     fn event(&mut self, event: Event) -> Vec<Change> {
@@ -176,15 +196,32 @@ impl Trace {
                 self.ledger.pin(&event, pin);
             }
             What::PinRest(pin) => self.ledger.pin_rest(&event, pin),
-            What::Fork { parent_mm, child_tgid, .. } => {
+            What::Fork {
+                parent_mm,
+                child_tgid,
+                ..
+            } => {
                 self.counts.forks += 1;
                 let kind = CauseKind::Fork { child: *child_tgid };
                 self.remember(*parent_mm, kind, &event, (0, u64::MAX));
             }
             What::Invalidate(invalidate) => {
                 self.counts.invalidations += 1;
-                let kind = CauseKind::Invalidation(invalidate.event_name());
-                self.remember(invalidate.mm, kind, &event, (invalidate.start, invalidate.end));
+                if invalidate.is_protection() {
+                    let kind = CauseKind::Invalidation(invalidate.event_name());
+                    self.remember(
+                        invalidate.mm,
+                        kind,
+                        &event,
+                        (invalidate.start, invalidate.end),
+                    );
+                }
+            }
+            What::Protect(protect) => {
+                if let Some(by) = protect.by {
+                    let range = (protect.start, protect.end);
+                    self.remember(protect.mm, CauseKind::Protect(by), &event, range);
+                }
             }
             What::Notifier(_) => self.counts.notifiers += 1,
             // The pins outlive the address space, but the address may soon name another one.
@@ -206,7 +243,11 @@ impl Trace {
                 self.facts.set(key, value);
             }
             What::Probe(probe) => drop(self.probes.insert(probe.row, probe)),
-            What::Symbol { address, tgid, name } => {
+            What::Symbol {
+                address,
+                tgid,
+                name,
+            } => {
                 self.symbols.insert((tgid, address), name);
             }
             What::Tally(tally) => {
@@ -225,7 +266,16 @@ impl Trace {
         if causes.len() == CAUSES {
             causes.remove(0);
         }
-        causes.push((Cause { kind, time: event.time, task: event.task }, range));
+        let stack = event.stack.clone();
+        causes.push((
+            Cause {
+                kind,
+                time: event.time,
+                task: event.task,
+                stack,
+            },
+            range,
+        ));
     }
 
     fn fault(&mut self, event: &Event, fault: &Fault) -> Vec<Change> {
@@ -236,7 +286,11 @@ impl Trace {
                 *self.benign.entry(why).or_default() += 1;
                 Vec::new()
             }
-            Judgement::Found { verdict, reason, pin } => {
+            Judgement::Found {
+                verdict,
+                reason,
+                pin,
+            } => {
                 vec![self.open(event, fault, verdict, reason, pin)]
             }
         }
@@ -270,18 +324,20 @@ impl Trace {
         Change::Opened(index)
     }
 
-    /// The last thing since the pin that covers the address and can have write-protected it.
+    /// The most direct of the things since the pin that cover the address and can have write-protected it; of
+    /// several as direct the last.
     fn cause(&self, fault: &Fault, pin: Option<&PinRecord>) -> Option<Cause> {
         let since = pin.map_or(0, |pin| pin.time);
         let history = self.histories.get(&fault.mm)?;
         history
             .causes
             .iter()
-            .rev()
-            .find(|(cause, (start, end))| {
+            .filter(|(cause, (start, end))| {
                 cause.time >= since && (*start..*end).contains(&fault.address)
             })
-            .map(|(cause, _)| cause.clone())
+            .map(|(cause, _)| cause)
+            .max_by_key(|cause| (cause.kind.directness(), cause.time))
+            .cloned()
     }
 
     fn unpin(&mut self, event: &Event, unpin: &Unpin) -> Vec<Change> {
@@ -290,10 +346,16 @@ impl Trace {
         if self.open.is_empty() {
             return Vec::new();
         }
-        let end = Unpinned { time: event.time, task: event.task, dirty: unpin.make_dirty };
+        let end = Unpinned {
+            time: event.time,
+            task: event.task,
+            dirty: unpin.make_dirty,
+        };
         let mut changes = Vec::new();
         for release in &released {
-            let Some(open) = self.open.get_mut(&release.pin) else { continue };
+            let Some(open) = self.open.get_mut(&release.pin) else {
+                continue;
+            };
             open.retain(|index| {
                 let finding = &mut self.findings[*index];
                 let pages = release.pfn..release.pfn + release.pages;
@@ -329,4 +391,3 @@ fn close(finding: &mut Finding, end: Unpinned) {
             .clone_into(&mut finding.reason);
     }
 }
-

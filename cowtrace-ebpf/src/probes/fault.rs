@@ -39,7 +39,9 @@ pub fn wp_fault_exit(ctx: FExitContext) -> i32 {
 /// The same where fexit does not attach: keeps the argument for the return.
 #[kprobe]
 pub fn wp_fault_enter(ctx: ProbeContext) -> u32 {
-    let Some(vmf) = ctx.arg::<u64>(0) else { return 0 };
+    let Some(vmf) = ctx.arg::<u64>(0) else {
+        return 0;
+    };
     if FAULTS.insert(thread(), vmf, 0).is_err() {
         emit::lose(Program::WpFaultEnter);
     }
@@ -64,7 +66,10 @@ pub fn wp_fault_return(ctx: RetProbeContext) -> u32 {
 #[fexit(function = "wp_page_copy")]
 pub fn wp_copy_exit(ctx: FExitContext) -> i32 {
     let vmf = Typed(ctx.arg(0));
-    if moved(Pte(vmf.read(Field::VmfOrigPte)), Pte::at(vmf.read(Field::VmfPte))) {
+    if moved(
+        Pte(vmf.read(Field::VmfOrigPte)),
+        Pte::at(vmf.read(Field::VmfPte)),
+    ) {
         emit::hit(Program::WpCopyExit);
     }
     0
@@ -98,7 +103,9 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
     if !has_pins && !scope::wanted() {
         return;
     }
-    let Some(mut record) = Record::<Fault>::new(program, kind::FAULT) else { return };
+    let Some(mut record) = Record::<Fault>::new(program, kind::FAULT) else {
+        return;
+    };
     record.body(Fault {
         mm,
         address: vmf.read(Field::VmfAddress),
@@ -126,7 +133,11 @@ fn outcome(vma_flags: u64, fault_flags: u64, before: Pte, after: Pte) -> Outcome
     if vma_flags & VM_SHARED != 0 {
         Outcome::Shared
     } else if moved(before, after) {
-        if unshare { Outcome::Unshare } else { Outcome::Copy }
+        if unshare {
+            Outcome::Unshare
+        } else {
+            Outcome::Copy
+        }
     } else if !after.present() {
         Outcome::Gone
     } else if after.writable() {

@@ -24,7 +24,7 @@ pub struct Until {
 
 impl Until {
     /// Starts the command, if there is one. To be called when the probes are attached.
-    pub fn start(args: UntilArgs) -> anyhow::Result<Self> {
+    pub fn start(args: &UntilArgs) -> anyhow::Result<Self> {
         let command = match args.command.split_first() {
             Some((program, rest)) => {
                 let child = Command::new(program).args(rest).spawn();
@@ -32,12 +32,18 @@ impl Until {
             }
             None => None,
         };
-        Ok(Self { duration: args.duration, command })
+        Ok(Self {
+            duration: args.duration,
+            command,
+        })
     }
 
     /// At the source's end.
     pub fn end() -> Self {
-        Self { duration: None, command: None }
+        Self {
+            duration: None,
+            command: None,
+        }
     }
 
     async fn reached(self) -> std::io::Result<()> {

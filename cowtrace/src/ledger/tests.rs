@@ -1,5 +1,7 @@
 //! Scripts in, balances out.
 
+use std::fmt::Write as _;
+
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -23,7 +25,11 @@ fn step(ledger: &mut Ledger, line: &str) {
     };
     let pfn = u64::from_str_radix(pfn, 16).expect("a PFN in hex");
     let pages = pages.trim_start_matches('x').parse().expect("a count");
-    let extents = [Extent { pfn, pages, folio_wise: verb == "unpin-folio" }];
+    let extents = [Extent {
+        pfn,
+        pages,
+        folio_wise: verb == "unpin-folio",
+    }];
     match verb {
         "pin" => pin(ledger, &extents),
         _ => drop(ledger.unpin(&Unpin {
@@ -40,6 +46,7 @@ fn pin(ledger: &mut Ledger, extents: &[Extent]) {
         mm: 1,
         address: 0x10_0000,
         pages: extents.iter().map(|extent| extent.pages).sum(),
+        call_pages: extents.iter().map(|extent| extent.pages).sum(),
         unlisted: 0,
         gup_flags: 1,
         part: 0,
@@ -60,10 +67,11 @@ fn show(ledger: &Ledger) -> String {
     let mut text = String::new();
     for (start, segment) in &ledger.segments {
         let ids: Vec<_> = segment.holders.iter().map(|pin| pin.id).collect();
-        text += &format!("{start:x} x{} held by {ids:?}\n", segment.pages);
+        let _ = writeln!(text, "{start:x} x{} held by {ids:?}", segment.pages);
     }
-    text += &format!(
-        "pinned {} unpinned {} live {} unmatched {}\n",
+    let _ = writeln!(
+        text,
+        "pinned {} unpinned {} live {} unmatched {}",
         ledger.pinned(),
         ledger.unpinned(),
         ledger.live_pages(),
@@ -178,14 +186,67 @@ fn references_dropped_on_a_folio_do_not_reach_past_where_it_must_end() {
 #[test]
 fn the_address_of_a_page_is_found_through_its_extent() {
     let mut ledger = Ledger::default();
-    let extent = |pfn, pages| Extent { pfn, pages, folio_wise: false };
-    pin(&mut ledger, &[extent(0x40, 2), extent(0x90, 1), extent(0x40, 1)]);
+    let extent = |pfn, pages| Extent {
+        pfn,
+        pages,
+        folio_wise: false,
+    };
+    pin(
+        &mut ledger,
+        &[extent(0x40, 2), extent(0x90, 1), extent(0x40, 1)],
+    );
     let holders = ledger.holders(0x40);
     // The page is mapped twice in the range, and held twice.
     assert_eq!(holders.len(), 2);
     let addresses: Vec<_> = holders[0].addresses(0x40).collect();
     assert_eq!(addresses, [0x10_0000, 0x10_3000]);
     assert_eq!(holders[0].addresses(0x90).collect::<Vec<_>>(), [0x10_2000]);
+}
+
+#[test]
+fn a_long_call_is_one_call_to_whoever_asks_its_parts() {
+    let mut ledger = Ledger::default();
+    for part in [0, 1] {
+        let pfn = 0x1000 * u64::from(part + 1);
+        let pin = Pin {
+            mm: 1,
+            address: 0x10_0000 + u64::from(part) * 256 * 4096,
+            pages: 256,
+            call_pages: 512,
+            unlisted: 0,
+            gup_flags: 1,
+            part,
+            extents: Box::new([Extent {
+                pfn,
+                pages: 256,
+                folio_wise: false,
+            }]),
+        };
+        let kernel = if part == 0 {
+            vec![0xabc].into()
+        } else {
+            Box::default()
+        };
+        let event = Event {
+            time: 0,
+            task: Task::default(),
+            cpu: 0,
+            program: None,
+            stack: Stack {
+                kernel,
+                user: Box::default(),
+            },
+            what: What::Pin(pin.clone()),
+        };
+        ledger.pin(&event, &pin);
+    }
+    let second = &ledger.holders(0x2001)[0];
+    assert_eq!((second.address, second.pages), (0x10_0000, 512));
+    assert_eq!(*second.stack.kernel, [0xabc]);
+    assert_eq!(
+        second.addresses(0x2001).collect::<Vec<_>>(),
+        [0x10_0000 + 257 * 4096]
+    );
 }
 
 #[test]
@@ -203,16 +264,26 @@ fn random_pins_and_unpins_keep_the_books() {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for _ in 0..2000 {
         let (pfn, pages) = (random(64), 1 + random(8));
-        let extent = Extent { pfn, pages, folio_wise: false };
+        let extent = Extent {
+            pfn,
+            pages,
+            folio_wise: false,
+        };
         if random(2) == 0 {
             pin(&mut ledger, &[extent]);
             (pfn..pfn + pages).for_each(|page| *counts.entry(page).or_default() += 1);
         } else {
-            let unpin =
-                Unpin { pages, unlisted: 0, make_dirty: false, extents: Box::new([extent]) };
+            let unpin = Unpin {
+                pages,
+                unlisted: 0,
+                make_dirty: false,
+                extents: Box::new([extent]),
+            };
             ledger.unpin(&unpin);
             for page in pfn..pfn + pages {
-                counts.entry(page).and_modify(|count| *count = count.saturating_sub(1));
+                counts
+                    .entry(page)
+                    .and_modify(|count| *count = count.saturating_sub(1));
             }
         }
         for page in 0..72 {

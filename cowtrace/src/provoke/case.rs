@@ -1,12 +1,13 @@
 //! The cases: one row of the command line each, and the calls that it stands for.
 //!
 //! All share one order of steps (see `provoke.rs`); a case decides only whether
-//! the pages are pinned and what happens between the pin and the store.
+//! a secondary MMU listens, whether the pages are pinned, and what happens
+//! between the pin and the store.
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use super::sibling::Sibling;
+use super::{secondary::SecondaryMmu, sibling::Sibling};
 use crate::sys::{Advice, Mapping, Protection};
 
 /// What is done to the pages.
@@ -20,6 +21,8 @@ pub enum Case {
     IoUringFork,
     /// Registered buffer, then discarded with madvise: replaced on every kernel.
     IoUringDontneed,
+    /// As io-uring-mprotect, while a KVM virtual machine has the kernel tell it of such changes.
+    KvmIoUringMprotect,
     /// No buffer and no pin; fork, and the parent writes while the child lives: copied everywhere.
     NopinFork,
 }
@@ -32,6 +35,7 @@ impl Case {
             Self::IoUringNone => "io-uring-none",
             Self::IoUringFork => "io-uring-fork",
             Self::IoUringDontneed => "io-uring-dontneed",
+            Self::KvmIoUringMprotect => "kvm-io-uring-mprotect",
             Self::NopinFork => "nopin-fork",
         }
     }
@@ -39,6 +43,14 @@ impl Case {
     /// Whether the pages are pinned.
     pub(super) fn pins(self) -> bool {
         self != Self::NopinFork
+    }
+
+    /// The secondary MMU that shares the process's page table, if any.
+    pub(super) fn secondary_mmu(self) -> anyhow::Result<Option<SecondaryMmu>> {
+        match self {
+            Self::KvmIoUringMprotect => SecondaryMmu::kvm().map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// What comes between the pin and the store. The child, if any, lives until it is let go.
@@ -51,7 +63,7 @@ impl Case {
             Self::IoUringDontneed => pages
                 .advise(Advice::DontNeed)
                 .context("cannot discard the pages")?,
-            Self::IoUringMprotect => {
+            Self::IoUringMprotect | Self::KvmIoUringMprotect => {
                 pages
                     .protect(Protection::Read)
                     .context("cannot write-protect the pages")?;
@@ -85,6 +97,7 @@ mod tests {
                 "io-uring-none",
                 "io-uring-fork",
                 "io-uring-dontneed",
+                "kvm-io-uring-mprotect",
                 "nopin-fork"
             ]
         );

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::stack;
 use crate::{
-    event::{Event, Extent, Stack, Task, Time, What},
+    event::{Event, Extent, Protector, Stack, Task, Time, What},
     finding::{Cause, CauseKind, Finding},
     trace::{Change, Trace},
 };
@@ -62,6 +62,7 @@ struct CauseLine {
     at: Time,
     tgid: u32,
     comm: String,
+    stack: Vec<String>,
 }
 
 /// A line of type `finding` when it is opened, `update` when its pin has ended.
@@ -76,11 +77,7 @@ pub fn change(out: &mut dyn Write, trace: &Trace, change: Change) -> io::Result<
     }
 }
 
-fn finding_line<'a>(
-    trace: &Trace,
-    r#type: &'static str,
-    finding: &'a Finding,
-) -> FindingLine<'a> {
+fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -> FindingLine<'a> {
     FindingLine {
         r#type,
         id: finding.id,
@@ -113,21 +110,23 @@ fn finding_line<'a>(
         broken_at: finding.broken_at,
         unpinned_at: finding.unpinned.map(|end| end.time),
         unpinned_dirty: finding.unpinned.map(|end| end.dirty),
-        cause: finding.cause.as_ref().map(cause_line),
+        cause: finding.cause.as_ref().map(|cause| cause_line(trace, cause)),
         advice: &finding.advice,
     }
 }
 
-fn cause_line(cause: &Cause) -> CauseLine {
+fn cause_line(trace: &Trace, cause: &Cause) -> CauseLine {
     CauseLine {
         kind: match cause.kind {
             CauseKind::Fork { .. } => "fork",
             CauseKind::Invalidation(_) => "invalidation",
+            CauseKind::Protect(by) => by.name(),
         },
         detail: cause.kind.to_string(),
         at: cause.time,
         tgid: cause.task.tgid,
         comm: cause.task.comm.to_string(),
+        stack: frames(trace, &cause.task, &cause.stack),
     }
 }
 
@@ -195,6 +194,12 @@ enum Body<'a> {
     MmExit {
         mm: u64,
     },
+    Protect {
+        mm: u64,
+        start: u64,
+        end: u64,
+        by: Option<&'a str>,
+    },
 }
 
 /// A line of the type that says what the event is; records of the source's own have none.
@@ -250,9 +255,26 @@ pub fn event(out: &mut dyn Write, event: &Event) -> io::Result<()> {
                 end: notifier.range.1,
             },
         ),
-        What::Fork { parent_mm, child_mm, child_tgid } => (
+        What::Fork {
+            parent_mm,
+            child_mm,
+            child_tgid,
+        } => (
             "fork",
-            Body::Fork { mm: *parent_mm, child_mm: *child_mm, child_tgid: *child_tgid },
+            Body::Fork {
+                mm: *parent_mm,
+                child_mm: *child_mm,
+                child_tgid: *child_tgid,
+            },
+        ),
+        What::Protect(protect) => (
+            "protect",
+            Body::Protect {
+                mm: protect.mm,
+                start: protect.start,
+                end: protect.end,
+                by: protect.by.map(Protector::name),
+            },
         ),
         What::MmExit { mm } => ("mm-exit", Body::MmExit { mm: *mm }),
         _ => return Ok(()),
@@ -274,7 +296,10 @@ pub fn event(out: &mut dyn Write, event: &Event) -> io::Result<()> {
 
 /// PFN and pages of each.
 fn extents(extents: &[Extent]) -> Vec<[u64; 2]> {
-    extents.iter().map(|extent| [extent.pfn, extent.pages]).collect()
+    extents
+        .iter()
+        .map(|extent| [extent.pfn, extent.pages])
+        .collect()
 }
 
 #[derive(Serialize)]
@@ -313,7 +338,11 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
     use crate::{facts::key, finding::Verdict};
     let unseen = trace.unseen();
     let of_verdict = |verdict: Verdict| {
-        trace.findings.iter().filter(|finding| finding.verdict == verdict).count()
+        trace
+            .findings
+            .iter()
+            .filter(|finding| finding.verdict == verdict)
+            .count()
     };
     line(
         out,
@@ -321,9 +350,16 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             r#type: "summary",
             clean: trace.findings.is_empty() && unseen.is_empty(),
             findings: trace.findings.len(),
-            verdicts: Verdict::ALL.iter().map(|verdict| (verdict.name(), of_verdict(*verdict))).collect(),
-            benign: trace.benign.iter().map(|(why, count)| (why.name(), *count)).collect(),
-            faults: trace.faults_by_outcome().map(|(name, count)| (name, count)).collect(),
+            verdicts: Verdict::ALL
+                .iter()
+                .map(|verdict| (verdict.name(), of_verdict(*verdict)))
+                .collect(),
+            benign: trace
+                .benign
+                .iter()
+                .map(|(why, count)| (why.name(), *count))
+                .collect(),
+            faults: trace.faults_by_outcome().collect(),
             pins: trace.counts.pins,
             unpins: trace.counts.unpins,
             pages_pinned: trace.ledger.pinned(),

@@ -6,7 +6,7 @@ use super::stack;
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
-    finding::{Finding, Verdict},
+    finding::{CauseKind, Finding, Verdict},
     trace::{Change, Trace},
 };
 
@@ -33,7 +33,10 @@ fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Resul
         finding.verdict.name().to_uppercase(),
         finding.verdict.certainty(),
         fault.address,
-        finding.pin.as_ref().map_or(finding.writer.tgid, |pin| pin.holder.tgid),
+        finding
+            .pin
+            .as_ref()
+            .map_or(finding.writer.tgid, |pin| pin.holder.tgid),
     )?;
     writeln!(out, "  {}", finding.reason)?;
     writeln!(
@@ -51,13 +54,40 @@ fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Resul
         );
         step(out, trace, pin.time, &what)?;
         let same = |other: &Finding| {
-            other.pin.as_ref().is_some_and(|other| other.stack == pin.stack)
+            other
+                .pin
+                .as_ref()
+                .is_some_and(|other| other.stack == pin.stack)
         };
-        frames(out, trace, &pin.holder, &pin.stack, earlier(trace, finding, same))?;
+        frames(
+            out,
+            trace,
+            &pin.holder,
+            &pin.stack,
+            earlier(trace, finding, same),
+        )?;
     }
     if let Some(cause) = &finding.cause {
-        let what = format!("perhaps write-protected: {} by {}", cause.kind, task(&cause.task));
+        let what = match cause.kind {
+            CauseKind::Protect(by) => {
+                format!("write-protected ({}) by {}", by.name(), task(&cause.task))
+            }
+            kind => format!("perhaps write-protected: {kind} by {}", task(&cause.task)),
+        };
         step(out, trace, cause.time, &what)?;
+        let same = |other: &Finding| {
+            other
+                .cause
+                .as_ref()
+                .is_some_and(|other| other.stack == cause.stack)
+        };
+        frames(
+            out,
+            trace,
+            &cause.task,
+            &cause.stack,
+            earlier(trace, finding, same),
+        )?;
     }
     let what = format!("written and copied by {}", task(&finding.writer));
     step(out, trace, finding.broken_at, &what)?;
@@ -72,8 +102,15 @@ const EARLIER: usize = 64;
 
 /// The first finding before this one that tells the same.
 fn earlier(trace: &Trace, finding: &Finding, same: impl Fn(&Finding) -> bool) -> Option<usize> {
-    let before = trace.findings.iter().take(EARLIER).take_while(|other| other.id < finding.id);
-    before.filter(|other| same(other)).map(|other| other.id).next()
+    let before = trace
+        .findings
+        .iter()
+        .take(EARLIER)
+        .take_while(|other| other.id < finding.id);
+    before
+        .filter(|other| same(other))
+        .map(|other| other.id)
+        .next()
 }
 
 fn step(out: &mut dyn Write, trace: &Trace, time: Time, what: &str) -> io::Result<()> {
@@ -98,7 +135,9 @@ fn frames(
 }
 
 fn closed(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<()> {
-    let Some(end) = finding.unpinned else { return Ok(()) };
+    let Some(end) = finding.unpinned else {
+        return Ok(());
+    };
     writeln!(
         out,
         "#{} {} {} unpinned {} by {}: {}",
@@ -114,7 +153,11 @@ fn closed(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<(
 /// Seconds since the trace began, to the microsecond.
 fn clock(trace: &Trace, time: Time) -> String {
     let micros = trace.since_start(time) / 1000;
-    format!("{:>+5}.{:06}", micros / 1_000_000, (micros % 1_000_000).abs())
+    format!(
+        "{:>+5}.{:06}",
+        micros / 1_000_000,
+        (micros % 1_000_000).abs()
+    )
 }
 
 fn task(task: &Task) -> String {
@@ -151,8 +194,19 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
             if unpin.make_dirty { "dirty" } else { "clean" }
         ),
         What::Invalidate(range) => {
-            format!("invalidate {:#x}-{:#x} {}", range.start, range.end, range.event_name())
+            format!(
+                "invalidate {:#x}-{:#x} {}",
+                range.start,
+                range.end,
+                range.event_name()
+            )
         }
+        What::Protect(protect) => format!(
+            "protect    {:#x}-{:#x} {}",
+            protect.start,
+            protect.end,
+            protect.by.map_or("writable again", |by| by.name())
+        ),
         What::Notifier(notifier) => {
             let ops = trace.symbol(0, notifier.ops).unwrap_or("?");
             format!("notifier   {ops} registered")
@@ -161,7 +215,12 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
         What::MmExit { .. } => "mm-exit    address space gone".to_owned(),
         _ => return Ok(()),
     };
-    writeln!(out, "{} {:<24} {what}", clock(trace, event.time), task(&event.task))
+    writeln!(
+        out,
+        "{} {:<24} {what}",
+        clock(trace, event.time),
+        task(&event.task)
+    )
 }
 
 /// The answer, then what it rests on.
@@ -174,7 +233,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
     let counts = &trace.counts;
     writeln!(
         out,
-        "watched {} of host {}: {} pin calls of {} pages, {} write-protect faults on pinned pages, {} forks, {} invalidations",
+        "watched {} of host {}: {} pin calls of {} pages, {} write-protect faults where pages were pinned, {} forks, {} invalidations",
         trace.facts.text(key::KERNEL).unwrap_or("an unknown kernel"),
         trace.facts.text(key::HOST).unwrap_or("unknown"),
         counts.pins,
@@ -192,7 +251,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
 fn answer(trace: &Trace, complete: bool) -> String {
     if trace.findings.is_empty() {
         return if complete {
-            "clean: no pinned page was replaced".to_owned()
+            "clean: no write-protect fault replaced a pinned page".to_owned()
         } else {
             "inconclusive: nothing was found, but not everything was seen".to_owned()
         };
@@ -201,12 +260,20 @@ fn answer(trace: &Trace, complete: bool) -> String {
         .iter()
         .rev()
         .filter_map(|verdict| {
-            let count = trace.findings.iter().filter(|f| f.verdict == *verdict).count();
+            let count = trace
+                .findings
+                .iter()
+                .filter(|f| f.verdict == *verdict)
+                .count();
             (count > 0).then(|| format!("{count} {verdict}"))
         })
         .collect();
     let plural = if trace.findings.len() == 1 { "" } else { "s" };
-    format!("{} finding{plural}: {}", trace.findings.len(), parts.join(", "))
+    format!(
+        "{} finding{plural}: {}",
+        trace.findings.len(),
+        parts.join(", ")
+    )
 }
 
 /// The ledger against the kernel's own count.
@@ -217,7 +284,10 @@ fn books(trace: &Trace) -> String {
         trace.ledger.unmatched()
     );
     let facts = &trace.facts;
-    match (facts.number(key::VMSTAT_START), facts.number(key::VMSTAT_END)) {
+    match (
+        facts.number(key::VMSTAT_START),
+        facts.number(key::VMSTAT_END),
+    ) {
         (Some(before), Some(after)) => {
             format!("{ours}; the kernel's own count went from {before} to {after}")
         }

@@ -78,16 +78,18 @@ impl Live {
         let settings = Settings::find(&btf, &kernel.kallsyms, &options.filter)?;
         let before = pins_by_vmstat();
         let mut ebpf = attach::load(&settings, options.ring_bytes, options.verbose)?;
-        if let (Some(tgid), Some(map)) = (options.filter.tgid, ebpf.map_mut("TRACED")) {
-            HashMap::<_, u32, u8>::try_from(map)?.insert(tgid, 1, 0)?;
-        }
+        fill_filters(&mut ebpf, &options.filter)?;
         let rows = attach::attach(&mut ebpf, &kernel, &btf, options.kprobes)?;
         attach::require(&rows, &kernel)?;
         // Only now: a map that is taken out is no longer there for a program to be loaded with.
         let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
         let tallies = map(&mut ebpf, "TALLIES")?;
         let outcomes = map(&mut ebpf, "OUTCOMES")?;
-        let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
+        let log = if options.verbose {
+            Some(logger(&mut ebpf)?)
+        } else {
+            None
+        };
         let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -130,7 +132,9 @@ impl Live {
 
     /// Waits for records, or for the time to tell the counters.
     async fn wait(&mut self) -> io::Result<()> {
-        let Self { ring, log, tick, .. } = self;
+        let Self {
+            ring, log, tick, ..
+        } = self;
         let mut batch = Batch::new();
         tokio::select! {
             ready = ring.readable_mut() => {
@@ -181,11 +185,17 @@ impl Live {
     fn tell_counts(&mut self) {
         let mut writer = Writer::new(&mut self.ready, sys::boottime_ns());
         for program in Program::ALL {
-            let Ok(values) = self.tallies.get(&(*program as u32), 0) else { continue };
+            let Ok(values) = self.tallies.get(&(*program as u32), 0) else {
+                continue;
+            };
             let sum = |n: usize| values.iter().map(|cpu| cpu[n]).sum();
             let recursion = self.recursion.get(program).copied().unwrap_or(0);
-            let tally =
-                Tally { hits: sum(0), ring_full: sum(1), map_full: sum(2), recursion };
+            let tally = Tally {
+                hits: sum(0),
+                ring_full: sum(1),
+                map_full: sum(2),
+                recursion,
+            };
             let before = self.told.insert(*program, tally).unwrap_or_default();
             if before != tally {
                 writer.tally(*program, &tally);
@@ -204,8 +214,12 @@ impl Live {
     fn read_recursion(&mut self) {
         let Some(ebpf) = &self.ebpf else { return };
         for program in Program::ALL {
-            let loaded = ebpf.program(program.name()).and_then(|loaded| loaded.fd().ok());
-            let Some(fd) = loaded.map(|fd| fd.as_fd().as_raw_fd()) else { continue };
+            let loaded = ebpf
+                .program(program.name())
+                .and_then(|loaded| loaded.fd().ok());
+            let Some(fd) = loaded.map(|fd| fd.as_fd().as_raw_fd()) else {
+                continue;
+            };
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
             let misses = info
                 .lines()
@@ -218,13 +232,29 @@ impl Live {
 
 type Log = AsyncFd<EbpfLogger<&'static dyn log::Log>>;
 
+/// Tells the programs which processes and cgroups a filter lets through.
+fn fill_filters(ebpf: &mut Ebpf, filter: &Filter) -> anyhow::Result<()> {
+    if let (Some(tgid), Some(map)) = (filter.tgid, ebpf.map_mut("TRACED")) {
+        HashMap::<_, u32, u8>::try_from(map)?.insert(tgid, 1, 0)?;
+    }
+    if let (Some(cgroup), Some(map)) = (&filter.cgroup, ebpf.map_mut("CGROUPS")) {
+        let mut map = HashMap::<_, u64, u8>::try_from(map)?;
+        for id in &cgroup.ids {
+            map.insert(id, 1, 0)?;
+        }
+    }
+    Ok(())
+}
+
 fn logger(ebpf: &mut Ebpf) -> anyhow::Result<Log> {
     Ok(sys::async_fd(EbpfLogger::init(ebpf)?)?)
 }
 
 /// Hands on what the programs logged; waits for ever where nothing is logged.
 async fn flush(log: Option<&mut Log>) -> io::Result<()> {
-    let Some(log) = log else { return std::future::pending().await };
+    let Some(log) = log else {
+        return std::future::pending().await;
+    };
     let mut ready = log.readable_mut().await?;
     ready.get_inner_mut().flush();
     ready.clear_ready();
@@ -246,7 +276,9 @@ fn map<M>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<M>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {
-    let map = ebpf.take_map(name).ok_or_else(|| anyhow::anyhow!("the object has no map {name}"))?;
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| anyhow::anyhow!("the object has no map {name}"))?;
     Ok(M::try_from(map)?)
 }
 
@@ -265,7 +297,10 @@ fn preamble(
     writer.fact(key::HOST, &kernel.host);
     writer.fact(key::KERNEL, &kernel.release);
     writer.fact(key::MACHINE, &kernel.machine);
-    writer.fact(key::BOOT, &sys::realtime_ns().saturating_sub(now).to_string());
+    writer.fact(
+        key::BOOT,
+        &sys::realtime_ns().saturating_sub(now).to_string(),
+    );
     writer.fact(key::STARTED, &now.to_string());
     for (key, value) in settings::facts(btf) {
         writer.fact(key, &value);
@@ -290,7 +325,12 @@ fn preamble(
 fn zero_pfn() -> Option<u64> {
     let page = Mapping::new(1).ok()?;
     let _ = page.read_byte(0);
-    Pagemap::of_this_process().ok()?.pfns(&page).ok()?.first().copied()
+    Pagemap::of_this_process()
+        .ok()?
+        .pfns(&page)
+        .ok()?
+        .first()
+        .copied()
 }
 
 /// Pages that the kernel itself counts as pinned: acquired − released since boot.

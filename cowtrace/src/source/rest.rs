@@ -4,6 +4,8 @@
 //! looked up here, in the page map of the process, just after the call: the pages are pinned, so they
 //! stay where they are unless the very defect strikes in between.
 
+use cowtrace_common::program::Program;
+
 use super::{Batch, write::Writer};
 use crate::{
     decode::Records,
@@ -18,8 +20,15 @@ const PAGE: u64 = 4096;
 /// unlisted, which no verdict overlooks.
 pub fn tell(batch: &[u8], found: &mut Batch) {
     for event in Records::new(batch).flatten() {
+        // A remote pin is of another process's pages than the caller's; which one's, the record does not
+        // say. None of the kernel's own callers makes remote calls of such a length.
+        let remote = matches!(
+            event.program,
+            Some(Program::PinRemoteExit | Program::PinReturn)
+        );
         if let What::Pin(pin) = &event.what
             && pin.unlisted > 0
+            && !remote
         {
             look_up(&event, pin, found);
         }
@@ -27,12 +36,18 @@ pub fn tell(batch: &[u8], found: &mut Batch) {
 }
 
 fn look_up(event: &Event, pin: &Pin, found: &mut Batch) {
-    let address = pin.address + pin.pages * PAGE;
-    let (Ok(first), Ok(pages)) = (usize::try_from(address / PAGE), usize::try_from(pin.unlisted))
-    else {
+    let address = pin.address.wrapping_add(pin.pages * PAGE);
+    let (Ok(first), Ok(pages)) = (
+        usize::try_from(address / PAGE),
+        usize::try_from(pin.unlisted),
+    ) else {
         return;
     };
-    let Ok(pagemap) = Pagemap::of(event.task.tgid) else { return };
-    let Ok(pfns) = pagemap.range(first, pages) else { return };
+    let Ok(pagemap) = Pagemap::of(event.task.tgid) else {
+        return;
+    };
+    let Ok(pfns) = pagemap.range(first, pages) else {
+        return;
+    };
     Writer::new(found, event.time).pin_rest(&event.task, pin, address, &pfns);
 }

@@ -88,7 +88,11 @@ impl Symbols {
             }
             // Behind the innermost frame an address is where a call returns to, which may already be
             // the next line or function.
-            let within = if depth == 0 { *address } else { address.saturating_sub(1) };
+            let within = if depth == 0 {
+                *address
+            } else {
+                address.saturating_sub(1)
+            };
             if let Some(name) = self.describe(tgid, within) {
                 writer.symbol(tgid, *address, &name);
             }
@@ -100,9 +104,15 @@ impl Symbols {
         let (offset, path) = (address - mapped.start + mapped.offset, mapped.path.clone());
         // A container's path means another file here, if any; its own root shows the right one.
         let inside = PathBuf::from(format!("/proc/{tgid}/root{}", path.display()));
-        let file = if inside.exists() { inside } else { path.clone() };
+        let file = if inside.exists() {
+            inside
+        } else {
+            path.clone()
+        };
         let input = Input::FileOffset(offset);
-        let found = self.symbolizer.symbolize_single(&Source::Elf(Elf::new(file)), input);
+        let found = self
+            .symbolizer
+            .symbolize_single(&Source::Elf(Elf::new(file)), input);
         let binary = path.file_name().unwrap_or_default().display().to_string();
         Some(match found {
             Ok(Symbolized::Sym(sym)) => format!("{} [{binary}]", name(&sym)),
@@ -113,9 +123,14 @@ impl Symbols {
     /// The file mapped at an address; the process's mappings are read again if there was none.
     fn mapped(&mut self, tgid: u32, address: u64) -> Option<&Mapped> {
         let known = |mappings: &[Mapped]| {
-            mappings.iter().position(|mapped| (mapped.start..mapped.end).contains(&address))
+            mappings
+                .iter()
+                .position(|mapped| (mapped.start..mapped.end).contains(&address))
         };
-        let found = self.mappings.get(&tgid).and_then(|mappings| known(mappings));
+        let found = self
+            .mappings
+            .get(&tgid)
+            .and_then(|mappings| known(mappings));
         if found.is_none() {
             let read = read_mappings(tgid)?;
             if self.mappings.len() >= PROCESSES {
@@ -124,7 +139,9 @@ impl Symbols {
             self.mappings.insert(tgid, read);
         }
         let mappings = self.mappings.get(&tgid)?;
-        found.or_else(|| known(mappings)).and_then(|index| mappings.get(index))
+        found
+            .or_else(|| known(mappings))
+            .and_then(|index| mappings.get(index))
     }
 }
 
@@ -142,10 +159,12 @@ fn name(sym: &Sym) -> String {
     }
 }
 
-/// The executable mappings of files, `None` if the process is gone.
+/// The executable mappings of files, `None` if the process is gone: of one that is just exiting the list is
+/// there and empty, which must not replace what was read before.
 fn read_mappings(tgid: u32) -> Option<Vec<Mapped>> {
     let text = fs::read_to_string(format!("/proc/{tgid}/maps")).ok()?;
-    Some(text.lines().filter_map(mapping).collect())
+    let mappings: Vec<_> = text.lines().filter_map(mapping).collect();
+    (!mappings.is_empty()).then_some(mappings)
 }
 
 /// `55d0c0000000-55d0c0100000 r-xp 00001000 08:01 1234   /usr/bin/name`
@@ -155,7 +174,9 @@ fn mapping(line: &str) -> Option<Mapped> {
     let executable = words.next()?.contains('x');
     let offset = words.next()?;
     let path = words.nth(2)?.trim_start();
-    (executable && path.starts_with('/')).then(|| ())?;
+    if !executable || !path.starts_with('/') {
+        return None;
+    }
     Some(Mapped {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
@@ -170,9 +191,13 @@ mod tests {
 
     #[test]
     fn a_line_of_maps_gives_range_offset_and_path() {
-        let line = "55d0c0001000-55d0c0100000 r-xp 00001000 08:01 1234                 /usr/bin/a name";
+        let line =
+            "55d0c0001000-55d0c0100000 r-xp 00001000 08:01 1234                 /usr/bin/a name";
         let mapped = mapping(line).expect("executable file");
-        assert_eq!((mapped.start, mapped.end), (0x55d0_c000_1000, 0x55d0_c010_0000));
+        assert_eq!(
+            (mapped.start, mapped.end),
+            (0x55d0_c000_1000, 0x55d0_c010_0000)
+        );
         assert_eq!(mapped.offset, 0x1000);
         assert_eq!(mapped.path, PathBuf::from("/usr/bin/a name"));
     }

@@ -44,12 +44,19 @@ impl<'a> Writer<'a> {
     /// What a program has counted.
     pub fn tally(&mut self, program: Program, tally: &Tally) {
         let numbers = [tally.hits, tally.ring_full, tally.map_full, tally.recursion];
-        self.record(kind::TALLY, program as u16, numbers.map(u64::to_le_bytes).as_flattened());
+        self.record(
+            kind::TALLY,
+            program as u16,
+            numbers.map(u64::to_le_bytes).as_flattened(),
+        );
     }
 
     /// Write-protect faults by outcome.
     pub fn outcomes(&mut self, counts: &[u64]) {
-        let body: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+        let body: Vec<u8> = counts
+            .iter()
+            .flat_map(|count| count.to_le_bytes())
+            .collect();
         self.record(kind::OUTCOMES, 0, &body);
     }
 
@@ -58,7 +65,7 @@ impl<'a> Writer<'a> {
         // Pointers are PFNs here: as if `struct page` 0 stood at 0.
         const SHIFT: u32 = 6;
         let mut body = Vec::new();
-        for number in [pin.mm, address, 0, 0] {
+        for number in [pin.mm, address, 0, pin.call_pages, 0] {
             body.extend_from_slice(&number.to_le_bytes());
         }
         for number in [pin.gup_flags, pfns.len() as u32, SHIFT, pin.part + 1] {

@@ -51,10 +51,6 @@ impl Mapping {
 
     /// `count` aligned huge pages of 2 MiB, not yet backed by memory; whether the first touch
     /// gets a huge page is up to the kernel and its settings.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the huge-page cases of the next issue")
-    )]
     pub fn new_huge(count: usize) -> io::Result<Self> {
         let mapping = Self::inside_guards(count * HUGE_PAGE, HUGE_PAGE)?;
         mapping.advise(Advice::HugePages)?;
@@ -107,10 +103,6 @@ impl Mapping {
     }
 
     /// Maps fresh pages over the whole (`MAP_FIXED`): same addresses, other memory.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the munmap+mmap cases of the next issue")
-    )]
     pub fn remap_fixed(&self) -> io::Result<()> {
         self.region
             .replace(self.start, self.bytes, Protection::ReadWrite.bits())

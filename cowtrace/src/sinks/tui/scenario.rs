@@ -150,6 +150,7 @@ impl Run {
             mm: MM,
             address: BUFFER,
             pages: 4,
+            call_pages: 4,
             unlisted: 0,
             gup_flags: 0x101,
             part: 0,

@@ -25,20 +25,28 @@ pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>
     if let Some(pin) = &finding.pin {
         stacks.push(titled(scene.trace, "pinned by", pin.holder, &pin.stack));
     }
+    if let Some(cause) = &finding.cause
+        && cause.stack != Stack::default()
+    {
+        stacks.push(titled(
+            scene.trace,
+            "write-protected by",
+            cause.task,
+            &cause.stack,
+        ));
+    }
     stacks.push(titled(
         scene.trace,
         "written by",
         finding.writer,
         &finding.writer_stack,
     ));
-    let mut lines = Vec::new();
-    match stacks.as_slice() {
-        [left, right] if width >= BESIDE => lines.extend(beside(left, right, width)),
-        _ => stacks
-            .iter()
-            .for_each(|stack| lines.extend(below(stack, width))),
-    }
-    lines
+    let across = if width >= BESIDE { 2 } else { 1 };
+    let row = |row: &[Titled]| match row {
+        [left, right] => beside(left, right, width),
+        row => row.iter().flat_map(|stack| below(stack, width)).collect(),
+    };
+    stacks.chunks(across).flat_map(row).collect()
 }
 
 fn titled(trace: &Trace, what: &str, task: Task, stack: &Stack) -> Titled {

@@ -172,6 +172,7 @@ fn cause(finding: &Finding) -> String {
     match finding.cause.as_ref().map(|cause| cause.kind) {
         Some(CauseKind::Fork { child }) => format!("fork of {child}"),
         Some(CauseKind::Invalidation(event)) => event.to_owned(),
+        Some(CauseKind::Protect(by)) => by.name().to_owned(),
         None => "not seen".to_owned(),
     }
 }

@@ -6,6 +6,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Result, bail};
@@ -40,20 +41,31 @@ pub fn build() -> Result<PathBuf> {
         return existing(&PathBuf::from(ready_made));
     }
     let target_dir = process::workspace().join("target/static");
+    let binary = target_dir.join(TARGET).join("release/cowtrace");
+    let mut build = cargo_build(&target_dir);
+    if binary.is_file() {
+        build.arg("--quiet");
+    } else {
+        eprintln!("build: cowtrace and its eBPF programs (about three minutes, once)");
+    }
+    process::run(&mut build)?;
+    existing(&binary)
+}
+
+fn cargo_build(target_dir: &Path) -> Command {
     // --target is needed: without it proc-macro crates would get crt-static too.
     // Frame pointers are for stacks: the kernel walks them, not DWARF.
     let flags = "['-Ctarget-feature=+crt-static', '-Cforce-frame-pointers=yes']";
-    process::run(
-        process::cargo()
-            .args(["build", "--quiet", "--release", "--package", "cowtrace"])
-            .args(["--target", TARGET, "--config"])
-            .arg(format!("target.{TARGET}.rustflags={flags}"))
-            .arg("--target-dir")
-            .arg(&target_dir)
-            // The build's words are for the user, its stdout is not: ours is for the answer.
-            .stdout(std::io::stderr()),
-    )?;
-    existing(&target_dir.join(TARGET).join("release/cowtrace"))
+    let mut build = process::cargo();
+    build
+        .args(["build", "--release", "--package", "cowtrace"])
+        .args(["--target", TARGET, "--config"])
+        .arg(format!("target.{TARGET}.rustflags={flags}"))
+        .arg("--target-dir")
+        .arg(target_dir)
+        // The build's words are for the user, its stdout is not: ours is for the answer.
+        .stdout(std::io::stderr());
+    build
 }
 
 fn existing(binary: &Path) -> Result<PathBuf> {

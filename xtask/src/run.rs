@@ -21,6 +21,8 @@ use crate::{
 };
 
 const DEFAULT_KERNEL: &str = "5.10";
+/// cowtrace's status where it has findings.
+const FINDINGS: u8 = 1;
 
 /// A break every three seconds, then cowtrace in the foreground.
 const GUEST: &str =
@@ -42,17 +44,23 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<u8> {
     setup::build_tools()?;
     let cowtrace = binary::build()?;
-    let arguments = arguments(&options.arguments);
-    let why = match &options.kernel {
-        Some(kernel) => format!("--kernel {kernel} was asked for"),
-        None => match here(&cowtrace) {
-            Ok(live) => return start(live, &arguments),
-            Err(why) => why,
-        },
-    };
-    let name = options.kernel.as_deref().unwrap_or(DEFAULT_KERNEL);
-    eprintln!("run: in the lab on kernel {name}, with a workload that provokes the defect ({why})");
-    in_the_lab(name, &cowtrace, &arguments)
+    let status = somewhere(options, &cowtrace, &arguments(&options.arguments))?;
+    // Without arguments nothing was asked, and findings are what there is to see.
+    let shown = options.arguments.is_empty() && status == FINDINGS;
+    Ok(if shown { 0 } else { status })
+}
+
+fn somewhere(options: &Options, cowtrace: &Path, arguments: &[OsString]) -> Result<u8> {
+    if let Some(kernel) = &options.kernel {
+        return in_the_lab(kernel, cowtrace, arguments);
+    }
+    match here(cowtrace) {
+        Ok(live) => start(live, arguments),
+        Err(why) => {
+            eprintln!("run: not on this kernel: {why}");
+            in_the_lab(DEFAULT_KERNEL, cowtrace, arguments)
+        }
+    }
 }
 
 /// Without a terminal there is no TUI: findings as text, and an end to them.
@@ -69,18 +77,28 @@ fn is_interactive() -> bool {
 
 /// The command that runs cowtrace live here, or why it cannot: `doctor` knows.
 fn here(cowtrace: &Path) -> Result<Command, String> {
-    let live = as_root(cowtrace).ok_or("cowtrace needs root on this kernel")?;
+    let live = as_root(cowtrace).ok_or("cowtrace needs root")?;
     let said = again(&live).arg("doctor").stdin(Stdio::inherit()).output();
     let said = said.map_err(|error| format!("`cowtrace doctor` did not start: {error}"))?;
     if said.status.success() {
         return Ok(live);
     }
-    let stderr = String::from_utf8_lossy(&said.stderr);
-    let reason = stderr
+    Err(reason(&said.stdout, &said.stderr))
+}
+
+/// An error's first line says what failed; without one, doctor's rows end in the verdict.
+fn reason(stdout: &[u8], stderr: &[u8]) -> String {
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(stdout),
+        String::from_utf8_lossy(stderr),
+    );
+    let line = |line: &&str| !line.trim().is_empty();
+    let said = stderr
         .lines()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("`cowtrace doctor` says no");
-    Err(format!("not on this kernel: {}", reason.trim()))
+        .find(line)
+        .or_else(|| stdout.lines().rfind(line));
+    let said = said.unwrap_or("`cowtrace doctor` fails and does not say why");
+    said.trim().trim_start_matches("cowtrace: ").to_owned()
 }
 
 /// As root, or by sudo where someone is there to type the password.
@@ -114,6 +132,10 @@ fn in_the_lab(name: &str, cowtrace: &Path, arguments: &[OsString]) -> Result<u8>
     setup::lab_tools()?;
     let kernels = kernels::select(&[name.to_owned()])?;
     let kernel = kernels::ensure(kernels[0], Flavour::Cloud)?;
+    eprintln!(
+        "run: in the lab on kernel {} ({}), beside a workload that write-protects its pinned page and writes to it, every three seconds",
+        kernel.release, kernels[0].stands_for
+    );
     let script = ["sh", "-c", GUEST, "cowtrace"].map(OsString::from);
     let command: Vec<OsString> = script
         .into_iter()
@@ -123,5 +145,28 @@ fn in_the_lab(name: &str, cowtrace: &Path, arguments: &[OsString]) -> Result<u8>
         lab::on_this_terminal(&kernel, cowtrace, &Machine::default(), &command)
     } else {
         lab::in_pipes(&kernel, cowtrace, &Machine::default(), &command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_it_cannot_run_here_is_the_first_line_of_the_error() {
+        let said = reason(
+            b"",
+            b"\ncowtrace: cannot trace: it needs root\nloading probes takes CAP_BPF\n",
+        );
+        assert_eq!(said, "cannot trace: it needs root");
+    }
+
+    #[test]
+    fn without_an_error_it_is_what_the_rows_come_to() {
+        let said = reason(
+            b"  MISSING  page pinned\n1 needed rows cannot be seen\n",
+            b"",
+        );
+        assert_eq!(said, "1 needed rows cannot be seen");
     }
 }

@@ -1,32 +1,26 @@
 //! Set-up: what the eBPF build and the lab need, installed where it is missing.
 //!
-//! With apt and root it says what and why, and installs. Without, it prints the
-//! exact commands and stops. When nothing is missing it only looks at files, so
-//! every other task calls it first.
+//! With apt and root it says what and why, and installs. Without, it prints all
+//! the commands that are missing and stops. When nothing is missing it only
+//! looks at files, so every other task calls it first.
 
+mod step;
 mod toolchain;
 
-use std::{env, path::Path, process::Command};
+use std::{fs, path::Path};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
 
-use self::toolchain::Toolchain;
+pub use self::step::is_root;
+use self::{
+    step::{Action, Llvm, Step},
+    toolchain::Toolchain,
+};
 use crate::process;
 
-/// Something to install, with the reason that the user gets to read.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Step {
-    why: &'static str,
-    action: Action,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Action {
-    /// Debian packages.
-    Packages(Vec<String>),
-    /// bpf-linker, built against the LLVM of the toolchain that makes its input.
-    Linker { llvm: u32 },
-}
+/// What to do where there is no apt, or one with other packages.
+const ELSEWHERE: &str = "elsewhere than on Debian 12: `rustup toolchain install nightly --component rust-src`, \
+                         `cargo install bpf-linker`, and QEMU, kmod, xz, zstd and a static busybox for the lab";
 
 /// `cargo xtask setup`: everything, for building and for the lab.
 pub fn all() -> Result<u8> {
@@ -36,45 +30,80 @@ pub fn all() -> Result<u8> {
     Ok(0)
 }
 
-/// What building the eBPF programs needs.
+/// Installs what building the eBPF programs needs.
 pub fn build_tools() -> Result<()> {
-    if toolchain::object_is_given() {
-        return Ok(());
-    }
-    if Toolchain::find().is_none() {
-        install(&[Step {
-            why: "no Rust toolchain here can build for bpfel-unknown-none (it needs rust-src or a prebuilt core)",
-            action: Action::Packages(toolchain::DEBIAN.map(str::to_owned).into()),
-        }])?;
-    }
-    if process::find("bpf-linker").is_some() {
-        return Ok(());
-    }
-    install(&linker()?)
+    install(for_building)
 }
 
-/// The steps that give bpf-linker. The LLVM version is known only once the
-/// toolchain is there, as it must be the toolchain's own.
-fn linker() -> Result<Vec<Step>> {
-    let llvm = match Toolchain::find() {
-        Some(toolchain) => toolchain.llvm()?,
-        None => bail!(
-            "the packages are installed and still no toolchain can build for bpfel-unknown-none\n  \
-             without one there is no eBPF object; `rustup toolchain install nightly --component rust-src` gives one"
-        ),
-    };
+/// Installs what booting a guest needs.
+pub fn lab_tools() -> Result<()> {
+    install(for_the_lab)
+}
+
+/// Takes the first step of those missing until none is. The list is made anew
+/// each time: only the installed toolchain says which LLVM bpf-linker needs.
+fn install(missing: fn() -> Result<Vec<Step>>) -> Result<()> {
+    let mut taken = Vec::new();
+    while let Some(step) = missing()?.into_iter().next() {
+        ensure!(
+            !taken.contains(&step),
+            "`{step}` succeeded and is still needed: {}\n  {ELSEWHERE}",
+            step.why
+        );
+        let Some(mut commands) = step.runnable() else {
+            return Err(by_hand(&everything()?));
+        };
+        eprintln!("setup: {}\n  so this runs now: {step}", step.why);
+        for command in &mut commands {
+            process::run(command)
+                .with_context(|| format!("set-up stops here: {}\n  {ELSEWHERE}", step.why))?;
+        }
+        taken.push(step);
+    }
+    Ok(())
+}
+
+fn everything() -> Result<Vec<Step>> {
+    let mut steps = for_building()?;
+    steps.extend(for_the_lab()?);
+    Ok(steps)
+}
+
+fn for_building() -> Result<Vec<Step>> {
+    if toolchain::object_is_given() {
+        return Ok(Vec::new());
+    }
+    let toolchain = Toolchain::find()?;
     let mut steps = Vec::new();
-    if !Path::new(&format!("/usr/lib/llvm-{llvm}/bin/llvm-config")).is_file() {
+    if toolchain.is_none() {
+        steps.push(Step {
+            why: "no Rust toolchain here can build for bpfel-unknown-none (it needs rust-src or a prebuilt core)",
+            action: Action::Packages(toolchain::DEBIAN.map(str::to_owned).into()),
+        });
+    }
+    if process::find("bpf-linker").is_none() {
+        let llvm = match toolchain {
+            Some(toolchain) => Llvm::Known(toolchain.llvm()?),
+            None => Llvm::OfDebiansRustc,
+        };
+        steps.extend(for_the_linker(llvm));
+    }
+    Ok(steps)
+}
+
+fn for_the_linker(llvm: Llvm) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if !llvm.is_installed() {
         steps.push(Step {
             why: "bpf-linker links against the LLVM of the Rust toolchain",
-            action: Action::Packages(vec![format!("llvm-{llvm}-dev")]),
+            action: Action::Library(llvm),
         });
     }
     steps.push(Step {
         why: "bpf-linker makes one eBPF object of what rustc emits (about three minutes, once)",
-        action: Action::Linker { llvm },
+        action: Action::Linker(llvm),
     });
-    Ok(steps)
+    steps
 }
 
 /// A program the lab runs and the package that has it.
@@ -85,8 +114,11 @@ const LAB_PROGRAMS: [(&str, &str); 4] = [
     ("zstd", "zstd"),
 ];
 
-/// What booting a guest needs.
-pub fn lab_tools() -> Result<()> {
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "of the same type as `for_building`"
+)]
+fn for_the_lab() -> Result<Vec<Step>> {
     let missing = LAB_PROGRAMS
         .iter()
         .filter(|(program, _)| process::find(program).is_none());
@@ -95,9 +127,9 @@ pub fn lab_tools() -> Result<()> {
         packages.push("busybox-static".to_owned());
     }
     if packages.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    install(&[Step {
+    Ok(vec![Step {
         why: "the lab boots kernels under QEMU, with busybox for a user space",
         action: Action::Packages(packages),
     }])
@@ -106,126 +138,32 @@ pub fn lab_tools() -> Result<()> {
 /// Debian's `busybox` and `busybox-static` have the same path; a guest without
 /// libraries runs the latter only. A dynamic file names its loader near its start.
 fn static_busybox(file: &Path) -> bool {
-    let Ok(bytes) = std::fs::read(file) else {
+    let Ok(bytes) = fs::read(file) else {
         return false;
     };
     let start = &bytes[..bytes.len().min(4096)];
     !start.windows(8).any(|window| window == b"ld-linux")
 }
 
-fn install(steps: &[Step]) -> Result<()> {
-    for (index, step) in steps.iter().enumerate() {
-        let Some(mut commands) = step.runnable() else {
-            return Err(by_hand(&steps[index..]));
-        };
-        eprintln!(
-            "setup: {}\n  so this runs now: {}",
-            step.why,
-            step.commands().join(" && ")
-        );
-        commands.iter_mut().try_for_each(process::run)?;
-    }
-    Ok(())
-}
-
-fn by_hand(steps: &[Step]) -> anyhow::Error {
-    let lines = steps.iter().flat_map(|step| {
-        let why = format!("  # {}", step.why);
-        let commands = step
-            .commands()
-            .into_iter()
-            .map(|command| format!("  {command}"));
-        std::iter::once(why).chain(commands).collect::<Vec<_>>()
-    });
-    anyhow::anyhow!(
+fn by_hand(steps: &[Step]) -> Error {
+    let (root, own): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(|step| step.needs_root());
+    anyhow!(
         "set-up is incomplete, and without apt and root (or sudo without a password) it cannot be completed from here\n\
-         run these as root, the cargo ones as yourself, then start again:\n{}\n\
-         elsewhere than on Debian 12: `rustup toolchain install nightly --component rust-src` and `cargo install bpf-linker`",
-        lines.collect::<Vec<_>>().join("\n")
+         run as root:\n  apt-get update\n{}{}then start again\n{ELSEWHERE}",
+        typed("", &root),
+        typed("run as yourself:\n", &own)
     )
 }
 
-impl Step {
-    fn commands(&self) -> Vec<String> {
-        match &self.action {
-            Action::Packages(packages) => vec![
-                "apt-get update".to_owned(),
-                format!(
-                    "apt-get install -y --no-install-recommends {}",
-                    packages.join(" ")
-                ),
-            ],
-            Action::Linker { llvm } => vec![format!(
-                "LLVM_PREFIX=/usr/lib/llvm-{llvm} cargo {}",
-                toolchain::linker_arguments(*llvm).join(" ")
-            )],
-        }
+/// The steps as one would type them, each below its reason.
+fn typed(heading: &str, steps: &[&Step]) -> String {
+    if steps.is_empty() {
+        return String::new();
     }
-
-    /// The commands, ready to run; none where they need a root that we are not.
-    fn runnable(&self) -> Option<Vec<Command>> {
-        match &self.action {
-            Action::Packages(packages) => {
-                let root = Root::find()?;
-                // Lists of a fresh image are old; packages they name may be gone.
-                let mut update = root.apt();
-                update.args(["-q", "update"]);
-                let mut install = root.apt();
-                install
-                    .args(["-qy", "--no-install-recommends", "install"])
-                    .args(packages);
-                Some(vec![update, install])
-            }
-            Action::Linker { llvm } => {
-                let mut install = process::cargo();
-                install
-                    .args(toolchain::linker_arguments(*llvm))
-                    .env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"))
-                    .stdout(std::io::stderr());
-                Some(vec![install])
-            }
-        }
-    }
-}
-
-/// How to become root for apt.
-#[derive(Clone, Copy)]
-enum Root {
-    Already,
-    Sudo,
-}
-
-impl Root {
-    fn find() -> Option<Self> {
-        process::find("apt-get")?;
-        if is_root() {
-            return Some(Root::Already);
-        }
-        let sudo = Command::new("sudo").args(["-n", "true"]).output().ok()?;
-        sudo.status.success().then_some(Root::Sudo)
-    }
-
-    fn apt(self) -> Command {
-        let mut command = match self {
-            Root::Already => Command::new("env"),
-            Root::Sudo => Command::new("sudo"),
-        };
-        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        // Our stdout is for answers (a path, a guest's output).
-        command.stdout(std::io::stderr());
-        command
-    }
-}
-
-/// Whether we run as root.
-pub fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
-}
-
-/// An environment variable that is set and not empty.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+    let lines = steps
+        .iter()
+        .map(|step| format!("  # {}\n  {}\n", step.why, step.command()));
+    heading.to_owned() + &lines.collect::<String>()
 }
 
 #[cfg(test)]
@@ -233,43 +171,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_prints_the_commands_that_one_would_type() {
-        let packages = Step {
-            why: "",
-            action: Action::Packages(vec!["kmod".to_owned(), "zstd".to_owned()]),
-        };
-        assert_eq!(
-            packages.commands(),
-            [
-                "apt-get update",
-                "apt-get install -y --no-install-recommends kmod zstd"
-            ]
-        );
-    }
-
-    #[test]
-    fn the_linker_is_built_for_the_llvm_of_the_toolchain() {
-        let linker = Step {
-            why: "",
-            action: Action::Linker { llvm: 22 },
-        };
-        assert_eq!(
-            linker.commands(),
-            [
-                "LLVM_PREFIX=/usr/lib/llvm-22 cargo install bpf-linker --version 0.13.0 --locked --no-default-features --features llvm-22"
-            ]
-        );
-    }
-
-    #[test]
-    fn what_must_be_done_by_hand_comes_with_its_reason() {
-        let steps = [Step {
-            why: "the lab wants it",
-            action: Action::Packages(vec!["kmod".to_owned()]),
+    fn what_must_be_done_by_hand_comes_in_one_go_with_its_reasons() {
+        let mut steps = vec![Step {
+            why: "the toolchain",
+            action: Action::Packages(vec!["rustc-web".to_owned()]),
         }];
+        steps.extend(for_the_linker(Llvm::OfDebiansRustc));
         let message = by_hand(&steps).to_string();
+        let parts = [
+            "run as root:\n  apt-get update\n  # the toolchain\n",
+            "recommends rustc-web\n  # bpf-linker links",
+            "llvm=$(/usr/bin/rustc -vV | ",
+            "run as yourself:\n",
+            "cargo install bpf-linker",
+        ];
+        let found: Vec<_> = parts.iter().map(|part| message.find(part)).collect();
         assert!(
-            message.contains("  # the lab wants it\n  apt-get update\n"),
+            found.iter().all(Option::is_some) && found.is_sorted(),
             "{message}"
         );
     }

@@ -22,11 +22,12 @@ pub struct Options {
     jobs: usize,
 }
 
-/// Runs everything; a failing cargo test ends it before any guest is booted.
+/// Runs everything; failing cargo tests, all of which are named, end it before any guest is booted.
 pub fn run(options: &Options) -> Result<u8> {
     setup::build_tools()?;
     if options.only.is_none() {
-        process::run(process::cargo().args(["test", "--workspace", "--exclude", "cowtrace-ebpf"]))?;
+        let words = "test --workspace --exclude cowtrace-ebpf --no-fail-fast";
+        process::run(process::cargo().args(words.split(' ')))?;
     }
     if options.no_lab {
         return Ok(0);

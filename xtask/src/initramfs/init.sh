@@ -81,10 +81,11 @@ end_leftovers() {
 
 cd /root
 if [ -n "$TERMINAL" ]; then
+    exec 4<>/dev/ttyS1 # Open, or the size would be forgotten with the last close.
     stty -F /dev/ttyS1 sane rows "$ROWS" cols "$COLUMNS"
     export TERM=$TERMINAL COLUMNS ROWS LINES=$ROWS
     echo ready >&3
-    setsid -c sh /lab/command </dev/ttyS1 >/dev/ttyS1 2>&1 3>&-
+    setsid -c sh /lab/command <&4 >&4 2>&1 3>&- 4>&-
     status=$?
     end_leftovers
 else

@@ -6,20 +6,45 @@
 use super::{
     case::Case,
     checks::{
-        a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload, bytes_are_equal,
-        cut_recording_is_inconclusive, doctor_is_content, filtered_out, finds_nothing,
-        finds_one_of_each, ledger_equals_vmstat, one_pin_record_each, refuses_with_status_2,
-        the_release_is_of_the_series, witnesses_agree,
+        a_secondary_mmu_is_told, a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
+        agrees_with_the_workload_through_kprobes, bytes_are_equal, cut_recording_is_inconclusive,
+        doctor_is_content, filtered_out, finds_nothing, finds_one_of_each, ledger_equals_vmstat,
+        ledger_equals_vmstat_of_a_long_call, names_the_module_it_needs, one_pin_record_each,
+        refuses_with_status_2, tells_the_soft_dirty_write, the_release_is_of_the_series,
+        three_pins_of_the_traced_process, witnesses_agree,
     },
 };
+use crate::lab::options::Machine;
 
 /// Kernels whose rule copies pinned pages.
 const PAGE_COUNT_RULE: &[&str] = &["5.10"];
 /// Kernels where `wp_page_copy` is a function of its own.
 const SECOND_WITNESS: &[&str] = &["5.10", "6.1"];
 
+/// A machine on which KVM can make virtual machines: its CPU has SVM, emulated.
+fn with_kvm() -> Machine {
+    Machine {
+        modules: vec!["kvm_amd".to_owned()],
+        ..Machine::default()
+    }
+}
+
 /// All lab tests, in the order in which they run.
 pub fn cases() -> Vec<Case> {
+    let themes = [
+        attaching,
+        breaks,
+        silence,
+        books,
+        recordings,
+        filters,
+        secondary_mmus,
+    ];
+    themes.into_iter().flat_map(|theme| theme()).collect()
+}
+
+/// What this kernel takes.
+fn attaching() -> Vec<Case> {
     vec![
         Case::new(
             "the guest runs the kernel asked for",
@@ -31,9 +56,27 @@ pub fn cases() -> Vec<Case> {
             "cowtrace doctor",
             doctor_is_content,
         ),
+    ]
+}
+
+/// COW breaks of pinned pages, and what caused them.
+fn breaks() -> Vec<Case> {
+    vec![
         Case::new(
             "mprotect under a pin is found exactly where the workload's own page moved",
             "cowtrace stream --format json -- sh -c 'cowtrace provoke io-uring-mprotect >p' >s
+             status=$?; cat p s; exit $status",
+            agrees_with_the_workload,
+        ),
+        Case::new(
+            "the same is found through kprobes where there is no fexit",
+            "cowtrace stream --kprobes --format json -- sh -c 'cowtrace provoke io-uring-mprotect --pages 3 >p' >s
+             status=$?; cat p s; exit $status",
+            agrees_with_the_workload_through_kprobes,
+        ),
+        Case::new(
+            "the programs load with their logging on, and find the same",
+            "cowtrace stream -v --format json -- sh -c 'cowtrace provoke io-uring-mprotect >p' >s
              status=$?; cat p s; exit $status",
             agrees_with_the_workload,
         ),
@@ -56,6 +99,21 @@ pub fn cases() -> Vec<Case> {
             )
         },
         Case::new(
+            "a write of 4 to clear_refs is told as what write-protects",
+            "cowtrace stream --format json --events -- sh -c '
+                 cowtrace provoke io-uring-none --ready ready --hold 600 >/dev/null & child=$!
+                 until [ -e ready ]; do :; done
+                 echo 4 >/proc/$child/clear_refs' >s
+             status=$?; cat s; exit $status",
+            tells_the_soft_dirty_write,
+        ),
+    ]
+}
+
+/// Where nothing is wrong, nothing is said.
+fn silence() -> Vec<Case> {
+    vec![
+        Case::new(
             "a registered buffer that nobody disturbs gives no finding",
             "cowtrace stream --format json -- sh -c 'cowtrace provoke io-uring-none --pages 4 >p' >s
              status=$?; cat p s; exit $status",
@@ -73,6 +131,12 @@ pub fn cases() -> Vec<Case> {
              status=$?; cat p s; exit $status",
             finds_nothing,
         ),
+    ]
+}
+
+/// The ledger against the kernel's own books.
+fn books() -> Vec<Case> {
+    vec![
         Case::new(
             "23 pin calls are 23 pin records and 23 releases",
             "cowtrace stream --format json --events -- \
@@ -83,12 +147,18 @@ pub fn cases() -> Vec<Case> {
         Case::new(
             "pages that are still pinned at the end are the kernel's own count of them",
             "cowtrace stream --format json -- sh -c '
-                 cowtrace provoke io-uring-none --pages 40 --hold 600 >/dev/null &
-                 pinned() { echo 1 >/proc/sys/vm/stat_refresh; grep foll_pin /proc/vmstat | tr \"\\n\" \" \"; }
-                 set -- $(pinned)
-                 while [ $(($2 - $4)) -lt 40 ]; do set -- $(pinned); done' >s
+                 cowtrace provoke io-uring-none --pages 40 --ready ready --hold 600 >/dev/null &
+                 until [ -e ready ]; do :; done' >s
              status=$?; cat s; exit $status",
             ledger_equals_vmstat,
+        ),
+        Case::new(
+            "a call that pins more pages than a program can list is completed from the page map",
+            "cowtrace stream --format json -- sh -c '
+                 cowtrace provoke io-uring-none --pages 6000 --ready ready --hold 600 >/dev/null &
+                 until [ -e ready ]; do :; done' >s
+             status=$?; cat s; exit $status",
+            ledger_equals_vmstat_of_a_long_call,
         ),
         Case {
             kernels: SECOND_WITNESS,
@@ -99,6 +169,12 @@ pub fn cases() -> Vec<Case> {
                 witnesses_agree,
             )
         },
+    ]
+}
+
+/// Recordings and losses.
+fn recordings() -> Vec<Case> {
+    vec![
         Case::new(
             "a replay prints byte for byte what the live run printed",
             "for format in text json; do
@@ -123,6 +199,12 @@ pub fn cases() -> Vec<Case> {
              status=$?; cat s; exit $status",
             a_tight_ring_loses_and_is_never_clean,
         ),
+    ]
+}
+
+/// What is traced, and what is refused.
+fn filters() -> Vec<Case> {
+    vec![
         Case::new(
             "a filter by name keeps others' pins out",
             "cowtrace stream --format json --comm 'nobody-*' -- \
@@ -131,11 +213,62 @@ pub fn cases() -> Vec<Case> {
             filtered_out,
         ),
         Case::new(
+            "a filter by process follows its children",
+            "sh -c 'until [ -e go ]; do :; done; cowtrace provoke io-uring-none --repeat 3 >p' & child=$!
+             cowtrace stream --format json --pid $child -- sh -c \
+                 \"touch go; cowtrace provoke io-uring-none >/dev/null; while kill -0 $child 2>/dev/null; do :; done\" >s
+             status=$?; cat p s; exit $status",
+            three_pins_of_the_traced_process,
+        ),
+        Case::new(
+            "a filter by cgroup keeps those outside out",
+            "mkdir /sys/fs/cgroup/inside
+             cowtrace stream --format json --cgroup /inside -- sh -c '
+                 cowtrace provoke io-uring-none >/dev/null
+                 echo $$ >/sys/fs/cgroup/inside/cgroup.procs
+                 cowtrace provoke io-uring-none --repeat 3 >p' >s
+             status=$?; cat p s; exit $status",
+            three_pins_of_the_traced_process,
+        ),
+        Case::new(
             "a process that is not there is refused with status 2 and nothing attached",
             "cowtrace stream --pid 4000000; status=$?
              grep -l bpf-prog /proc/[0-9]*/fdinfo/* 2>/dev/null
              exit $status",
             refuses_with_status_2,
+        ),
+    ]
+}
+
+/// MMU notifiers.
+fn secondary_mmus() -> Vec<Case> {
+    vec![
+        Case {
+            machine: with_kvm(),
+            ..Case::new(
+                "a secondary MMU is seen to be there, and to be told what the kernel tells it",
+                "tracing=/sys/kernel/tracing
+                 echo boot >$tracing/trace_clock
+                 echo 'p:began __mmu_notifier_invalidate_range_start' >$tracing/kprobe_events
+                 echo 'p:ended __mmu_notifier_invalidate_range_end' >>$tracing/kprobe_events
+                 echo 1 >$tracing/events/kprobes/enable
+                 cowtrace stream --events --format json --record x.cow -- \
+                     sh -c 'cowtrace provoke kvm-io-uring-mprotect --pages 3 >p' >s
+                 status=$?
+                 echo 0 >$tracing/events/kprobes/enable
+                 sed -n 's/.* \\([0-9]*\\)\\.\\([0-9]*\\): \\(began\\|ended\\): .*/{\"type\":\"\\3\",\"us\":\\1\\2}/p' $tracing/trace
+                 echo >$tracing/kprobe_events
+                 sed -n 's/^\\([0-9a-f]*\\) . kvm_mmu_notifier_ops\\t.*/{\"type\":\"ops\",\"at\":\"\\1\"}/p' /proc/kallsyms
+                 cat p s
+                 cowtrace replay --events --format text x.cow >&2
+                 exit $status",
+                a_secondary_mmu_is_told,
+            )
+        },
+        Case::new(
+            "the workload with a secondary MMU says what is missing where there is none",
+            "cowtrace provoke kvm-io-uring-mprotect",
+            names_the_module_it_needs,
         ),
     ]
 }

@@ -7,9 +7,8 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
-use super::variable;
 use crate::process;
 
 /// Names a ready-made eBPF object: then no toolchain is needed.
@@ -31,30 +30,24 @@ pub fn object_is_given() -> bool {
     variable(OBJECT).is_some()
 }
 
-/// What `cargo` is told in order to build bpf-linker.
-pub fn linker_arguments(llvm: u32) -> Vec<String> {
-    // The default feature is one LLVM, and not the one Debian 12 has.
-    let fixed = "install bpf-linker --version 0.13.0 --locked --no-default-features --features";
-    fixed
-        .split(' ')
-        .map(str::to_owned)
-        .chain([format!("llvm-{llvm}")])
-        .collect()
-}
-
 impl Toolchain {
     /// The first that has rust-src or a prebuilt core. Only files are looked at:
-    /// asking each rustc would take a tenth of a second.
-    pub fn find() -> Option<Self> {
-        let names = match variable(FORCED) {
-            Some(forced) => vec![forced],
-            None => ["nightly", "stable", "/usr"].map(str::to_owned).into(),
-        };
-        names
-            .iter()
-            .map(|name| sysroot(name))
-            .find(|sysroot| can_build(sysroot))
-            .map(|sysroot| Self { sysroot })
+    /// asking each rustc would take a tenth of a second. A forced one that has
+    /// neither is an error, as nothing that set-up installs would help.
+    pub fn find() -> Result<Option<Self>> {
+        if let Some(forced) = variable(FORCED) {
+            let sysroot = sysroot(&forced);
+            ensure!(
+                can_build(&sysroot),
+                "{FORCED}={forced} has neither rust-src nor a core for bpfel-unknown-none (looked in {})\n  \
+                 without it there is no eBPF object; unset it, and the choice is made for you",
+                sysroot.display()
+            );
+            return Ok(Some(Self { sysroot }));
+        }
+        let found = ["nightly", "stable", "/usr"].map(sysroot);
+        let found = found.into_iter().find(|sysroot| can_build(sysroot));
+        Ok(found.map(|sysroot| Self { sysroot }))
     }
 
     /// The major version of its LLVM.
@@ -87,6 +80,11 @@ fn can_build(sysroot: &Path) -> bool {
     let rustlib = sysroot.join("lib/rustlib");
     rustlib.join("bpfel-unknown-none/lib").is_dir()
         || rustlib.join("src/rust/library/Cargo.lock").is_file()
+}
+
+/// An environment variable that is set and not empty.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn llvm_major(rustc_says: &str) -> Option<u32> {

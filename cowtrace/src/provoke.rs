@@ -62,9 +62,13 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub interval: Option<Duration>,
 
-    /// Create this file when the pages are pinned and measured, before they are held.
+    /// Create this file when the pages are pinned, before anything is done to them.
     #[arg(long, value_name = "FILE")]
     pub ready: Option<PathBuf>,
+
+    /// Do nothing to the pinned pages before this file exists.
+    #[arg(long, value_name = "FILE")]
+    pub after: Option<PathBuf>,
 
     /// Keep the pages, pinned, this long after they were measured.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -96,24 +100,30 @@ fn run_once(args: &Args, pagemap: &Pagemap) -> anyhow::Result<Vec<Outcome>> {
     let pages =
         Mapping::new(args.pages).with_context(|| format!("cannot map {} pages", args.pages))?;
     store_in_each(&pages, STORED_FIRST);
-    let device = if args.case.pins() {
-        Some(Device::pinning(&pages)?)
-    } else {
-        None
-    };
+    let device = args.case.pin(&pages)?;
     let before = pagemap.pfns(&pages)?;
+
+    rendezvous(args)?;
 
     let child = args.case.disturb(&pages)?;
     store_in_each(&pages, STORED_AGAIN);
 
     let after = pagemap.pfns(&pages)?;
     let (device, data) = deliver(device, &pages)?;
-    if let Some(ready) = &args.ready {
-        fs::write(ready, "").with_context(|| format!("cannot create {}", ready.display()))?;
-    }
     args.hold.into_iter().for_each(thread::sleep);
     let_go(child, device)?;
     Ok(outcomes(args.case, &pages, &before, &after, &data))
+}
+
+/// Says that the pages are pinned, and waits until whoever waits for that lets the case go on.
+fn rendezvous(args: &Args) -> anyhow::Result<()> {
+    if let Some(ready) = &args.ready {
+        fs::write(ready, "").with_context(|| format!("cannot create {}", ready.display()))?;
+    }
+    while args.after.as_ref().is_some_and(|after| !after.exists()) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 /// One store per page: each page that is write-protected breaks exactly once.

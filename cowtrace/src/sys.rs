@@ -117,6 +117,43 @@ pub fn virtual_machine() -> io::Result<OwnedFd> {
     new_descriptor(unsafe { libc::ioctl(kvm.as_raw_fd(), KVM_CREATE_VM, DEFAULT_TYPE) }.into())
 }
 
+/// An AF_XDP socket with all of `memory` as its umem, in frames of a page: pinned for writing until the
+/// kernel has taken the closed socket apart, which it does later, in a worker.
+///
+/// Fails with `ENOBUFS` where the memlock limit is too low, with `EAFNOSUPPORT` without AF_XDP.
+pub fn xdp_umem(memory: &Mapping) -> io::Result<OwnedFd> {
+    const XDP_UMEM_REG: c_int = 4;
+    // struct xdp_umem_reg, first form: address, length, then chunk size and headroom.
+    let umem = [
+        memory.address() as u64,
+        memory.bytes() as u64,
+        page_size() as u64,
+    ];
+    // SAFETY: takes numbers only.
+    let socket = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    let socket = new_descriptor(socket.into())?;
+    let (option, bytes) = (
+        (&raw const umem).cast(),
+        size_of_val(&umem) as libc::socklen_t,
+    );
+    // SAFETY: `option` is `bytes` of initialised memory, which the kernel only reads; it does not write
+    // to `memory` before the socket has rings, which it never gets.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_XDP,
+            XDP_UMEM_REG,
+            option,
+            bytes,
+        )
+    };
+    if answer == 0 {
+        Ok(socket)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// A forked child process of ours.
 #[derive(Debug)]
 pub struct Child {

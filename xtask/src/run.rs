@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::{
@@ -57,7 +57,7 @@ fn somewhere(options: &Options, cowtrace: &Path, arguments: &[OsString]) -> Resu
     match here(cowtrace) {
         Ok(live) => start(live, arguments),
         Err(why) => {
-            eprintln!("run: not on this kernel: {why}");
+            eprintln!("run: not here: {why}");
             in_the_lab(DEFAULT_KERNEL, cowtrace, arguments)
         }
     }
@@ -130,11 +130,13 @@ fn start(mut live: Command, arguments: &[OsString]) -> Result<u8> {
 
 fn in_the_lab(name: &str, cowtrace: &Path, arguments: &[OsString]) -> Result<u8> {
     setup::lab_tools()?;
-    let kernels = kernels::select(&[name.to_owned()])?;
-    let kernel = kernels::ensure(kernels[0], Flavour::Cloud)?;
+    let [series] = kernels::select(&[name.to_owned()])?[..] else {
+        bail!("cowtrace runs on one kernel at a time: --kernel takes one");
+    };
+    let kernel = kernels::ensure(series, Flavour::Cloud)?;
     eprintln!(
         "run: in the lab on kernel {} ({}), beside a workload that write-protects its pinned page and writes to it, every three seconds",
-        kernel.release, kernels[0].stands_for
+        kernel.release, series.stands_for
     );
     let script = ["sh", "-c", GUEST, "cowtrace"].map(OsString::from);
     let command: Vec<OsString> = script

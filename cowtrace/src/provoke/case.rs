@@ -7,7 +7,7 @@
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use super::{secondary::SecondaryMmu, sibling::Sibling};
+use super::{device::Device, secondary::SecondaryMmu, sibling::Sibling};
 use crate::sys::{Advice, Mapping, Protection};
 
 /// What is done to the pages.
@@ -23,6 +23,8 @@ pub enum Case {
     IoUringDontneed,
     /// As io-uring-mprotect, while a KVM virtual machine has the kernel tell it of such changes.
     KvmIoUringMprotect,
+    /// As io-uring-mprotect, with the pages as an AF_XDP umem, which the kernel unpins dirty.
+    AfXdpMprotect,
     /// No buffer and no pin; fork, and the parent writes while the child lives: copied everywhere.
     NopinFork,
 }
@@ -36,13 +38,18 @@ impl Case {
             Self::IoUringFork => "io-uring-fork",
             Self::IoUringDontneed => "io-uring-dontneed",
             Self::KvmIoUringMprotect => "kvm-io-uring-mprotect",
+            Self::AfXdpMprotect => "af-xdp-mprotect",
             Self::NopinFork => "nopin-fork",
         }
     }
 
-    /// Whether the pages are pinned.
-    pub(super) fn pins(self) -> bool {
-        self != Self::NopinFork
+    /// Pins the pages, if the case does, by what it takes for a device.
+    pub(super) fn pin(self, pages: &Mapping) -> anyhow::Result<Option<Device>> {
+        match self {
+            Self::NopinFork => Ok(None),
+            Self::AfXdpMprotect => Device::umem(pages).map(Some),
+            _ => Device::ring(pages).map(Some),
+        }
     }
 
     /// The secondary MMU that shares the process's page table, if any.
@@ -63,7 +70,7 @@ impl Case {
             Self::IoUringDontneed => pages
                 .advise(Advice::DontNeed)
                 .context("cannot discard the pages")?,
-            Self::IoUringMprotect | Self::KvmIoUringMprotect => {
+            Self::IoUringMprotect | Self::KvmIoUringMprotect | Self::AfXdpMprotect => {
                 pages
                     .protect(Protection::Read)
                     .context("cannot write-protect the pages")?;
@@ -98,6 +105,7 @@ mod tests {
                 "io-uring-fork",
                 "io-uring-dontneed",
                 "kvm-io-uring-mprotect",
+                "af-xdp-mprotect",
                 "nopin-fork"
             ]
         );

@@ -3,57 +3,77 @@
 //! An `io_uring` read into a registered buffer takes the same road as DMA: the
 //! kernel writes to the pages of the pin and never asks the page table again.
 
-use std::{fs::File, io, io::Write as _};
+use std::{fs::File, io, io::Write as _, os::fd::OwnedFd};
 
 use anyhow::{Context as _, ensure};
 
 use super::outcome::Data;
 use crate::sys::{self, Mapping, Uring};
 
-/// A ring that holds the pin, and the bytes that it will write through it.
+/// What holds the pin.
 #[derive(Debug)]
-pub(super) struct Device {
-    ring: Uring,
-    source: File,
+pub(super) enum Device {
+    /// A ring, and the bytes that it will write through the pin. Unpins clean.
+    Ring {
+        /// With the pages as its one registered buffer.
+        ring: Uring,
+        /// In a file.
+        source: File,
+    },
+    /// An AF_XDP socket with the pages as its umem. Writes nothing, and unpins dirty all the same.
+    Umem(OwnedFd),
 }
 
 impl Device {
+    /// Pins all of `pages` as the umem of a socket.
+    pub(super) fn umem(pages: &Mapping) -> anyhow::Result<Self> {
+        let _ = sys::raise_memlock_limit(pages.bytes() as u64);
+        sys::xdp_umem(pages)
+            .map(Self::Umem)
+            .context("cannot register a umem with AF_XDP")
+    }
+
     /// Pins all of `pages` as one registered buffer.
-    pub(super) fn pinning(pages: &Mapping) -> anyhow::Result<Self> {
+    pub(super) fn ring(pages: &Mapping) -> anyhow::Result<Self> {
         let source = source(pages.bytes()).context("cannot make the file to read from")?;
         let ring = Uring::new().context("cannot make an io_uring")?;
         // Best effort: root needs no limit, and on refusal the registration says what is missing.
         let _ = sys::raise_memlock_limit(pages.bytes() as u64);
         ring.register(pages)
             .with_context(|| format!("cannot register {} bytes with io_uring", pages.bytes()))?;
-        Ok(Self { ring, source })
+        Ok(Self::Ring { ring, source })
     }
 
     /// Writes to every page through the pin, then looks through the page table what arrived.
     pub(super) fn deliver(&mut self, pages: &Mapping) -> anyhow::Result<Vec<Data>> {
+        let Self::Ring { ring, source } = self else {
+            return Ok(vec![Data::None; pages.pages()]);
+        };
         let page_starts = (0..pages.bytes()).step_by(sys::page_size());
         for start in page_starts.clone() {
-            self.write_page(pages.address() + start, start)
+            write_page(ring, source, pages.address() + start, start)
                 .context("cannot read into the registered buffer")?;
         }
         Ok(page_starts.map(|start| arrival(pages, start)).collect())
     }
 
-    fn write_page(&mut self, address: usize, start: usize) -> anyhow::Result<()> {
-        let length = u32::try_from(sys::page_size())?;
-        let done = self
-            .ring
-            .read_fixed(&self.source, start as u64, address, length)?;
-        ensure!(done == sys::page_size(), "short read: {done} bytes");
-        Ok(())
-    }
-
-    /// Unpins the pages and closes the ring.
+    /// Unpins the pages and closes the ring; the umem is unpinned by the kernel some time later.
     pub(super) fn unpin(self) -> anyhow::Result<()> {
-        self.ring
-            .unregister()
-            .context("cannot unregister the buffer")
+        match self {
+            Self::Ring { ring, .. } => ring.unregister().context("cannot unregister the buffer"),
+            Self::Umem(socket) => {
+                drop(socket);
+                Ok(())
+            }
+        }
     }
+}
+
+fn write_page(ring: &mut Uring, source: &File, address: usize, start: usize) -> anyhow::Result<()> {
+    let length = u32::try_from(sys::page_size())?;
+    let done = ring.read_fixed(source, start as u64, address, length)?;
+    ensure!(done == sys::page_size(), "short read: {done} bytes");
+    Ok(())
 }
 
 /// A file in memory with the pattern.

@@ -128,6 +128,71 @@ fn is_about(finding: &Value, page: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Each page is opened as diverged, and is lost when its dirty unpin comes from a worker.
+pub(super) fn loses_what_is_unpinned_dirty(run: &Run) -> Result<()> {
+    let moved = run
+        .json_of_type("provoke")?
+        .iter()
+        .filter(|page| page["moved"] == true)
+        .count();
+    ensure!(moved == 3, "{moved} pages moved");
+    let findings = run.json_of_type("finding")?;
+    ensure!(
+        findings
+            .iter()
+            .all(|finding| finding["verdict"] == "diverged"),
+        "opened otherwise"
+    );
+    let updates = run.json_of_type("update")?;
+    let lost = updates.iter().filter(|update| {
+        update["verdict"] == "lost"
+            && update["unpinned_dirty"] == true
+            && update["unpinned_at"].as_u64() > update["broken_at"].as_u64()
+    });
+    let lost = lost.count();
+    ensure!(
+        lost == 3 && findings.len() == 3,
+        "{} found, {lost} lost",
+        findings.len()
+    );
+    run.expect_status(FINDINGS)
+}
+
+/// The pin was not seen, so there is no holder to name.
+pub(super) fn suspects_what_moved(run: &Run) -> Result<()> {
+    let pages = run.json_of_type("provoke")?;
+    let moved: Vec<_> = pages.iter().filter(|page| page["moved"] == true).collect();
+    let findings = run.json_of_type("finding")?;
+    ensure!(
+        findings.len() == moved.len(),
+        "{} moved, {} found",
+        moved.len(),
+        findings.len()
+    );
+    for page in &moved {
+        let finding = findings
+            .iter()
+            .find(|finding| finding["address"] == page["address"]);
+        let finding = finding.with_context(|| format!("no finding for {page}"))?;
+        ensure!(
+            finding["verdict"] == "suspect",
+            "opened as {}",
+            finding["verdict"]
+        );
+        ensure!(
+            finding["holder"].is_null(),
+            "a holder that nobody saw: {}",
+            finding["holder"]
+        );
+        ensure!(
+            finding["old_pfn"] == page["pfn_before"],
+            "old PFN {}",
+            finding["old_pfn"]
+        );
+    }
+    run.expect_status(if moved.is_empty() { CLEAN } else { FINDINGS })
+}
+
 pub(super) fn tells_the_soft_dirty_write(run: &Run) -> Result<()> {
     let told = run.json_of_type("protect")?;
     let soft_dirty: Vec<_> = told

@@ -9,9 +9,10 @@ use super::{
         a_secondary_mmu_is_told, a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
         agrees_with_the_workload_through_kprobes, bytes_are_equal, cut_recording_is_inconclusive,
         doctor_is_content, filtered_out, finds_nothing, finds_one_of_each, ledger_equals_vmstat,
-        ledger_equals_vmstat_of_a_long_call, names_the_module_it_needs, one_pin_record_each,
-        refuses_with_status_2, tells_the_soft_dirty_write, the_release_is_of_the_series,
-        three_pins_of_the_traced_process, witnesses_agree,
+        ledger_equals_vmstat_of_a_long_call, loses_what_is_unpinned_dirty,
+        names_the_module_it_needs, one_pin_record_each, refuses_with_status_2, suspects_what_moved,
+        tells_the_soft_dirty_write, the_release_is_of_the_series, three_pins_of_the_traced_process,
+        witnesses_agree,
     },
 };
 use crate::lab::options::Machine;
@@ -98,6 +99,27 @@ fn breaks() -> Vec<Case> {
                 finds_one_of_each,
             )
         },
+        Case {
+            kernels: PAGE_COUNT_RULE,
+            ..Case::new(
+                "a page that is unpinned dirty after it was replaced is lost",
+                "cowtrace stream --format json -- sh -c '
+                     cowtrace provoke af-xdp-mprotect --pages 3 >p
+                     count() { while read name value; do [ $name = $1 ] && echo $value; done </proc/vmstat; }
+                     until echo 1 >/proc/sys/vm/stat_refresh
+                         [ $(count nr_foll_pin_acquired) = $(count nr_foll_pin_released) ]; do :; done' >s
+                 status=$?; cat p s; exit $status",
+                loses_what_is_unpinned_dirty,
+            )
+        },
+        Case::new(
+            "a pin that predates the trace is a suspect where its page is replaced",
+            "cowtrace provoke io-uring-mprotect --pages 2 --ready ready --after go >p & child=$!
+             until [ -e ready ]; do :; done
+             cowtrace stream --format json --pid $child -- sh -c 'touch go; until [ -s p ]; do :; done' >s
+             status=$?; wait; cat p s; exit $status",
+            suspects_what_moved,
+        ),
         Case::new(
             "a write of 4 to clear_refs is told as what write-protects",
             "cowtrace stream --format json --events -- sh -c '

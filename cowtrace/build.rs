@@ -61,9 +61,8 @@ fn build() -> anyhow::Result<()> {
         Some(toolchain) => vec![toolchain.as_str()],
         None => vec!["nightly", "stable", "/usr"],
     };
-    let Some((toolchain, found)) = candidates
-        .iter()
-        .find_map(|toolchain| probe(toolchain).map(|found| (*toolchain, found)))
+    let Some((toolchain, found)) =
+        candidates.iter().find_map(|toolchain| probe(toolchain).map(|found| (*toolchain, found)))
     else {
         bail!(
             "no Rust toolchain here can build for bpfel-unknown-none (looked at {}).\n\
@@ -79,9 +78,7 @@ fn build() -> anyhow::Result<()> {
     let root_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cowtrace-ebpf");
     let package = Package {
         name: "cowtrace-ebpf",
-        root_dir: root_dir
-            .to_str()
-            .context("the path to cowtrace-ebpf is not UTF-8")?,
+        root_dir: root_dir.to_str().context("the path to cowtrace-ebpf is not UTF-8")?,
         ..Default::default()
     };
     aya_build::build_ebpf([package], Toolchain::Custom(toolchain))
@@ -122,12 +119,6 @@ fn rustc(toolchain: &str, args: &[&str]) -> Option<String> {
     if has_rustup {
         command.args(["run", toolchain, "rustc"]);
     }
-    let out = command
-        .args(args)
-        .env_remove("RUSTC_BOOTSTRAP")
-        .output()
-        .ok()?;
-    out.status
-        .success()
-        .then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    let out = command.args(args).env_remove("RUSTC_BOOTSTRAP").output().ok()?;
+    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }

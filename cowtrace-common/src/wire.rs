@@ -106,14 +106,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
-        Self::Copy,
-        Self::Reuse,
-        Self::Unshare,
-        Self::Shared,
-        Self::Retry,
-        Self::Gone,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Copy, Self::Reuse, Self::Unshare, Self::Shared, Self::Retry, Self::Gone];
 }
 
 /// Bits of [`Fault::page_bits`].

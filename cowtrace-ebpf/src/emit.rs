@@ -121,12 +121,7 @@ impl<B> Record<B> {
         };
         // SAFETY: the buffer is this program's on this CPU, and nobody else's while we run.
         unsafe { (*buffer).header = header };
-        Some(Self {
-            buffer,
-            program,
-            used: size_of::<B>(),
-            body: PhantomData,
-        })
+        Some(Self { buffer, program, used: size_of::<B>(), body: PhantomData })
     }
 
     /// Writes the body.
@@ -145,9 +140,7 @@ impl<B> Record<B> {
         }
         // SAFETY: `rest` has room for POINTERS of them behind the body.
         let to = unsafe {
-            let at = (&raw mut (*self.buffer).rest)
-                .cast::<u8>()
-                .add(size_of::<B>());
+            let at = (&raw mut (*self.buffer).rest).cast::<u8>().add(size_of::<B>());
             core::slice::from_raw_parts_mut(at, bytes)
         };
         if !kernel::copy(pages, to) {
@@ -162,10 +155,7 @@ impl<B> Record<B> {
     pub fn pointer(&mut self, page: u64) {
         // SAFETY: as in `pointers`.
         unsafe {
-            (&raw mut (*self.buffer).rest)
-                .byte_add(size_of::<B>())
-                .cast::<u64>()
-                .write(page)
+            (&raw mut (*self.buffer).rest).byte_add(size_of::<B>()).cast::<u64>().write(page)
         };
         self.used = size_of::<B>() + 8;
     }

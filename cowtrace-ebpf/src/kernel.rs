@@ -23,24 +23,14 @@ const PIN_BIAS: u32 = 1024;
 #[inline(always)]
 fn offset(field: Field) -> usize {
     // SAFETY: `Field` has no value beyond the array. Volatile, since the loader writes it.
-    unsafe {
-        (&raw const OFFSETS)
-            .cast::<u32>()
-            .add(field as usize)
-            .read_volatile() as usize
-    }
+    unsafe { (&raw const OFFSETS).cast::<u32>().add(field as usize).read_volatile() as usize }
 }
 
 /// A number from the user side.
 #[inline(always)]
 pub fn setting(setting: Setting) -> u64 {
     // SAFETY: `Setting` has no value beyond the array. Volatile, since the loader writes it.
-    unsafe {
-        (&raw const SETTINGS)
-            .cast::<u64>()
-            .add(setting as usize)
-            .read_volatile()
-    }
+    unsafe { (&raw const SETTINGS).cast::<u64>().add(setting as usize).read_volatile() }
 }
 
 /// How a pointer may be read: the verifier knows the types behind fentry and fexit arguments, but
@@ -76,12 +66,7 @@ impl Pointer for Typed {
     #[inline(always)]
     fn follow(self, field: Field) -> Self {
         // SAFETY: as in `read`; the verifier gives the loaded pointer the member's type.
-        Self(unsafe {
-            self.0
-                .add(offset(field))
-                .cast::<*const u8>()
-                .read_volatile()
-        })
+        Self(unsafe { self.0.add(offset(field)).cast::<*const u8>().read_volatile() })
     }
 
     #[inline(always)]
@@ -195,11 +180,7 @@ impl PageState {
             return Self::default();
         }
         let mappings: i32 = page.read(Field::PageMappings);
-        let mut state = Self {
-            bits: page_bit::KNOWN,
-            mappings: mappings + 1,
-            ..Self::default()
-        };
+        let mut state = Self { bits: page_bit::KNOWN, mappings: mappings + 1, ..Self::default() };
         state.references = page.read(Field::PageReferences);
         let flags: u64 = page.read(Field::PageFlags);
         // The references of a folio are counted in its first page; in the others the count is 0.
@@ -254,9 +235,5 @@ fn head(page: u64, info: u64) -> u64 {
         return page;
     }
     let low = !(info - 1);
-    if low & low.wrapping_add(1) == 0 {
-        page & (info - 1)
-    } else {
-        info - 1
-    }
+    if low & low.wrapping_add(1) == 0 { page & (info - 1) } else { info - 1 }
 }

@@ -65,14 +65,7 @@ impl<'a> Btf<'a> {
         let end = first.checked_add(u32_at(bytes, 12)? as usize)?;
         let strings = header.checked_add(u32_at(bytes, 16)? as usize)?;
         // Type 0 is void.
-        let void = Type {
-            name: 0,
-            kind: 0,
-            kind_flag: false,
-            count: 0,
-            target: 0,
-            rest: 0,
-        };
+        let void = Type { name: 0, kind: 0, kind_flag: false, count: 0, target: 0, rest: 0 };
         let mut btf = Self {
             bytes,
             strings,
@@ -170,9 +163,7 @@ impl<'a> Btf<'a> {
     }
 
     fn name(&self, offset: u32) -> Option<&'a str> {
-        let from = self
-            .bytes
-            .get(self.strings.checked_add(offset as usize)?..)?;
+        let from = self.bytes.get(self.strings.checked_add(offset as usize)?..)?;
         let end = from.iter().position(|byte| *byte == 0)?;
         std::str::from_utf8(&from[..end]).ok()
     }
@@ -211,11 +202,7 @@ impl<'a> Btf<'a> {
         Some(match of.kind {
             PTR => {
                 let to = self.c(of.target, depth)?;
-                if to.ends_with('*') {
-                    format!("{to}*")
-                } else {
-                    format!("{to} *")
-                }
+                if to.ends_with('*') { format!("{to}*") } else { format!("{to} *") }
             }
             STRUCT => format!("struct {name}"),
             UNION => format!("union {name}"),

@@ -163,12 +163,8 @@ fn ring_bytes(text: &str) -> Result<RingBytes, String> {
         "G" | "g" => 30,
         _ => return Err(format!("no unit of size: {unit} (K, M and G are)")),
     };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("no whole number: {number}"))?;
-    let bytes = number
-        .checked_shl(shift)
-        .filter(|bytes| bytes >> shift == number);
+    let number: u64 = number.parse().map_err(|_| format!("no whole number: {number}"))?;
+    let bytes = number.checked_shl(shift).filter(|bytes| bytes >> shift == number);
     match bytes.and_then(|bytes| u32::try_from(bytes).ok()) {
         // The kernel takes a power of two of whole pages.
         Some(bytes) if bytes.is_power_of_two() && bytes >= 4096 => Ok(RingBytes(bytes)),
@@ -207,14 +203,9 @@ mod tests {
 
     #[test]
     fn a_command_to_trace_stands_behind_two_dashes() {
-        let cli = Cli::try_parse_from([
-            "cowtrace", "record", "-o", "x.cow", "--", "sh", "-c", "true",
-        ]);
-        let Ok(Cli {
-            command: Some(Command::Record { until, .. }),
-            ..
-        }) = cli
-        else {
+        let cli =
+            Cli::try_parse_from(["cowtrace", "record", "-o", "x.cow", "--", "sh", "-c", "true"]);
+        let Ok(Cli { command: Some(Command::Record { until, .. }), .. }) = cli else {
             panic!("not parsed: {cli:?}");
         };
         assert_eq!(until.command, ["sh", "-c", "true"]);

@@ -28,24 +28,12 @@ use follow::{Follow, Until};
 pub async fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command.unwrap_or(Command::Live(cli.trace)) {
         Command::Live(trace) => live(&trace).await,
-        Command::Stream {
-            trace,
-            print,
-            until,
-        } => stream(&trace, print, until).await,
-        Command::Record {
-            output,
-            trace,
-            until,
-        } => record(&output, &trace, until).await,
-        Command::Replay {
-            file, format: None, ..
-        } => look(&file).await,
-        Command::Replay {
-            file,
-            format: Some(format),
-            events,
-        } => replay(&file, PrintArgs { format, events }).await,
+        Command::Stream { trace, print, until } => stream(&trace, print, until).await,
+        Command::Record { output, trace, until } => record(&output, &trace, until).await,
+        Command::Replay { file, format: None, .. } => look(&file).await,
+        Command::Replay { file, format: Some(format), events } => {
+            replay(&file, PrintArgs { format, events }).await
+        }
         Command::Doctor => doctor::run(&mut io::stdout().lock()),
         Command::Provoke(args) => {
             provoke::run(&args, &mut io::stdout().lock())?;
@@ -61,11 +49,7 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     let source = attach(&args.scope, None)?;
     let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
     let mut trace = Trace::default();
-    let tee = |batch: &[u8]| {
-        recorder
-            .as_mut()
-            .map_or(Ok(()), |recorder| recorder.write(batch))
-    };
+    let tee = |batch: &[u8]| recorder.as_mut().map_or(Ok(()), |recorder| recorder.write(batch));
     tui::run(source, &mut trace, tee).await?;
     Ok(status(&trace))
 }
@@ -80,11 +64,7 @@ async fn look(file: &Path) -> anyhow::Result<u8> {
 async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow::Result<u8> {
     let source = attach(&args.scope, Some(&until))?;
     let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
-    let follow = Follow {
-        print,
-        recorder: recorder.as_mut(),
-        out: &mut io::stdout().lock(),
-    };
+    let follow = Follow { print, recorder: recorder.as_mut(), out: &mut io::stdout().lock() };
     let trace = follow.run(source, Until::start(&until)?).await?;
     Ok(status(&trace))
 }
@@ -94,32 +74,16 @@ async fn record(path: &Path, args: &RecordArgs, until: UntilArgs) -> anyhow::Res
     let mut recorder = Recorder::create(path)?;
     // Standard output belongs to the command that is traced.
     let mut stderr = io::stderr().lock();
-    let print = PrintArgs {
-        format: Format::Text,
-        events: false,
-    };
-    let follow = Follow {
-        print,
-        recorder: Some(&mut recorder),
-        out: &mut stderr,
-    };
+    let print = PrintArgs { format: Format::Text, events: false };
+    let follow = Follow { print, recorder: Some(&mut recorder), out: &mut stderr };
     let trace = follow.run(source, Until::start(&until)?).await?;
-    writeln!(
-        stderr,
-        "recorded {} bytes to {}",
-        recorder.bytes(),
-        recorder.path().display()
-    )?;
+    writeln!(stderr, "recorded {} bytes to {}", recorder.bytes(), recorder.path().display())?;
     Ok(status(&trace))
 }
 
 async fn replay(file: &Path, print: PrintArgs) -> anyhow::Result<u8> {
     let source = Source::Recording(Recording::open(file)?);
-    let follow = Follow {
-        print,
-        recorder: None,
-        out: &mut io::stdout().lock(),
-    };
+    let follow = Follow { print, recorder: None, out: &mut io::stdout().lock() };
     let trace = follow.run(source, Until::end()).await?;
     Ok(status(&trace))
 }
@@ -128,9 +92,7 @@ async fn replay(file: &Path, print: PrintArgs) -> anyhow::Result<u8> {
 /// what the programs log.
 fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source> {
     if args.verbose && until.is_some() {
-        env_logger::Builder::new()
-            .filter_level(log::LevelFilter::Debug)
-            .init();
+        env_logger::Builder::new().filter_level(log::LevelFilter::Debug).init();
     }
     if sys::effective_uid() != 0 {
         return Err(errors::not_root());
@@ -148,10 +110,7 @@ fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source
 /// The answer as an exit status. A finding is certain enough to say so even where something was missed;
 /// "nothing" is not.
 fn status(trace: &Trace) -> u8 {
-    let found = trace
-        .findings
-        .iter()
-        .any(|finding| finding.verdict > Verdict::Inconclusive);
+    let found = trace.findings.iter().any(|finding| finding.verdict > Verdict::Inconclusive);
     if found {
         exit::FINDINGS
     } else if trace.findings.is_empty() && trace.unseen().is_empty() {

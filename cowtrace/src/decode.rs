@@ -89,10 +89,7 @@ fn split(batch: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     }
     batch
         .split_at_checked(len as usize)
-        .ok_or(Malformed::Short {
-            want: len as usize,
-            got: batch.len(),
-        })
+        .ok_or(Malformed::Short { want: len as usize, got: batch.len() })
 }
 
 /// Decodes one whole record.
@@ -110,29 +107,14 @@ pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
     let stack = if matches!(what, What::Unknown { .. }) {
         Stack::default()
     } else {
-        Stack {
-            kernel: frames(body, kernel_frames)?,
-            user: frames(body, user_frames)?,
-        }
+        Stack { kernel: frames(body, kernel_frames)?, user: frames(body, user_frames)? }
     };
     let program = if kind < kind::SOURCE || kind == kind::TALLY {
         Program::from_number(program)
     } else {
         None
     };
-    Ok(Event {
-        time,
-        task: Task {
-            tgid,
-            tid: thread,
-            comm,
-            cgroup,
-        },
-        cpu,
-        program,
-        stack,
-        what,
-    })
+    Ok(Event { time, task: Task { tgid, tid: thread, comm, cgroup }, cpu, program, stack, what })
 }
 
 fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
@@ -147,11 +129,7 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
         kind::FORK => {
             let (parent_mm, child_mm) = (u64_le(body)?, u64_le(body)?);
             let (child_tgid, _reserved) = (u32_le(body)?, u32_le(body)?);
-            What::Fork {
-                parent_mm,
-                child_mm,
-                child_tgid,
-            }
+            What::Fork { parent_mm, child_mm, child_tgid }
         }
         kind::MM_EXIT => What::MmExit { mm: u64_le(body)? },
         kind::FACT => {
@@ -161,21 +139,12 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
         kind::PROBE => {
             let [number] = take(body)?;
             let [sees, attached, unseen] = texts(body)?;
-            What::Probe(ProbeState {
-                row: number,
-                sees,
-                attached,
-                unseen,
-            })
+            What::Probe(ProbeState { row: number, sees, attached, unseen })
         }
         kind::SYMBOL => {
             let (address, tgid) = (u64_le(body)?, u32_le(body)?);
             let [name] = texts(body)?;
-            What::Symbol {
-                address,
-                tgid,
-                name,
-            }
+            What::Symbol { address, tgid, name }
         }
         kind::TALLY => What::Tally(Tally {
             hits: u64_le(body)?,
@@ -213,10 +182,7 @@ fn fault(body: &mut &[u8]) -> Result<Fault, Malformed> {
 
 fn outcome(number: u32) -> Result<Outcome, Malformed> {
     let known = Outcome::ALL.get(number as usize).copied();
-    known.ok_or(Malformed::Number {
-        field: "outcome",
-        value: number.into(),
-    })
+    known.ok_or(Malformed::Number { field: "outcome", value: number.into() })
 }
 
 fn pin(body: &mut &[u8]) -> Result<Pin, Malformed> {
@@ -225,16 +191,7 @@ fn pin(body: &mut &[u8]) -> Result<Pin, Malformed> {
     let (gup_flags, count) = (u32_le(body)?, u32_le(body)?);
     let (shift, part) = (u32_le(body)?, u32_le(body)?);
     let extents = consecutive(&pfns(body, count, vmemmap, shift)?);
-    Ok(Pin {
-        mm,
-        address,
-        pages: count.into(),
-        call_pages,
-        unlisted,
-        gup_flags,
-        part,
-        extents,
-    })
+    Ok(Pin { mm, address, pages: count.into(), call_pages, unlisted, gup_flags, part, extents })
 }
 
 fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
@@ -245,63 +202,37 @@ fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
     let run = |folio_wise| -> Box<[Extent]> {
         // No machine has 2^32 pages in one call; a number that could overflow a sum is no count.
         let pages = pages.min(u32::MAX.into());
-        pfns.iter()
-            .map(|pfn| Extent {
-                pfn: *pfn,
-                pages,
-                folio_wise,
-            })
-            .collect()
+        pfns.iter().map(|pfn| Extent { pfn: *pfn, pages, folio_wise }).collect()
     };
     let extents = match form {
         unpin_form::ARRAY => consecutive(&pfns),
         unpin_form::RANGE => run(false),
         unpin_form::FOLIO => run(true),
         form => {
-            return Err(Malformed::Number {
-                field: "form of unpin",
-                value: form.into(),
-            });
+            return Err(Malformed::Number { field: "form of unpin", value: form.into() });
         }
     };
-    Ok(Unpin {
-        pages,
-        unlisted,
-        make_dirty,
-        extents,
-    })
+    Ok(Unpin { pages, unlisted, make_dirty, extents })
 }
 
 /// Page pointers as PFNs. A pointer that is none gives a PFN that no machine has, below 2^58 whatever it is,
 /// so that sums with page counts cannot overflow.
 fn pfns(body: &mut &[u8], count: u32, vmemmap: u64, shift: u32) -> Result<Vec<Pfn>, Malformed> {
     if !(6..64).contains(&shift) {
-        return Err(Malformed::Number {
-            field: "page_struct_shift",
-            value: shift.into(),
-        });
+        return Err(Malformed::Number { field: "page_struct_shift", value: shift.into() });
     }
     // The count is from outside: what is there bounds the memory taken for it.
     let want = count as usize * size_of::<u64>();
     if body.len() < want {
-        return Err(Malformed::Short {
-            want,
-            got: body.len(),
-        });
+        return Err(Malformed::Short { want, got: body.len() });
     }
-    (0..count)
-        .map(|_| Ok(u64_le(body)?.wrapping_sub(vmemmap) >> shift))
-        .collect()
+    (0..count).map(|_| Ok(u64_le(body)?.wrapping_sub(vmemmap) >> shift)).collect()
 }
 
 /// Runs of consecutive PFNs.
 fn consecutive(pfns: &[Pfn]) -> Box<[Extent]> {
     pfns.chunk_by(|one, next| *next == one + 1)
-        .map(|run| Extent {
-            pfn: run[0],
-            pages: run.len() as u64,
-            folio_wise: false,
-        })
+        .map(|run| Extent { pfn: run[0], pages: run.len() as u64, folio_wise: false })
         .collect()
 }
 
@@ -324,10 +255,7 @@ fn protect(body: &mut &[u8]) -> Result<Protect, Malformed> {
         protect_by::CHANGE_PROTECTION => protector(vma_flags, change_flags),
         protect_by::CLEAR_REFS => Some(Protector::SoftDirty),
         by => {
-            return Err(Malformed::Number {
-                field: "protector",
-                value: by.into(),
-            });
+            return Err(Malformed::Number { field: "protector", value: by.into() });
         }
     };
     Ok(Protect { mm, start, end, by })
@@ -352,11 +280,7 @@ fn protector(vma_flags: u64, change_flags: u32) -> Option<Protector> {
 }
 
 fn notifier(body: &mut &[u8]) -> Result<Notifier, Malformed> {
-    Ok(Notifier {
-        mm: u64_le(body)?,
-        ops: u64_le(body)?,
-        range: (u64_le(body)?, u64_le(body)?),
-    })
+    Ok(Notifier { mm: u64_le(body)?, ops: u64_le(body)?, range: (u64_le(body)?, u64_le(body)?) })
 }
 
 fn frames(body: &mut &[u8], count: u16) -> Result<Box<[u64]>, Malformed> {
@@ -369,15 +293,11 @@ fn texts<const N: usize>(body: &mut &[u8]) -> Result<[String; N], Malformed> {
     let text = std::str::from_utf8(body).map_err(|_| Malformed::Text)?;
     *body = &[];
     let mut parts = text.splitn(N, '\0');
-    Ok(std::array::from_fn(|_| {
-        harmless(parts.next().unwrap_or_default())
-    }))
+    Ok(std::array::from_fn(|_| harmless(parts.next().unwrap_or_default())))
 }
 
 fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn u16_le(body: &mut &[u8]) -> Result<u16, Malformed> {
@@ -394,10 +314,7 @@ fn u64_le(body: &mut &[u8]) -> Result<u64, Malformed> {
 
 fn take<const N: usize>(body: &mut &[u8]) -> Result<[u8; N], Malformed> {
     let Some((head, tail)) = body.split_first_chunk() else {
-        return Err(Malformed::Short {
-            want: N,
-            got: body.len(),
-        });
+        return Err(Malformed::Short { want: N, got: body.len() });
     };
     *body = tail;
     Ok(*head)

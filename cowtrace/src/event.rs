@@ -22,20 +22,10 @@ impl fmt::Display for Comm {
     /// Up to the first NUL; control characters and broken UTF-8 become `?`, since a process can
     /// name itself after an escape sequence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self
-            .0
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(self.0.len());
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
         let text: String = String::from_utf8_lossy(&self.0[..end])
             .chars()
-            .map(|c| {
-                if c.is_control() || c == char::REPLACEMENT_CHARACTER {
-                    '?'
-                } else {
-                    c
-                }
-            })
+            .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '?' } else { c })
             .collect();
         f.pad(&text)
     }
@@ -265,10 +255,7 @@ pub struct Invalidate {
 impl Invalidate {
     /// Whether it says that pages lose the right to be written to. (A COW break itself is told as `clear`.)
     pub fn is_protection(&self) -> bool {
-        matches!(
-            self.event_name(),
-            "protection-vma" | "protection-page" | "soft-dirty"
-        )
+        matches!(self.event_name(), "protection-vma" | "protection-page" | "soft-dirty")
     }
 
     /// Name of the event, the same numbers since 5.10.
@@ -366,9 +353,7 @@ impl Tally {
     /// Everything that was not seen.
     pub fn lost(&self) -> u64 {
         // Saturating here and wherever counts from a file are added: a damaged one may hold any number.
-        self.ring_full
-            .saturating_add(self.map_full)
-            .saturating_add(self.recursion)
+        self.ring_full.saturating_add(self.map_full).saturating_add(self.recursion)
     }
 }
 
@@ -379,9 +364,6 @@ mod tests {
     #[test]
     fn a_comm_cannot_carry_an_escape_sequence_to_the_terminal() {
         assert_eq!(Comm(*b"\x1b[2Jevil\0rest of").to_string(), "?[2Jevil");
-        assert_eq!(
-            Comm(*b"\xff\xfeabc\0\0\0\0\0\0\0\0\0\0\0").to_string(),
-            "??abc"
-        );
+        assert_eq!(Comm(*b"\xff\xfeabc\0\0\0\0\0\0\0\0\0\0\0").to_string(), "??abc");
     }
 }

@@ -60,9 +60,7 @@ impl Facts {
 
     /// All, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// Whether the run's kernel keeps pinned anonymous pages exclusive.
@@ -87,16 +85,8 @@ impl Facts {
             (self.is_longterm(gup_flags), "LONGTERM"),
             (self.has(gup_flags, key::FOLL_FORCE, 8), "FORCE"),
         ];
-        let names: Vec<_> = known
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, name)| *name)
-            .collect();
-        if names.is_empty() {
-            "-".to_owned()
-        } else {
-            names.join("|")
-        }
+        let names: Vec<_> = known.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+        if names.is_empty() { "-".to_owned() } else { names.join("|") }
     }
 
     fn has(&self, gup_flags: u32, key: &str, otherwise: i64) -> bool {

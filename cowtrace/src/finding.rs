@@ -24,13 +24,8 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them, the worst last.
-    pub const ALL: [Self; 5] = [
-        Self::Inconclusive,
-        Self::Suspect,
-        Self::StaleRead,
-        Self::Diverged,
-        Self::Lost,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Inconclusive, Self::Suspect, Self::StaleRead, Self::Diverged, Self::Lost];
 
     /// Its name in text, JSON and on the command line.
     pub fn name(self) -> &'static str {

@@ -48,16 +48,12 @@ impl Kallsyms {
 
     /// `name+0x12` or `name+0x12 [module]` for an address in a function, or at the start of data.
     pub fn describe(&self, address: u64) -> Option<String> {
-        let behind = self
-            .symbols
-            .partition_point(|symbol| symbol.address <= address);
+        let behind = self.symbols.partition_point(|symbol| symbol.address <= address);
         let mut before = self.symbols[..behind].iter().rev();
         let symbol = before.find(|symbol| symbol.is_text || symbol.address == address)?;
         // eBPF programs and trampolines stand behind modules' functions and have no symbol when they are
         // younger than this list: an address too far from its function is not in it.
-        let offset = address
-            .checked_sub(symbol.address)
-            .filter(|offset| *offset < 1 << 15)?;
+        let offset = address.checked_sub(symbol.address).filter(|offset| *offset < 1 << 15)?;
         let (name, module) = symbol.name.split_once(' ').unwrap_or((&symbol.name, ""));
         let mut text = format!("{name}+{offset:#x}");
         if !module.is_empty() {
@@ -76,11 +72,7 @@ fn symbol(line: &str) -> Option<Symbol> {
         Some(module) => format!("{name} {module}").into(),
         None => name.into(),
     };
-    Some(Symbol {
-        address,
-        is_text,
-        name,
-    })
+    Some(Symbol { address, is_text, name })
 }
 
 #[cfg(test)]
@@ -99,10 +91,7 @@ not a line
     #[test]
     fn an_address_is_named_by_the_symbol_before_it() {
         let symbols = Kallsyms::parse(TEXT);
-        assert_eq!(
-            symbols.describe(0xffff_ffff_8100_0134).as_deref(),
-            Some("do_wp_page+0x34")
-        );
+        assert_eq!(symbols.describe(0xffff_ffff_8100_0134).as_deref(), Some("do_wp_page+0x34"));
         assert_eq!(
             symbols.describe(0xffff_ffff_c000_0008).as_deref(),
             Some("ib_umem_get+0x8 [ib_uverbs]")

@@ -143,9 +143,7 @@ impl Ledger {
         let mut pins: BTreeMap<PinId, (Rc<PinRecord>, u64)> = BTreeMap::new();
         for segment in self.segments.values() {
             for holder in &segment.holders {
-                pins.entry(holder.id)
-                    .or_insert_with(|| (Rc::clone(holder), 0))
-                    .1 += segment.pages;
+                pins.entry(holder.id).or_insert_with(|| (Rc::clone(holder), 0)).1 += segment.pages;
             }
         }
         pins.into_values().collect()
@@ -187,10 +185,7 @@ impl Ledger {
 
     /// The first record of the call that this one goes on.
     fn first_of_call(&self, event: &Event, pin: &Pin) -> Option<&PinRecord> {
-        let first = self
-            .long_calls
-            .get(&event.task.tid)
-            .filter(|_| pin.part > 0)?;
+        let first = self.long_calls.get(&event.task.tid).filter(|_| pin.part > 0)?;
         (first.mm == pin.mm && first.address == pin.call_address()).then_some(first)
     }
 
@@ -227,10 +222,7 @@ impl Ledger {
             Some(zero) => [(start, zero), (zero + 1, end)],
             None => [(start, end), (end, end)],
         };
-        parts
-            .into_iter()
-            .filter(|(from, to)| from < to)
-            .map(|(from, to)| (from, to - from))
+        parts.into_iter().filter(|(from, to)| from < to).map(|(from, to)| (from, to - from))
     }
 
     fn settle(&mut self, release: &Release) {
@@ -250,10 +242,7 @@ impl Ledger {
         };
         let within = pfn - start;
         if within < segment.pages {
-            let rest = Segment {
-                pages: segment.pages - within,
-                holders: segment.holders.clone(),
-            };
+            let rest = Segment { pages: segment.pages - within, holders: segment.holders.clone() };
             segment.pages = within;
             self.segments.insert(pfn, rest);
         }
@@ -276,13 +265,7 @@ impl Ledger {
             gaps.push((next, end - next));
         }
         for (start, pages) in gaps {
-            self.segments.insert(
-                start,
-                Segment {
-                    pages,
-                    holders: vec![Rc::clone(record)],
-                },
-            );
+            self.segments.insert(start, Segment { pages, holders: vec![Rc::clone(record)] });
         }
     }
 
@@ -298,11 +281,7 @@ impl Ledger {
             // The kernel does not say whose reference it drops. Short-term pins end soonest, so the
             // youngest is the best guess; the count is right whichever it was.
             if let Some(holder) = segment.holders.pop() {
-                released.push(Release {
-                    pin: holder.id,
-                    pfn: start,
-                    pages: segment.pages,
-                });
+                released.push(Release { pin: holder.id, pfn: start, pages: segment.pages });
             }
             if segment.holders.is_empty() {
                 empty.push(start);
@@ -318,11 +297,7 @@ impl Ledger {
     /// hold any, up to where the folio must end.
     fn drop_in_folio(&mut self, extent: &Extent, released: &mut Vec<Release>) {
         // A folio's size is a power of two and it is aligned to it, so it cannot reach further.
-        let reach = if extent.pfn == 0 {
-            1
-        } else {
-            1 << extent.pfn.trailing_zeros().min(18)
-        };
+        let reach = if extent.pfn == 0 { 1 } else { 1 << extent.pfn.trailing_zeros().min(18) };
         let mut left = extent.pages;
         while left > 0 {
             let next = self.segments.range(extent.pfn..extent.pfn + reach).next();

@@ -52,22 +52,13 @@ impl Pagemap {
         let bytes = pages.checked_mul(ENTRY_BYTES).context("no such range")?;
         let mut entries = Vec::new();
         // Read as far as there is something: the count may be damaged, and bounds no memory.
-        FileRange {
-            file: &self.file,
-            offset: offset as u64,
-        }
-        .take(bytes as u64)
-        .read_to_end(&mut entries)
-        .context("cannot read the page map")?;
-        ensure!(
-            entries.len() == bytes,
-            "the page map ends before the range does"
-        );
+        FileRange { file: &self.file, offset: offset as u64 }
+            .take(bytes as u64)
+            .read_to_end(&mut entries)
+            .context("cannot read the page map")?;
+        ensure!(entries.len() == bytes, "the page map ends before the range does");
         let (entries, _) = entries.as_chunks();
-        entries
-            .iter()
-            .map(|entry| pfn(u64::from_ne_bytes(*entry)))
-            .collect()
+        entries.iter().map(|entry| pfn(u64::from_ne_bytes(*entry))).collect()
     }
 }
 
@@ -113,21 +104,11 @@ mod tests {
     #[test]
     fn a_swapped_page_has_no_frame() {
         let swapped = 1 << 62 | 0x1234;
-        assert!(
-            pfn(swapped)
-                .expect_err("not present")
-                .to_string()
-                .contains("not present")
-        );
+        assert!(pfn(swapped).expect_err("not present").to_string().contains("not present"));
     }
 
     #[test]
     fn a_hidden_frame_says_that_root_is_needed() {
-        assert!(
-            pfn(PRESENT)
-                .expect_err("no frame")
-                .to_string()
-                .contains("root")
-        );
+        assert!(pfn(PRESENT).expect_err("no frame").to_string().contains("root"));
     }
 }

@@ -112,19 +112,13 @@ pub const TABLE: &[Probe] = &[
     },
     Probe {
         sees: "address space gone",
-        any_of: &[&[at(
-            Program::MmExit,
-            Fentry("void exit_mmap(struct mm_struct *)"),
-        )]],
+        any_of: &[&[at(Program::MmExit, Fentry("void exit_mmap(struct mm_struct *)"))]],
         need: Need::Always,
         unseen: "that an address space died and its number names another",
     },
     Probe {
         sees: "page unpinned",
-        any_of: &[&[at(
-            Program::UnpinPage,
-            Fentry("void unpin_user_page(struct page *)"),
-        )]],
+        any_of: &[&[at(Program::UnpinPage, Fentry("void unpin_user_page(struct page *)"))]],
         need: Need::Always,
         unseen: "unpins: pins would seem to live for ever",
     },
@@ -358,10 +352,7 @@ pub const TABLE: &[Probe] = &[
             )],
             // 5.10 takes no fentry on a function with a struct argument; a kprobe needs no prototype, so it
             // has to be the one of these kernels: `reuse_swap_page` went with 5.18.
-            &[at(
-                Program::ProtectEnter,
-                KprobeIf("change_protection", "reuse_swap_page"),
-            )],
+            &[at(Program::ProtectEnter, KprobeIf("change_protection", "reuse_swap_page"))],
         ],
         need: Need::Extra,
         unseen: "that mprotect, userfaultfd or NUMA balancing write-protected a page: findings lack their cause",
@@ -378,10 +369,7 @@ pub const TABLE: &[Probe] = &[
     Probe {
         sees: "write-protect fault answered",
         any_of: &[
-            &[at(
-                Program::WpFaultExit,
-                Fexit("vm_fault_t do_wp_page(struct vm_fault *)"),
-            )],
+            &[at(Program::WpFaultExit, Fexit("vm_fault_t do_wp_page(struct vm_fault *)"))],
             &[
                 at(Program::WpFaultEnter, Kprobe("do_wp_page")),
                 at(Program::WpFaultReturn, Kretprobe("do_wp_page")),
@@ -392,10 +380,7 @@ pub const TABLE: &[Probe] = &[
     },
     Probe {
         sees: "page copied (second witness)",
-        any_of: &[&[at(
-            Program::WpCopyExit,
-            Fexit("vm_fault_t wp_page_copy(struct vm_fault *)"),
-        )]],
+        any_of: &[&[at(Program::WpCopyExit, Fexit("vm_fault_t wp_page_copy(struct vm_fault *)"))]],
         need: Need::Extra,
         unseen: "nothing: from 6.12 on compilers inline it into do_wp_page, which is watched",
     },
@@ -408,10 +393,7 @@ mod tests {
     use super::*;
 
     fn attachments() -> impl Iterator<Item = &'static Attachment> {
-        TABLE
-            .iter()
-            .flat_map(|probe| probe.any_of)
-            .flat_map(|hook| *hook)
+        TABLE.iter().flat_map(|probe| probe.any_of).flat_map(|hook| *hook)
     }
 
     #[test]
@@ -427,21 +409,14 @@ mod tests {
         assert_eq!(Fexit("struct page **f(int, char *)").function(), "f");
         for attachment in attachments() {
             let name = attachment.at.function();
-            assert!(
-                !name.is_empty() && !name.contains([' ', '*', '(']),
-                "{name:?}"
-            );
+            assert!(!name.is_empty() && !name.contains([' ', '*', '(']), "{name:?}");
         }
     }
 
     #[test]
     fn every_row_says_what_stays_unseen_without_it() {
         for probe in TABLE {
-            assert!(
-                !probe.unseen.is_empty() && !probe.any_of.is_empty(),
-                "{}",
-                probe.sees
-            );
+            assert!(!probe.unseen.is_empty() && !probe.any_of.is_empty(), "{}", probe.sees);
         }
     }
 

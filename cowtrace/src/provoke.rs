@@ -173,9 +173,7 @@ fn outcomes(
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
@@ -199,10 +197,7 @@ mod tests {
     #[test]
     fn one_page_once_without_pauses_unless_told() {
         let args = parse("io-uring-none").expect("a case is enough");
-        assert_eq!(
-            (args.pages, args.repeat, args.interval, args.hold),
-            (1, 1, None, None)
-        );
+        assert_eq!((args.pages, args.repeat, args.interval, args.hold), (1, 1, None, None));
     }
 
     #[test]
@@ -215,13 +210,7 @@ mod tests {
 
     #[test]
     fn no_pages_no_repetitions_and_no_negative_pauses() {
-        for line in [
-            "--pages 0",
-            "--pages 262145",
-            "--repeat 0",
-            "--interval=-1",
-            "--hold soon",
-        ] {
+        for line in ["--pages 0", "--pages 262145", "--repeat 0", "--interval=-1", "--hold soon"] {
             assert!(parse(&format!("io-uring-none {line}")).is_err(), "{line}");
         }
     }

@@ -71,12 +71,9 @@ pub fn write_protect_fault(fault: &Fault, ledger: &Ledger, facts: &Facts, lost: 
     }
     // The device that can write matters most, then the one that reads for long.
     let broken = ledger.pins_broken_by(fault);
-    let worst = broken.iter().max_by_key(|pin| {
-        (
-            facts.is_write(pin.gup_flags),
-            facts.is_longterm(pin.gup_flags),
-        )
-    });
+    let worst = broken
+        .iter()
+        .max_by_key(|pin| (facts.is_write(pin.gup_flags), facts.is_longterm(pin.gup_flags)));
     match worst {
         Some(pin) => broken_pin(fault, pin, facts),
         None => no_pin(fault, ledger, lost),
@@ -85,21 +82,14 @@ pub fn write_protect_fault(fault: &Fault, ledger: &Ledger, facts: &Facts, lost: 
 
 /// The fault replaced a page that the ledger knows to be pinned in that address space.
 fn broken_pin(fault: &Fault, pin: &Rc<PinRecord>, facts: &Facts) -> Judgement {
-    let found = |verdict, reason| Judgement::Found {
-        verdict,
-        reason,
-        pin: Some(Rc::clone(pin)),
-    };
+    let found = |verdict, reason| Judgement::Found { verdict, reason, pin: Some(Rc::clone(pin)) };
     if fault.page_known() && !fault.maybe_pinned() {
         return found(
             Verdict::Inconclusive,
             "the ledger holds a pin on the old page, but the kernel's count of it does not: an unpin was not seen",
         );
     }
-    match (
-        facts.is_write(pin.gup_flags),
-        facts.is_longterm(pin.gup_flags),
-    ) {
+    match (facts.is_write(pin.gup_flags), facts.is_longterm(pin.gup_flags)) {
         (true, _) => found(
             Verdict::Diverged,
             "the process was given a copy while the pin on the old page is live",
@@ -134,11 +124,7 @@ fn no_pin(fault: &Fault, ledger: &Ledger, lost: u64) -> Judgement {
             "the kernel's own test calls the old page maybe-pinned; the record of its pin may be among those lost",
         )
     };
-    Judgement::Found {
-        verdict,
-        reason,
-        pin: None,
-    }
+    Judgement::Found { verdict, reason, pin: None }
 }
 
 /// What to do about a finding, on the kernel it was found on.

@@ -40,10 +40,7 @@ pub fn realtime_ns() -> u64 {
 }
 
 fn clock_ns(clock: libc::clockid_t) -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid place for one timespec; an unknown clock leaves it alone.
     let answer = unsafe { libc::clock_gettime(clock, &raw mut now) };
     assert_eq!(answer, 0, "Linux has had both clocks since 2.6.39");
@@ -83,10 +80,7 @@ pub fn async_fd<T: AsRawFd + AsFd>(source: T) -> io::Result<AsyncFd<T>> {
 ///
 /// Fails with `EPERM` when `bytes` is above the hard limit and the process may not raise that.
 pub fn raise_memlock_limit(bytes: u64) -> io::Result<()> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for one rlimit.
     succeeded(unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) })?;
     if limit.rlim_cur >= bytes {
@@ -124,34 +118,16 @@ pub fn virtual_machine() -> io::Result<OwnedFd> {
 pub fn xdp_umem(memory: &Mapping) -> io::Result<OwnedFd> {
     const XDP_UMEM_REG: c_int = 4;
     // struct xdp_umem_reg, first form: address, length, then chunk size and headroom.
-    let umem = [
-        memory.address() as u64,
-        memory.bytes() as u64,
-        page_size() as u64,
-    ];
+    let umem = [memory.address() as u64, memory.bytes() as u64, page_size() as u64];
     // SAFETY: takes numbers only.
     let socket = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     let socket = new_descriptor(socket.into())?;
-    let (option, bytes) = (
-        (&raw const umem).cast(),
-        size_of_val(&umem) as libc::socklen_t,
-    );
+    let (option, bytes) = ((&raw const umem).cast(), size_of_val(&umem) as libc::socklen_t);
     // SAFETY: `option` is `bytes` of initialised memory, which the kernel only reads; it does not write
     // to `memory` before the socket has rings, which it never gets.
-    let answer = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_XDP,
-            XDP_UMEM_REG,
-            option,
-            bytes,
-        )
-    };
-    if answer == 0 {
-        Ok(socket)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let answer =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_XDP, XDP_UMEM_REG, option, bytes) };
+    if answer == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A forked child process of ours.
@@ -217,10 +193,7 @@ impl Region {
     fn anonymous(bytes: usize, protection: c_int) -> io::Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: the kernel picks an unused place, so no existing memory changes.
-        Self::owning(
-            unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) },
-            bytes,
-        )
+        Self::owning(unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) }, bytes)
     }
 
     /// Memory shared with the kernel through `fd`, from `offset` on.
@@ -228,16 +201,7 @@ impl Region {
         let (protection, fd) = (libc::PROT_READ | libc::PROT_WRITE, fd.as_raw_fd());
         // SAFETY: the kernel picks an unused place, so no existing memory changes.
         Self::owning(
-            unsafe {
-                libc::mmap(
-                    ptr::null_mut(),
-                    bytes,
-                    protection,
-                    libc::MAP_SHARED,
-                    fd,
-                    offset,
-                )
-            },
+            unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, offset) },
             bytes,
         )
     }
@@ -259,14 +223,8 @@ impl Region {
 
     /// `size` bytes at `offset`, aligned for it; panics when they are not all inside.
     fn place(&self, offset: usize, size: usize) -> *mut u8 {
-        let inside = offset
-            .checked_add(size)
-            .is_some_and(|end| end <= self.bytes);
-        assert!(
-            inside,
-            "{size} bytes at {offset} are outside of {} mapped bytes",
-            self.bytes
-        );
+        let inside = offset.checked_add(size).is_some_and(|end| end <= self.bytes);
+        assert!(inside, "{size} bytes at {offset} are outside of {} mapped bytes", self.bytes);
         let place = self.base.as_ptr().wrapping_add(offset);
         assert!(
             place.addr().is_multiple_of(size.clamp(1, 8)),
@@ -399,11 +357,7 @@ fn ring_unregister(ring: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn succeeded(answer: c_int) -> io::Result<()> {
-    if answer < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn new_descriptor(answer: c_long) -> io::Result<OwnedFd> {

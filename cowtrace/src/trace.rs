@@ -97,10 +97,7 @@ impl Trace {
     /// Records that were not seen, for whatever reason.
     pub fn lost(&self) -> u64 {
         let untold = self.counts.malformed.saturating_add(self.ledger.unlisted());
-        self.tallies
-            .values()
-            .map(Tally::lost)
-            .fold(untold, u64::saturating_add)
+        self.tallies.values().map(Tally::lost).fold(untold, u64::saturating_add)
     }
 
     /// Why "nothing found" cannot be said of a trace that has ended: the [blind spots](Self::blind_spots),
@@ -126,10 +123,7 @@ impl Trace {
             }
         }
         if self.counts.malformed > 0 {
-            spots.push(format!(
-                "{} records could not be decoded",
-                self.counts.malformed
-            ));
+            spots.push(format!("{} records could not be decoded", self.counts.malformed));
         }
         if self.counts.unknown > 0 {
             spots.push(format!(
@@ -138,20 +132,14 @@ impl Trace {
             ));
         }
         if self.ledger.unlisted() > 0 {
-            spots.push(format!(
-                "{} pinned pages could not be listed",
-                self.ledger.unlisted()
-            ));
+            spots.push(format!("{} pinned pages could not be listed", self.ledger.unlisted()));
         }
         if let Some(damage) = self.facts.text(key::DAMAGE) {
             spots.push(damage.to_owned());
         }
         for probe in self.probes.values() {
             if probe.attached.is_empty() && !probe.unseen.is_empty() {
-                spots.push(format!(
-                    "\"{}\" is not watched: {}",
-                    probe.sees, probe.unseen
-                ));
+                spots.push(format!("\"{}\" is not watched: {}", probe.sees, probe.unseen));
             }
         }
         spots
@@ -178,9 +166,7 @@ impl Trace {
 
     /// Copies that `wp_page_copy` itself made, where it is a function of its own.
     pub fn copies_witnessed(&self) -> Option<u64> {
-        self.tallies
-            .get(&Program::WpCopyExit)
-            .map(|tally| tally.hits)
+        self.tallies.get(&Program::WpCopyExit).map(|tally| tally.hits)
     }
 
     fn event(&mut self, event: Event) -> Vec<Change> {
@@ -196,11 +182,7 @@ impl Trace {
                 self.ledger.pin(&event, pin);
             }
             What::PinRest(pin) => self.ledger.pin_rest(&event, pin),
-            What::Fork {
-                parent_mm,
-                child_tgid,
-                ..
-            } => {
+            What::Fork { parent_mm, child_tgid, .. } => {
                 self.counts.forks += 1;
                 let kind = CauseKind::Fork { child: *child_tgid };
                 self.remember(*parent_mm, kind, &event, (0, u64::MAX));
@@ -209,12 +191,7 @@ impl Trace {
                 self.counts.invalidations += 1;
                 if invalidate.is_protection() {
                     let kind = CauseKind::Invalidation(invalidate.event_name());
-                    self.remember(
-                        invalidate.mm,
-                        kind,
-                        &event,
-                        (invalidate.start, invalidate.end),
-                    );
+                    self.remember(invalidate.mm, kind, &event, (invalidate.start, invalidate.end));
                 }
             }
             What::Protect(protect) => {
@@ -243,11 +220,7 @@ impl Trace {
                 self.facts.set(key, value);
             }
             What::Probe(probe) => drop(self.probes.insert(probe.row, probe)),
-            What::Symbol {
-                address,
-                tgid,
-                name,
-            } => {
+            What::Symbol { address, tgid, name } => {
                 self.symbols.insert((tgid, address), name);
             }
             What::Tally(tally) => {
@@ -267,15 +240,7 @@ impl Trace {
             causes.remove(0);
         }
         let stack = event.stack.clone();
-        causes.push((
-            Cause {
-                kind,
-                time: event.time,
-                task: event.task,
-                stack,
-            },
-            range,
-        ));
+        causes.push((Cause { kind, time: event.time, task: event.task, stack }, range));
     }
 
     fn fault(&mut self, event: &Event, fault: &Fault) -> Vec<Change> {
@@ -286,11 +251,7 @@ impl Trace {
                 *self.benign.entry(why).or_default() += 1;
                 Vec::new()
             }
-            Judgement::Found {
-                verdict,
-                reason,
-                pin,
-            } => {
+            Judgement::Found { verdict, reason, pin } => {
                 vec![self.open(event, fault, verdict, reason, pin)]
             }
         }
@@ -346,11 +307,7 @@ impl Trace {
         if self.open.is_empty() {
             return Vec::new();
         }
-        let end = Unpinned {
-            time: event.time,
-            task: event.task,
-            dirty: unpin.make_dirty,
-        };
+        let end = Unpinned { time: event.time, task: event.task, dirty: unpin.make_dirty };
         let mut changes = Vec::new();
         for release in &released {
             let Some(open) = self.open.get_mut(&release.pin) else {

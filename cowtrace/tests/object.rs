@@ -17,14 +17,10 @@ fn programs_in(prefixes: &[&str]) -> BTreeSet<String> {
         .symbols()
         .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_global())
         .filter(|symbol| {
-            let index = symbol
-                .section_index()
-                .expect("a function stands in a section");
+            let index = symbol.section_index().expect("a function stands in a section");
             let section = object.section_by_index(index).expect("the section");
             let name = section.name().expect("its name").to_owned();
-            prefixes
-                .iter()
-                .any(|prefix| name == *prefix || name.starts_with(&format!("{prefix}/")))
+            prefixes.iter().any(|prefix| name == *prefix || name.starts_with(&format!("{prefix}/")))
         })
         .map(|symbol| symbol.name().expect("its name").to_owned())
         .collect()
@@ -44,10 +40,7 @@ fn programs_at(is_at: fn(Point) -> bool) -> BTreeSet<String> {
 #[test]
 fn the_programs_in_the_object_are_exactly_those_the_table_names() {
     let in_object = programs_in(&["fentry", "fexit", "kprobe", "kretprobe", "tp_btf"]);
-    let numbered = Program::ALL
-        .iter()
-        .map(|program| program.name().to_owned())
-        .collect();
+    let numbered = Program::ALL.iter().map(|program| program.name().to_owned()).collect();
     assert_eq!(in_object, numbered);
 }
 
@@ -58,12 +51,8 @@ fn each_program_is_of_the_kind_that_the_table_attaches_it_as() {
             "fentry",
             (|at| matches!(at, Point::Fentry(_) | Point::FentryAny(_))) as fn(Point) -> bool,
         ),
-        ("fexit", |at| {
-            matches!(at, Point::Fexit(_) | Point::FexitAny(_))
-        }),
-        ("kprobe", |at| {
-            matches!(at, Point::Kprobe(_) | Point::KprobeIf(..))
-        }),
+        ("fexit", |at| matches!(at, Point::Fexit(_) | Point::FexitAny(_))),
+        ("kprobe", |at| matches!(at, Point::Kprobe(_) | Point::KprobeIf(..))),
         ("kretprobe", |at| matches!(at, Point::Kretprobe(_))),
         ("tp_btf", |at| matches!(at, Point::Tracepoint(_))),
     ] {
@@ -73,10 +62,6 @@ fn each_program_is_of_the_kind_that_the_table_attaches_it_as() {
 
 #[test]
 fn the_programs_may_call_what_gpl_programs_may() {
-    let license = object()
-        .section_by_name("license")
-        .expect("a licence")
-        .data()
-        .expect("its text");
+    let license = object().section_by_name("license").expect("a licence").data().expect("its text");
     assert_eq!(license, b"Dual MIT/GPL\0");
 }

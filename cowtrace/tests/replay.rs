@@ -9,9 +9,7 @@ use expect_test::expect_file;
 use proptest::{prelude::*, test_runner::RngSeed};
 
 fn bytes(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/recordings")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings").join(name);
     fs::read(path).expect("a recording")
 }
 
@@ -23,20 +21,14 @@ fn replay(bytes: Vec<u8>, format: Format) -> Option<(String, Trace)> {
     while let Some(batch) = recording.batch() {
         for event in Records::new(&batch) {
             if let Ok(event) = &event {
-                format
-                    .event(&mut out, &trace, event)
-                    .expect("a Vec takes everything");
+                format.event(&mut out, &trace, event).expect("a Vec takes everything");
             }
             for change in trace.take(event) {
-                format
-                    .change(&mut out, &trace, change)
-                    .expect("a Vec takes everything");
+                format.change(&mut out, &trace, change).expect("a Vec takes everything");
             }
         }
     }
-    format
-        .summary(&mut out, &trace)
-        .expect("a Vec takes everything");
+    format.summary(&mut out, &trace).expect("a Vec takes everything");
     Some((String::from_utf8(out).expect("UTF-8"), trace))
 }
 
@@ -72,10 +64,7 @@ fn a_recording_cut_at_any_byte_is_refused_or_read_up_to_there_and_never_whole() 
             continue;
         };
         assert!(!trace.unseen().is_empty(), "cut at {len} and nothing said");
-        assert!(
-            trace.findings.len() >= findings,
-            "cut at {len}: an earlier finding is gone"
-        );
+        assert!(trace.findings.len() >= findings, "cut at {len}: an earlier finding is gone");
         findings = trace.findings.len();
     }
     assert_eq!(findings, 3);
@@ -91,10 +80,7 @@ fn a_recording_with_any_byte_flipped_is_refused_or_says_what_is_left_out() {
             assert!(at < 12, "refused for byte {at}, behind the header");
             continue;
         };
-        assert!(
-            !trace.unseen().is_empty(),
-            "byte {at} flipped and nothing said"
-        );
+        assert!(!trace.unseen().is_empty(), "byte {at} flipped and nothing said");
     }
 }
 
@@ -110,12 +96,7 @@ fn config() -> ProptestConfig {
         RngSeed::Random => RngSeed::Fixed(42),
         given @ RngSeed::Fixed(_) => given,
     };
-    ProptestConfig {
-        cases: own.cases.max(2000),
-        rng_seed: seed,
-        failure_persistence: None,
-        ..own
-    }
+    ProptestConfig { cases: own.cases.max(2000), rng_seed: seed, failure_persistence: None, ..own }
 }
 
 proptest! {

@@ -38,10 +38,7 @@ impl Added {
             Some((host, guest)) => (host, Some(guest.to_owned())),
             None => (word, None),
         };
-        Ok(Self {
-            host: host.into(),
-            guest,
-        })
+        Ok(Self { host: host.into(), guest })
     }
 
     /// Where it lies in the guest: executables in PATH, the rest in `/root`.
@@ -77,11 +74,7 @@ pub fn build(contents: &Contents<'_>, kernel: &Bootable) -> Result<Vec<u8>> {
     archive.file("init", 0o755, INIT.as_bytes());
     archive.file("bin/busybox", 0o755, &read(Path::new("/bin/busybox"))?);
     archive.file("usr/bin/cowtrace", 0o755, &read(contents.cowtrace)?);
-    archive.file(
-        "lab/settings",
-        0o644,
-        settings(contents.settings).as_bytes(),
-    );
+    archive.file("lab/settings", 0o644, settings(contents.settings).as_bytes());
     archive.file("lab/command", 0o644, &command(contents.command));
     for (path, bytes) in contents.texts {
         archive.file(path, 0o755, bytes);
@@ -99,10 +92,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 
 fn settings(settings: &[(&str, String)]) -> String {
     let line = |(name, value): &(&str, String)| {
-        format!(
-            "{name}={}\n",
-            String::from_utf8_lossy(&quote(OsStr::new(value)))
-        )
+        format!("{name}={}\n", String::from_utf8_lossy(&quote(OsStr::new(value))))
     };
     settings.iter().map(line).collect()
 }
@@ -130,13 +120,7 @@ fn add(archive: &mut Archive, added: &Added) -> Result<()> {
     for entry in fs::read_dir(&added.host)? {
         let entry = entry?;
         let guest = format!("{path}/{}", entry.file_name().to_string_lossy());
-        add(
-            archive,
-            &Added {
-                host: entry.path(),
-                guest: Some(guest),
-            },
-        )?;
+        add(archive, &Added { host: entry.path(), guest: Some(guest) })?;
     }
     Ok(())
 }
@@ -144,25 +128,18 @@ fn add(archive: &mut Archive, added: &Added) -> Result<()> {
 fn add_modules(archive: &mut Archive, wanted: &[String], kernel: &Bootable) -> Result<()> {
     let mut order: Vec<(PathBuf, &str)> = Vec::new();
     if !wanted.is_empty() {
-        let directory = kernel
-            .modules
-            .as_deref()
-            .context("modules need --modules-dir DIR")?;
+        let directory = kernel.modules.as_deref().context("modules need --modules-dir DIR")?;
         let index = Modules::read(directory)?;
         for module in wanted {
             let (name, parameters) = module.split_once(' ').unwrap_or((module, ""));
             let mut files = index.in_order(name).with_context(|| {
-                format!(
-                    "kernel {} has no such module; `--flavour full` has more",
-                    kernel.release
-                )
+                format!("kernel {} has no such module; `--flavour full` has more", kernel.release)
             })?;
             let own = files.pop();
             files.retain(|file| !order.iter().any(|(seen, _)| seen == file));
             order.extend(files.into_iter().map(|file| (file, "")));
             order.extend(
-                own.filter(|f| !order.iter().any(|(seen, _)| seen == f))
-                    .map(|f| (f, parameters)),
+                own.filter(|f| !order.iter().any(|(seen, _)| seen == f)).map(|f| (f, parameters)),
             );
         }
     }
@@ -170,11 +147,7 @@ fn add_modules(archive: &mut Archive, wanted: &[String], kernel: &Bootable) -> R
     for (file, parameters) in order {
         let name = file.file_stem().unwrap_or_default().as_bytes().to_owned();
         let name = String::from_utf8_lossy(name.strip_suffix(b".ko").unwrap_or(&name)).into_owned();
-        archive.file(
-            &format!("lab/modules/{name}"),
-            0o644,
-            &modules::load(&file)?,
-        );
+        archive.file(&format!("lab/modules/{name}"), 0o644, &modules::load(&file)?);
         list.extend(format!("{name} {parameters}\n").bytes());
     }
     archive.file("lab/modules/order", 0o644, &list);

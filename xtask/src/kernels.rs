@@ -129,10 +129,7 @@ pub fn select(words: &[String]) -> Result<Vec<&'static Kernel>> {
         let before = chosen.len();
         chosen.extend(TABLE.iter().filter(|k| word == "all" || k.name == word));
         if chosen.len() == before {
-            bail!(
-                "no kernel {word:?} in the lab: take one of {}, all",
-                names()
-            );
+            bail!("no kernel {word:?} in the lab: take one of {}, all", names());
         }
     }
     Ok(chosen)
@@ -159,9 +156,7 @@ pub fn cache() -> Result<PathBuf> {
 /// The kernel from the cache, fetched first where it is not there yet.
 pub fn ensure(kernel: &Kernel, flavour: Flavour) -> Result<Bootable> {
     let cache = cache()?;
-    let home = cache
-        .join("kernels")
-        .join(format!("{}-{}", kernel.name, flavour.name()));
+    let home = cache.join("kernels").join(format!("{}-{}", kernel.name, flavour.name()));
     if !home.is_dir() {
         let _held = lock(&cache)?;
         // Another xtask may have fetched it while we waited for the lock.
@@ -170,10 +165,7 @@ pub fn ensure(kernel: &Kernel, flavour: Flavour) -> Result<Bootable> {
         }
     }
     bootable(kernel.name, &home).with_context(|| {
-        format!(
-            "{} is damaged: delete it, it will be fetched again",
-            home.display()
-        )
+        format!("{} is damaged: delete it, it will be fetched again", home.display())
     })
 }
 
@@ -188,10 +180,7 @@ fn lock(cache: &Path) -> Result<File> {
 fn fetch(kernel: &Kernel, flavour: Flavour, cache: &Path, home: &Path) -> Result<()> {
     let start = Instant::now();
     let name = format!("{}-{}", kernel.name, flavour.name());
-    eprintln!(
-        "lab: fetching kernel {name} from Debian's archive (once; {})",
-        kernel.stands_for
-    );
+    eprintln!("lab: fetching kernel {name} from Debian's archive (once; {})", kernel.stands_for);
     let partial = cache.join("partial").join(&name);
     if partial.exists() {
         fs::remove_dir_all(&partial).context("cannot remove an old partial download")?;
@@ -218,19 +207,11 @@ fn bootable(name: &str, home: &Path) -> Result<Bootable> {
         .to_string_lossy()
         .into_owned();
     // From 6.19 on the image lies among the modules, before that in boot/.
-    let image = [
-        home.join("boot").join(format!("vmlinuz-{release}")),
-        modules.join("vmlinuz"),
-    ]
-    .into_iter()
-    .find(|file| file.is_file())
-    .context("there is no vmlinuz in it")?;
-    Ok(Bootable {
-        name: name.to_owned(),
-        release,
-        image,
-        modules: Some(modules),
-    })
+    let image = [home.join("boot").join(format!("vmlinuz-{release}")), modules.join("vmlinuz")]
+        .into_iter()
+        .find(|file| file.is_file())
+        .context("there is no vmlinuz in it")?;
+    Ok(Bootable { name: name.to_owned(), release, image, modules: Some(modules) })
 }
 
 #[cfg(test)]

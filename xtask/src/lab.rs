@@ -152,8 +152,5 @@ fn report(kernel: &Bootable, guest: &Guest) -> u8 {
 
 /// The kernels `words` name, from the cache.
 fn cached(words: &[String], flavour: kernels::Flavour) -> Result<Vec<Bootable>> {
-    kernels::select(words)?
-        .into_iter()
-        .map(|kernel| kernels::ensure(kernel, flavour))
-        .collect()
+    kernels::select(words)?.into_iter().map(|kernel| kernels::ensure(kernel, flavour)).collect()
 }

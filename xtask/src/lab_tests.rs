@@ -53,11 +53,7 @@ pub fn run(words: &[String], only: Option<&str>, jobs: usize) -> Result<u8> {
         drop(tell);
         for verdict in told {
             print(&verdict);
-            *if verdict.outcome.is_ok() {
-                &mut passed
-            } else {
-                &mut failed
-            } += 1;
+            *if verdict.outcome.is_ok() { &mut passed } else { &mut failed } += 1;
         }
     });
     println!("{passed} passed, {failed} failed");
@@ -87,11 +83,7 @@ fn groups<'a>(cases: &'a [Case], kernels: &[&'static Kernel]) -> Result<Vec<Grou
 }
 
 fn print(verdict: &Verdict) {
-    let Verdict {
-        kernel,
-        name,
-        outcome,
-    } = verdict;
+    let Verdict { kernel, name, outcome } = verdict;
     match outcome {
         Ok(()) => println!("ok      {kernel:<5} {name}"),
         Err(why) => println!("FAILED  {kernel:<5} {name}\n{}", indented(why)),

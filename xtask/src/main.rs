@@ -4,10 +4,7 @@
 //! needs; the others are their parts. Everything here shells out to standard
 //! Debian tools. Nothing is installed without saying what and why.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "a build tool answers on stdout: paths, test results"
-)]
+#![expect(clippy::print_stdout, reason = "a build tool answers on stdout: paths, test results")]
 
 mod binary;
 mod initramfs;

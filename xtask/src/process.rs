@@ -19,20 +19,13 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a command whose output is for the user; its status is the answer.
 pub fn status(command: &mut Command) -> Result<ExitStatus> {
-    command
-        .status()
-        .with_context(|| format!("cannot start `{}`", shown(command)))
+    command.status().with_context(|| format!("cannot start `{}`", shown(command)))
 }
 
 /// Runs a command quietly and gives its stdout; on failure its stderr is the error.
 pub fn stdout(command: &mut Command) -> Result<Vec<u8>> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .with_context(|| format!("cannot start `{}`", shown(command)))?;
+    let Output { status, stdout, stderr } =
+        command.output().with_context(|| format!("cannot start `{}`", shown(command)))?;
     if !status.success() {
         let said = String::from_utf8_lossy(&stderr);
         bail!("`{}` failed ({status}): {}", shown(command), said.trim());
@@ -80,7 +73,5 @@ pub fn cargo() -> Command {
 
 /// The workspace's root directory.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }

@@ -88,15 +88,9 @@ fn here(cowtrace: &Path) -> Result<Command, String> {
 
 /// An error's first line says what failed; without one, doctor's rows end in the verdict.
 fn reason(stdout: &[u8], stderr: &[u8]) -> String {
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(stdout),
-        String::from_utf8_lossy(stderr),
-    );
+    let (stdout, stderr) = (String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr));
     let line = |line: &&str| !line.trim().is_empty();
-    let said = stderr
-        .lines()
-        .find(line)
-        .or_else(|| stdout.lines().rfind(line));
+    let said = stderr.lines().find(line).or_else(|| stdout.lines().rfind(line));
     let said = said.unwrap_or("`cowtrace doctor` fails and does not say why");
     said.trim().trim_start_matches("cowtrace: ").to_owned()
 }
@@ -122,9 +116,7 @@ fn again(command: &Command) -> Command {
 
 fn start(mut live: Command, arguments: &[OsString]) -> Result<u8> {
     let status = process::status(live.args(arguments))?;
-    let code = status
-        .code()
-        .with_context(|| format!("cowtrace was ended ({status})"))?;
+    let code = status.code().with_context(|| format!("cowtrace was ended ({status})"))?;
     Ok(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
@@ -139,10 +131,7 @@ fn in_the_lab(name: &str, cowtrace: &Path, arguments: &[OsString]) -> Result<u8>
         kernel.release, series.stands_for
     );
     let script = ["sh", "-c", GUEST, "cowtrace"].map(OsString::from);
-    let command: Vec<OsString> = script
-        .into_iter()
-        .chain(arguments.iter().cloned())
-        .collect();
+    let command: Vec<OsString> = script.into_iter().chain(arguments.iter().cloned()).collect();
     if is_interactive() {
         lab::on_this_terminal(&kernel, cowtrace, &Machine::default(), &command)
     } else {
@@ -156,19 +145,14 @@ mod tests {
 
     #[test]
     fn why_it_cannot_run_here_is_the_first_line_of_the_error() {
-        let said = reason(
-            b"",
-            b"\ncowtrace: cannot trace: it needs root\nloading probes takes CAP_BPF\n",
-        );
+        let said =
+            reason(b"", b"\ncowtrace: cannot trace: it needs root\nloading probes takes CAP_BPF\n");
         assert_eq!(said, "cannot trace: it needs root");
     }
 
     #[test]
     fn without_an_error_it_is_what_the_rows_come_to() {
-        let said = reason(
-            b"  MISSING  page pinned\n1 needed rows cannot be seen\n",
-            b"",
-        );
+        let said = reason(b"  MISSING  page pinned\n1 needed rows cannot be seen\n", b"");
         assert_eq!(said, "1 needed rows cannot be seen");
     }
 }

@@ -114,14 +114,9 @@ const LAB_PROGRAMS: [(&str, &str); 4] = [
     ("zstd", "zstd"),
 ];
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "of the same type as `for_building`"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "of the same type as `for_building`")]
 fn for_the_lab() -> Result<Vec<Step>> {
-    let missing = LAB_PROGRAMS
-        .iter()
-        .filter(|(program, _)| process::find(program).is_none());
+    let missing = LAB_PROGRAMS.iter().filter(|(program, _)| process::find(program).is_none());
     let mut packages: Vec<String> = missing.map(|(_, package)| (*package).to_owned()).collect();
     if !static_busybox(Path::new("/bin/busybox")) {
         packages.push("busybox-static".to_owned());
@@ -160,9 +155,7 @@ fn typed(heading: &str, steps: &[&Step]) -> String {
     if steps.is_empty() {
         return String::new();
     }
-    let lines = steps
-        .iter()
-        .map(|step| format!("  # {}\n  {}\n", step.why, step.command()));
+    let lines = steps.iter().map(|step| format!("  # {}\n  {}\n", step.why, step.command()));
     heading.to_owned() + &lines.collect::<String>()
 }
 
@@ -186,9 +179,6 @@ mod tests {
             "cargo install bpf-linker",
         ];
         let found: Vec<_> = parts.iter().map(|part| message.find(part)).collect();
-        assert!(
-            found.iter().all(Option::is_some) && found.is_sorted(),
-            "{message}"
-        );
+        assert!(found.iter().all(Option::is_some) && found.is_sorted(), "{message}");
     }
 }

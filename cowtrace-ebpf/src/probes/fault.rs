@@ -66,10 +66,7 @@ pub fn wp_fault_return(ctx: RetProbeContext) -> u32 {
 #[fexit(function = "wp_page_copy")]
 pub fn wp_copy_exit(ctx: FExitContext) -> i32 {
     let vmf = Typed(ctx.arg(0));
-    if moved(
-        Pte(vmf.read(Field::VmfOrigPte)),
-        Pte::at(vmf.read(Field::VmfPte)),
-    ) {
+    if moved(Pte(vmf.read(Field::VmfOrigPte)), Pte::at(vmf.read(Field::VmfPte))) {
         emit::hit(Program::WpCopyExit);
     }
     0
@@ -133,11 +130,7 @@ fn outcome(vma_flags: u64, fault_flags: u64, before: Pte, after: Pte) -> Outcome
     if vma_flags & VM_SHARED != 0 {
         Outcome::Shared
     } else if moved(before, after) {
-        if unshare {
-            Outcome::Unshare
-        } else {
-            Outcome::Copy
-        }
+        if unshare { Outcome::Unshare } else { Outcome::Copy }
     } else if !after.present() {
         Outcome::Gone
     } else if after.writable() {

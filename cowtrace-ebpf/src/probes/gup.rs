@@ -35,12 +35,7 @@ pub struct Call {
 impl Call {
     #[inline(always)]
     fn new(mm: u64, address: u64, flags: u32, pages: u64) -> Self {
-        Self {
-            mm,
-            address,
-            flags: u64::from(flags),
-            pages,
-        }
+        Self { mm, address, flags: u64::from(flags), pages }
     }
 }
 
@@ -104,24 +99,14 @@ pub fn pin_remote_exit(ctx: FExitContext) -> i32 {
 /// Entry of any pin function with the arguments (start, nr, flags, pages).
 #[kprobe]
 pub fn pin_enter(ctx: ProbeContext) -> u32 {
-    let call = Call::new(
-        kernel::current_mm(),
-        reg(&ctx, 0),
-        reg(&ctx, 2) as u32,
-        reg(&ctx, 3),
-    );
+    let call = Call::new(kernel::current_mm(), reg(&ctx, 0), reg(&ctx, 2) as u32, reg(&ctx, 3));
     entered(&ctx, Program::PinEnter, &call)
 }
 
 /// Entry of `pin_user_pages_unlocked`: (start, nr, pages, flags).
 #[kprobe]
 pub fn pin_unlocked_enter(ctx: ProbeContext) -> u32 {
-    let call = Call::new(
-        kernel::current_mm(),
-        reg(&ctx, 0),
-        reg(&ctx, 3) as u32,
-        reg(&ctx, 2),
-    );
+    let call = Call::new(kernel::current_mm(), reg(&ctx, 0), reg(&ctx, 3) as u32, reg(&ctx, 2));
     entered(&ctx, Program::PinUnlockedEnter, &call)
 }
 
@@ -129,12 +114,7 @@ pub fn pin_unlocked_enter(ctx: ProbeContext) -> u32 {
 /// arguments, and x86 takes no fexit on more than six before 6.6.
 #[kprobe]
 pub fn pin_remote_enter(ctx: ProbeContext) -> u32 {
-    let call = Call::new(
-        reg(&ctx, 0),
-        reg(&ctx, 1),
-        reg(&ctx, 3) as u32,
-        reg(&ctx, 4),
-    );
+    let call = Call::new(reg(&ctx, 0), reg(&ctx, 1), reg(&ctx, 3) as u32, reg(&ctx, 4));
     entered(&ctx, Program::PinRemoteEnter, &call)
 }
 
@@ -195,17 +175,11 @@ fn entered(ctx: &ProbeContext, program: Program, call: &Call) -> u32 {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: only the entry's existence is looked at.
     if unsafe { CALLS.get(thread) }.is_some() {
-        warn!(
-            ctx,
-            "the return of an earlier pin call of thread {} was missed", thread as u32
-        );
+        warn!(ctx, "the return of an earlier pin call of thread {} was missed", thread as u32);
         emit::lose(program);
     }
     if CALLS.insert(thread, call, 0).is_err() {
-        warn!(
-            ctx,
-            "too many pin calls at once: one by thread {} is not seen", thread as u32
-        );
+        warn!(ctx, "too many pin calls at once: one by thread {} is not seen", thread as u32);
         emit::lose(program);
     }
     0
@@ -247,11 +221,7 @@ fn part_of(program: Program, call: &Call, pages: u64, part: u64) -> Option<Recor
     let here = rest.min(POINTERS as u64);
     let mut record = Record::<Pin>::new(program, kind::PIN)?;
     let pointers = record.pointers(call.pages + 8 * first, here);
-    let later = if part == PARTS as u64 - 1 {
-        0
-    } else {
-        rest - here
-    };
+    let later = if part == PARTS as u64 - 1 { 0 } else { rest - here };
     record.body(Pin {
         mm: call.mm,
         address: (call.address & !0xfff) + (first << 12),

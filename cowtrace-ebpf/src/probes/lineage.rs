@@ -35,12 +35,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
         emit::lose(Program::Fork);
     }
     if let Some(mut record) = Record::new(Program::Fork, kind::FORK) {
-        record.body(wire::Fork {
-            parent_mm,
-            child_mm,
-            child_tgid,
-            reserved: 0,
-        });
+        record.body(wire::Fork { parent_mm, child_mm, child_tgid, reserved: 0 });
         record.submit();
     }
     0

@@ -87,12 +87,7 @@ pub fn notifier_register(ctx: FExitContext) -> i32 {
         registered(
             &ctx,
             Program::NotifierRegister,
-            Notifier {
-                mm: ctx.arg(1),
-                ops,
-                start: 0,
-                end: 0,
-            },
+            Notifier { mm: ctx.arg(1), ops, start: 0, end: 0 },
         );
     }
     0
@@ -110,12 +105,7 @@ pub fn notifier_insert(ctx: FExitContext) -> i32 {
         registered(
             &ctx,
             Program::NotifierInsert,
-            Notifier {
-                mm: ctx.arg(1),
-                ops: ctx.arg(5),
-                start,
-                end,
-            },
+            Notifier { mm: ctx.arg(1), ops: ctx.arg(5), start, end },
         );
     }
     0

@@ -30,13 +30,7 @@ const SOFT_DIRTY: u32 = 4;
 #[kprobe]
 pub fn protect_enter(ctx: ProbeContext) -> u32 {
     let arg = |n| ctx.arg::<u64>(n).unwrap_or_default();
-    changed(
-        &ctx,
-        Program::ProtectEnter,
-        Untyped(arg(0)),
-        (arg(1), arg(2)),
-        arg(4),
-    );
+    changed(&ctx, Program::ProtectEnter, Untyped(arg(0)), (arg(1), arg(2)), arg(4));
     0
 }
 
@@ -45,13 +39,7 @@ pub fn protect_enter(ctx: ProbeContext) -> u32 {
 #[fentry(function = "change_protection")]
 pub fn protect_prot(ctx: FEntryContext) -> i32 {
     let range = (ctx.arg(2), ctx.arg(3));
-    changed(
-        &ctx,
-        Program::ProtectProt,
-        Typed(ctx.arg(1)),
-        range,
-        ctx.arg(5),
-    );
+    changed(&ctx, Program::ProtectProt, Typed(ctx.arg(1)), range, ctx.arg(5));
     0
 }
 
@@ -78,14 +66,7 @@ pub fn clear_refs(ctx: FEntryContext) -> i32 {
     }
     let flags: u64 = walk.follow(Field::WalkVma).read(Field::VmaFlags);
     let range = (ctx.arg(0), ctx.arg(1));
-    tell(
-        &ctx,
-        Program::ClearRefs,
-        mm,
-        range,
-        flags,
-        (protect_by::CLEAR_REFS, 0),
-    );
+    tell(&ctx, Program::ClearRefs, mm, range, flags, (protect_by::CLEAR_REFS, 0));
     0
 }
 
@@ -115,14 +96,7 @@ fn tell(
     (by, change_flags): (u32, u32),
 ) {
     if let Some(mut record) = Record::new(program, kind::PROTECT) {
-        record.body(Protect {
-            mm,
-            start,
-            end,
-            vma_flags,
-            change_flags,
-            by,
-        });
+        record.body(Protect { mm, start, end, vma_flags, change_flags, by });
         record.stacks(ctx);
         record.submit();
     }

@@ -55,18 +55,10 @@ pub fn unpin_pages(ctx: FEntryContext) -> i32 {
 pub fn unpin_dirty_enter(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinDirtyEnter);
     let pages = slot(&ctx, 0);
-    if UNPINNING
-        .insert(bpf_get_current_pid_tgid(), pages, 0)
-        .is_err()
-    {
+    if UNPINNING.insert(bpf_get_current_pid_tgid(), pages, 0).is_err() {
         emit::lose(Program::UnpinDirtyEnter);
     }
-    array(
-        Program::UnpinDirtyEnter,
-        pages,
-        ctx.arg(1),
-        ctx.arg::<u64>(2) as u32 & 1,
-    );
+    array(Program::UnpinDirtyEnter, pages, ctx.arg(1), ctx.arg::<u64>(2) as u32 & 1);
     0
 }
 
@@ -82,13 +74,7 @@ pub fn unpin_dirty_exit(_: FExitContext) -> i32 {
 pub fn unpin_range(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinRange);
     let make_dirty = ctx.arg::<u64>(2) as u32 & 1;
-    one(
-        Program::UnpinRange,
-        slot(&ctx, 0),
-        ctx.arg(1),
-        make_dirty,
-        unpin_form::RANGE,
-    )
+    one(Program::UnpinRange, slot(&ctx, 0), ctx.arg(1), make_dirty, unpin_form::RANGE)
 }
 
 /// `void unpin_user_folio(struct folio *folio, unsigned long npages)`
@@ -97,11 +83,7 @@ pub fn unpin_folio_pages(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinFolio);
     let folio = slot(&ctx, 0);
     // A folio of one page leaves no doubt about the page.
-    let form = if kernel::is_large(folio) {
-        unpin_form::FOLIO
-    } else {
-        unpin_form::RANGE
-    };
+    let form = if kernel::is_large(folio) { unpin_form::FOLIO } else { unpin_form::RANGE };
     one(Program::UnpinFolio, folio, ctx.arg(1), 0, form)
 }
 

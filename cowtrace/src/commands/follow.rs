@@ -32,18 +32,12 @@ impl Until {
             }
             None => None,
         };
-        Ok(Self {
-            duration: args.duration,
-            command,
-        })
+        Ok(Self { duration: args.duration, command })
     }
 
     /// At the source's end.
     pub fn end() -> Self {
-        Self {
-            duration: None,
-            command: None,
-        }
+        Self { duration: None, command: None }
     }
 
     async fn reached(self) -> std::io::Result<()> {

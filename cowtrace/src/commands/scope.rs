@@ -13,19 +13,12 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// Resolves names to numbers. A command to run is a child of ours, and so are its children: they are
 /// what our own process's descendants are.
 pub fn filter(args: &RecordArgs, runs_command: bool) -> anyhow::Result<Filter> {
-    if let Some(pid) = args
-        .pid
-        .filter(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-    {
+    if let Some(pid) = args.pid.filter(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
         return Err(errors::no_process(pid));
     }
     let own = runs_command.then(std::process::id);
     let cgroup = args.cgroup.as_deref().map(cgroup).transpose()?;
-    Ok(Filter {
-        tgid: args.pid.or(own),
-        comm: args.comm.clone(),
-        cgroup,
-    })
+    Ok(Filter { tgid: args.pid.or(own), comm: args.comm.clone(), cgroup })
 }
 
 fn cgroup(path: &str) -> anyhow::Result<Cgroup> {

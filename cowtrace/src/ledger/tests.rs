@@ -25,11 +25,7 @@ fn step(ledger: &mut Ledger, line: &str) {
     };
     let pfn = u64::from_str_radix(pfn, 16).expect("a PFN in hex");
     let pages = pages.trim_start_matches('x').parse().expect("a count");
-    let extents = [Extent {
-        pfn,
-        pages,
-        folio_wise: verb == "unpin-folio",
-    }];
+    let extents = [Extent { pfn, pages, folio_wise: verb == "unpin-folio" }];
     match verb {
         "pin" => pin(ledger, &extents),
         _ => drop(ledger.unpin(&Unpin {
@@ -186,15 +182,8 @@ fn references_dropped_on_a_folio_do_not_reach_past_where_it_must_end() {
 #[test]
 fn the_address_of_a_page_is_found_through_its_extent() {
     let mut ledger = Ledger::default();
-    let extent = |pfn, pages| Extent {
-        pfn,
-        pages,
-        folio_wise: false,
-    };
-    pin(
-        &mut ledger,
-        &[extent(0x40, 2), extent(0x90, 1), extent(0x40, 1)],
-    );
+    let extent = |pfn, pages| Extent { pfn, pages, folio_wise: false };
+    pin(&mut ledger, &[extent(0x40, 2), extent(0x90, 1), extent(0x40, 1)]);
     let holders = ledger.holders(0x40);
     // The page is mapped twice in the range, and held twice.
     assert_eq!(holders.len(), 2);
@@ -216,26 +205,15 @@ fn a_long_call_is_one_call_to_whoever_asks_its_parts() {
             unlisted: 0,
             gup_flags: 1,
             part,
-            extents: Box::new([Extent {
-                pfn,
-                pages: 256,
-                folio_wise: false,
-            }]),
+            extents: Box::new([Extent { pfn, pages: 256, folio_wise: false }]),
         };
-        let kernel = if part == 0 {
-            vec![0xabc].into()
-        } else {
-            Box::default()
-        };
+        let kernel = if part == 0 { vec![0xabc].into() } else { Box::default() };
         let event = Event {
             time: 0,
             task: Task::default(),
             cpu: 0,
             program: None,
-            stack: Stack {
-                kernel,
-                user: Box::default(),
-            },
+            stack: Stack { kernel, user: Box::default() },
             what: What::Pin(pin.clone()),
         };
         ledger.pin(&event, &pin);
@@ -243,10 +221,7 @@ fn a_long_call_is_one_call_to_whoever_asks_its_parts() {
     let second = &ledger.holders(0x2001)[0];
     assert_eq!((second.address, second.pages), (0x10_0000, 512));
     assert_eq!(*second.stack.kernel, [0xabc]);
-    assert_eq!(
-        second.addresses(0x2001).collect::<Vec<_>>(),
-        [0x10_0000 + 257 * 4096]
-    );
+    assert_eq!(second.addresses(0x2001).collect::<Vec<_>>(), [0x10_0000 + 257 * 4096]);
 }
 
 #[test]
@@ -264,26 +239,16 @@ fn random_pins_and_unpins_keep_the_books() {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for _ in 0..2000 {
         let (pfn, pages) = (random(64), 1 + random(8));
-        let extent = Extent {
-            pfn,
-            pages,
-            folio_wise: false,
-        };
+        let extent = Extent { pfn, pages, folio_wise: false };
         if random(2) == 0 {
             pin(&mut ledger, &[extent]);
             (pfn..pfn + pages).for_each(|page| *counts.entry(page).or_default() += 1);
         } else {
-            let unpin = Unpin {
-                pages,
-                unlisted: 0,
-                make_dirty: false,
-                extents: Box::new([extent]),
-            };
+            let unpin =
+                Unpin { pages, unlisted: 0, make_dirty: false, extents: Box::new([extent]) };
             ledger.unpin(&unpin);
             for page in pfn..pfn + pages {
-                counts
-                    .entry(page)
-                    .and_modify(|count| *count = count.saturating_sub(1));
+                counts.entry(page).and_modify(|count| *count = count.saturating_sub(1));
             }
         }
         for page in 0..72 {

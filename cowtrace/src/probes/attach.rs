@@ -44,11 +44,7 @@ impl Row {
 
     /// As the trace keeps it.
     pub fn state(&self, number: usize, kernel: &Kernel) -> ProbeState {
-        let unseen = if self.is_needed(kernel) {
-            self.probe.unseen
-        } else {
-            ""
-        };
+        let unseen = if self.is_needed(kernel) { self.probe.unseen } else { "" };
         ProbeState {
             row: number as u8,
             sees: self.probe.sees.to_owned(),
@@ -80,23 +76,13 @@ pub fn attach(
     kprobes: bool,
 ) -> anyhow::Result<Vec<Row>> {
     let types = aya::Btf::from_sys_fs().map_err(|_| errors::broken_btf(&kernel.release))?;
-    let mut attacher = Attacher {
-        ebpf,
-        kernel,
-        btf,
-        types,
-        kprobes,
-        loaded: BTreeSet::new(),
-    };
+    let mut attacher = Attacher { ebpf, kernel, btf, types, kprobes, loaded: BTreeSet::new() };
     TABLE.iter().map(|probe| attacher.row(probe)).collect()
 }
 
 /// The first row without which no verdict holds and that is not attached, as an error.
 pub fn require(rows: &[Row], kernel: &Kernel) -> anyhow::Result<()> {
-    match rows
-        .iter()
-        .find(|row| row.attached.is_none() && row.is_needed(kernel))
-    {
+    match rows.iter().find(|row| row.attached.is_none() && row.is_needed(kernel)) {
         Some(row) => Err(errors::unseen(row.probe.sees, &kernel.release, &row.tried)),
         None => Ok(()),
     }
@@ -116,28 +102,17 @@ impl Attacher<'_> {
     fn row(&mut self, probe: &'static Probe) -> anyhow::Result<Row> {
         let mut tried = Vec::new();
         let kprobes = self.kprobes;
-        let by_kprobe = probe
-            .any_of
-            .iter()
-            .filter(|hook| kprobes && is_by_kprobe(hook));
+        let by_kprobe = probe.any_of.iter().filter(|hook| kprobes && is_by_kprobe(hook));
         for hook in by_kprobe.chain(probe.any_of) {
             match self.hook(hook) {
                 Ok(attached) => {
-                    return Ok(Row {
-                        probe,
-                        attached: Some(attached),
-                        tried,
-                    });
+                    return Ok(Row { probe, attached: Some(attached), tried });
                 }
                 Err(Refusal::Here(reason)) => tried.push(reason),
                 Err(Refusal::Everywhere(reason)) => return Err(errors::refused(&reason)),
             }
         }
-        Ok(Row {
-            probe,
-            attached: None,
-            tried,
-        })
+        Ok(Row { probe, attached: None, tried })
     }
 
     /// Attaches all of a hook, or nothing.
@@ -168,39 +143,29 @@ impl Attacher<'_> {
             Point::Fentry(want) | Point::Fexit(want) => match self.btf.prototype(name) {
                 Some(found) if found == want => Ok(()),
                 Some(found) => Err(format!("{} {name}: this kernel has {found}", at.mode())),
-                None => Err(format!(
-                    "{} {name}: not a function of this kernel",
-                    at.mode()
-                )),
+                None => Err(format!("{} {name}: not a function of this kernel", at.mode())),
             },
             Point::FentryAny(_) | Point::FexitAny(_) => {
                 let known = self.btf.prototype(name).is_some();
-                known
-                    .then_some(())
-                    .ok_or(format!("{} {name}: not in BTF", at.mode()))
+                known.then_some(()).ok_or(format!("{} {name}: not in BTF", at.mode()))
             }
             Point::Kprobe(_) | Point::Kretprobe(_) => self.has_symbol(at, name),
-            Point::KprobeIf(_, other) => self
-                .has_symbol(at, name)
-                .and_then(|()| self.has_symbol(at, other)),
+            Point::KprobeIf(_, other) => {
+                self.has_symbol(at, name).and_then(|()| self.has_symbol(at, other))
+            }
             Point::Tracepoint(_) => Ok(()),
         }
     }
 
     fn has_symbol(&self, at: Point, name: &str) -> Result<(), String> {
         let known = self.kernel.kallsyms.address(name).is_some();
-        known
-            .then_some(())
-            .ok_or(format!("{} {}: no symbol {name}", at.mode(), at.function()))
+        known.then_some(()).ok_or(format!("{} {}: no symbol {name}", at.mode(), at.function()))
     }
 
     fn attach(&mut self, attachment: Attachment) -> Result<(), ProgramError> {
         let Attachment { program, at } = attachment;
         let fresh = self.loaded.insert(program);
-        let loaded = self
-            .ebpf
-            .program_mut(program.name())
-            .ok_or(ProgramError::NotLoaded)?;
+        let loaded = self.ebpf.program_mut(program.name()).ok_or(ProgramError::NotLoaded)?;
         let result = attach_to(loaded, at, &self.types, fresh);
         if result.is_err() && fresh {
             // Loaded for another function it may yet do.
@@ -218,8 +183,7 @@ impl Attacher<'_> {
 }
 
 fn is_by_kprobe(hook: &[Attachment]) -> bool {
-    hook.iter()
-        .all(|attachment| matches!(attachment.at, Point::Kprobe(_) | Point::Kretprobe(_)))
+    hook.iter().all(|attachment| matches!(attachment.at, Point::Kprobe(_) | Point::Kretprobe(_)))
 }
 
 /// Why a hook does not do.
@@ -231,12 +195,7 @@ enum Refusal {
 }
 
 fn refusal(attachment: Attachment, error: &ProgramError) -> Refusal {
-    let text = format!(
-        "{} {}: {}",
-        attachment.at.mode(),
-        attachment.at.function(),
-        chain(error)
-    );
+    let text = format!("{} {}: {}", attachment.at.mode(), attachment.at.function(), chain(error));
     match error {
         ProgramError::LoadError { io_error, .. }
             if io_error.raw_os_error() == Some(libc::EPERM) =>
@@ -304,10 +263,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         source = error.source();
     }
-    let lines: Vec<_> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(6)..].join(" | ")
 }

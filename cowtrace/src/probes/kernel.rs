@@ -34,13 +34,7 @@ impl Kernel {
         if !kallsyms.has_addresses() {
             return Err(errors::hidden_kallsyms());
         }
-        Ok(Self {
-            release,
-            machine,
-            host: sysctl("hostname"),
-            btf,
-            kallsyms,
-        })
+        Ok(Self { release, machine, host: sysctl("hostname"), btf, kallsyms })
     }
 }
 

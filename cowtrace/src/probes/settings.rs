@@ -28,12 +28,9 @@ impl Filter {
     /// In words; none if nothing is limited.
     pub fn describe(&self) -> Option<String> {
         let parts = [
-            self.tgid
-                .map(|tgid| format!("process {tgid} and its children")),
+            self.tgid.map(|tgid| format!("process {tgid} and its children")),
             self.comm.as_ref().map(|comm| format!("tasks named {comm}")),
-            self.cgroup
-                .as_ref()
-                .map(|cgroup| format!("cgroup {}", cgroup.path)),
+            self.cgroup.as_ref().map(|cgroup| format!("cgroup {}", cgroup.path)),
         ];
         let given: Vec<_> = parts.into_iter().flatten().collect();
         (!given.is_empty()).then(|| given.join(", "))
@@ -60,10 +57,7 @@ impl Settings {
                 .find_map(|name| btf.offset(member.of, name))
                 .ok_or_else(|| errors::no_member(&member))?;
         }
-        let mut settings = Self {
-            offsets,
-            numbers: [0; Setting::COUNT],
-        };
+        let mut settings = Self { offsets, numbers: [0; Setting::COUNT] };
         settings.architecture();
         settings.pages(btf, kallsyms)?;
         settings.filter(filter);
@@ -87,21 +81,13 @@ impl Settings {
         let page = u64::from(page.ok_or_else(|| errors::no_type("struct page"))?);
         self.set(Setting::PageStructShift, page.ilog2().into());
         let base = kallsyms.address("vmemmap_base");
-        self.set(
-            Setting::VmemmapBase,
-            base.ok_or_else(|| errors::no_variable("vmemmap_base"))?,
-        );
-        let head = btf
-            .enumerator("PG_head")
-            .ok_or_else(|| errors::no_type("PG_head"))?;
+        self.set(Setting::VmemmapBase, base.ok_or_else(|| errors::no_variable("vmemmap_base"))?);
+        let head = btf.enumerator("PG_head").ok_or_else(|| errors::no_type("PG_head"))?;
         self.set(Setting::PgHead, 1 << head);
         let pins = folio_pins(btf, page).ok_or_else(|| errors::no_type("a folio's pin count"))?;
         self.set(Setting::FolioPins, pins);
         // The bit came with 5.19; before, no fault is an unshare.
-        self.set(
-            Setting::FaultUnshare,
-            btf.enumerator("FAULT_FLAG_UNSHARE").unwrap_or(0),
-        );
+        self.set(Setting::FaultUnshare, btf.enumerator("FAULT_FLAG_UNSHARE").unwrap_or(0));
         // unpin_user_page_range_dirty_lock came with 5.13 and, with it, loops that do not nest.
         let nested = btf.prototype("unpin_user_page_range_dirty_lock").is_none();
         self.set(Setting::NestedUnpins, nested.into());
@@ -155,11 +141,7 @@ fn halves(bytes: [u8; 16]) -> [u64; 2] {
 pub fn facts(btf: &Btf) -> Vec<(&'static str, String)> {
     // FOLL_* are enumerators from 6.3 on and were renumbered then; before they were #defines.
     let foll = |name, before: u64| btf.enumerator(name).unwrap_or(before).to_string();
-    let exclusive = if btf.enumerator("PG_anon_exclusive").is_some() {
-        "yes"
-    } else {
-        "no"
-    };
+    let exclusive = if btf.enumerator("PG_anon_exclusive").is_some() { "yes" } else { "no" };
     vec![
         (key::FOLL_WRITE, foll("FOLL_WRITE", 0x1)),
         (key::FOLL_LONGTERM, foll("FOLL_LONGTERM", 0x10000)),

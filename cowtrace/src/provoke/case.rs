@@ -67,13 +67,11 @@ impl Case {
             Self::IoUringFork | Self::NopinFork => {
                 return Sibling::fork().context("cannot fork").map(Some);
             }
-            Self::IoUringDontneed => pages
-                .advise(Advice::DontNeed)
-                .context("cannot discard the pages")?,
+            Self::IoUringDontneed => {
+                pages.advise(Advice::DontNeed).context("cannot discard the pages")?;
+            }
             Self::IoUringMprotect | Self::KvmIoUringMprotect | Self::AfXdpMprotect => {
-                pages
-                    .protect(Protection::Read)
-                    .context("cannot write-protect the pages")?;
+                pages.protect(Protection::Read).context("cannot write-protect the pages")?;
                 pages
                     .protect(Protection::ReadWrite)
                     .context("cannot make the pages writable again")?;
@@ -93,10 +91,7 @@ mod tests {
             let shown = case.to_possible_value().expect("no case is hidden");
             assert_eq!(shown.get_name(), case.name());
         }
-        let names: Vec<_> = Case::value_variants()
-            .iter()
-            .map(|case| case.name())
-            .collect();
+        let names: Vec<_> = Case::value_variants().iter().map(|case| case.name()).collect();
         assert_eq!(
             names,
             [

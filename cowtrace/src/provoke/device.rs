@@ -28,9 +28,7 @@ impl Device {
     /// Pins all of `pages` as the umem of a socket.
     pub(super) fn umem(pages: &Mapping) -> anyhow::Result<Self> {
         let _ = sys::raise_memlock_limit(pages.bytes() as u64);
-        sys::xdp_umem(pages)
-            .map(Self::Umem)
-            .context("cannot register a umem with AF_XDP")
+        sys::xdp_umem(pages).map(Self::Umem).context("cannot register a umem with AF_XDP")
     }
 
     /// Pins all of `pages` as one registered buffer.

@@ -44,15 +44,7 @@ impl Data {
 /// keys of its values; no string in it needs escaping.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            case,
-            pid,
-            tid,
-            address,
-            pfn_before,
-            pfn_after,
-            data,
-        } = self;
+        let Self { case, pid, tid, address, pfn_before, pfn_after, data } = self;
         let (case, data, moved) = (case.name(), data.name(), pfn_before != pfn_after);
         write!(
             f,
@@ -94,26 +86,14 @@ mod tests {
 
     #[test]
     fn a_page_that_kept_its_frame_has_not_moved() {
-        assert!(
-            Outcome {
-                pfn_after: 5,
-                ..OUTCOME
-            }
-            .to_string()
-            .contains(r#""moved":false"#)
-        );
+        assert!(Outcome { pfn_after: 5, ..OUTCOME }.to_string().contains(r#""moved":false"#));
     }
 
     #[test]
     fn every_line_is_json() {
         for &case in Case::value_variants() {
             for data in [Data::Sync, Data::Lost, Data::None] {
-                let line = Outcome {
-                    case,
-                    data,
-                    ..OUTCOME
-                }
-                .to_string();
+                let line = Outcome { case, data, ..OUTCOME }.to_string();
                 let parsed: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");
                 assert_eq!(parsed["case"], case.name());
                 assert_eq!(parsed["data"], data.name());

@@ -31,11 +31,7 @@ fn ledger_with(mm: u64, gup_flags: u32) -> Ledger {
         unlisted: 0,
         gup_flags,
         part: 0,
-        extents: Box::new([Extent {
-            pfn: 0x40,
-            pages: 1,
-            folio_wise: false,
-        }]),
+        extents: Box::new([Extent { pfn: 0x40, pages: 1, folio_wise: false }]),
     };
     let event = Event {
         time: 5,
@@ -80,22 +76,13 @@ fn judge(fault: &Fault, ledger: &Ledger, lost: u64) -> String {
 
 #[test]
 fn a_copy_under_a_live_write_pin_has_diverged() {
-    assert_eq!(
-        judge(&copy(), &ledger_with(MM, WRITE | LONGTERM), 0),
-        "diverged of a pin"
-    );
-    assert_eq!(
-        judge(&copy(), &ledger_with(MM, WRITE), 0),
-        "diverged of a pin"
-    );
+    assert_eq!(judge(&copy(), &ledger_with(MM, WRITE | LONGTERM), 0), "diverged of a pin");
+    assert_eq!(judge(&copy(), &ledger_with(MM, WRITE), 0), "diverged of a pin");
 }
 
 #[test]
 fn a_copy_under_a_read_only_long_term_pin_is_a_stale_read() {
-    assert_eq!(
-        judge(&copy(), &ledger_with(MM, LONGTERM), 0),
-        "stale-read of a pin"
-    );
+    assert_eq!(judge(&copy(), &ledger_with(MM, LONGTERM), 0), "stale-read of a pin");
 }
 
 #[test]
@@ -105,28 +92,18 @@ fn a_copy_under_a_short_read_only_pin_is_by_design() {
 
 #[test]
 fn a_child_that_copies_what_its_parent_pinned_is_benign() {
-    assert_eq!(
-        judge(&copy(), &ledger_with(0xbb, WRITE), 0),
-        "benign: other-mm"
-    );
+    assert_eq!(judge(&copy(), &ledger_with(0xbb, WRITE), 0), "benign: other-mm");
 }
 
 #[test]
 fn a_reuse_of_a_pinned_page_is_how_it_should_be() {
-    let fault = Fault {
-        outcome: Outcome::Reuse,
-        new_pfn: 0x40,
-        ..copy()
-    };
+    let fault = Fault { outcome: Outcome::Reuse, new_pfn: 0x40, ..copy() };
     assert_eq!(judge(&fault, &ledger_with(MM, WRITE), 0), "benign: reuse");
 }
 
 #[test]
 fn an_unshare_that_gup_asked_for_is_benign() {
-    let fault = Fault {
-        outcome: Outcome::Unshare,
-        ..copy()
-    };
+    let fault = Fault { outcome: Outcome::Unshare, ..copy() };
     assert_eq!(judge(&fault, &Ledger::default(), 0), "benign: unshare");
 }
 
@@ -142,43 +119,21 @@ fn a_maybe_pinned_page_without_a_record_cannot_be_told_when_records_were_lost() 
 
 #[test]
 fn a_pin_that_the_kernels_count_denies_cannot_be_told() {
-    let fault = Fault {
-        page_bits: page_bit::KNOWN | page_bit::ANON,
-        references: 1,
-        pins: 0,
-        ..copy()
-    };
-    assert_eq!(
-        judge(&fault, &ledger_with(MM, WRITE), 0),
-        "inconclusive of a pin"
-    );
+    let fault =
+        Fault { page_bits: page_bit::KNOWN | page_bit::ANON, references: 1, pins: 0, ..copy() };
+    assert_eq!(judge(&fault, &ledger_with(MM, WRITE), 0), "inconclusive of a pin");
 }
 
 #[test]
 fn a_zero_page_under_a_long_term_pin_is_judged_by_the_record_alone() {
-    let fault = Fault {
-        page_bits: 0,
-        references: 0,
-        pins: 0,
-        mappings: 0,
-        ..copy()
-    };
-    assert_eq!(
-        judge(&fault, &ledger_with(MM, LONGTERM), 0),
-        "stale-read of a pin"
-    );
+    let fault = Fault { page_bits: 0, references: 0, pins: 0, mappings: 0, ..copy() };
+    assert_eq!(judge(&fault, &ledger_with(MM, LONGTERM), 0), "stale-read of a pin");
 }
 
 #[test]
 fn an_anonymous_page_that_was_moved_is_still_the_pinned_one() {
-    let fault = Fault {
-        address: PAGE + 0x10_0000,
-        ..copy()
-    };
-    assert_eq!(
-        judge(&fault, &ledger_with(MM, WRITE), 0),
-        "diverged of a pin"
-    );
+    let fault = Fault { address: PAGE + 0x10_0000, ..copy() };
+    assert_eq!(judge(&fault, &ledger_with(MM, WRITE), 0), "diverged of a pin");
 }
 
 #[test]
@@ -188,19 +143,12 @@ fn a_file_page_broken_at_another_address_than_the_pinned_one_is_not_this_pin() {
         page_bits: page_bit::KNOWN | page_bit::MAYBE_PINNED,
         ..copy()
     };
-    assert_eq!(
-        judge(&fault, &ledger_with(MM, WRITE), 0),
-        "benign: other-mm"
-    );
+    assert_eq!(judge(&fault, &ledger_with(MM, WRITE), 0), "benign: other-mm");
 }
 
 #[test]
 fn an_ordinary_copy_does_not_concern_a_pin() {
-    let fault = Fault {
-        page_bits: page_bit::KNOWN | page_bit::ANON,
-        pins: 0,
-        ..copy()
-    };
+    let fault = Fault { page_bits: page_bit::KNOWN | page_bit::ANON, pins: 0, ..copy() };
     assert_eq!(judge(&fault, &Ledger::default(), 0), "unconcerned");
     for outcome in [Outcome::Shared, Outcome::Retry, Outcome::Gone] {
         let fault = Fault { outcome, ..copy() };

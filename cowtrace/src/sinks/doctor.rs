@@ -25,25 +25,14 @@ pub fn run(out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut ebpf = attach::load(&settings, 4096, false)?;
     let rows = attach::attach(&mut ebpf, &kernel, &btf, false)?;
     drop(ebpf);
-    writeln!(
-        out,
-        "kernel {} on {} ({})",
-        kernel.release, kernel.host, kernel.machine
-    )?;
-    writeln!(
-        out,
-        "rule for write-protected pages with extra references: {}",
-        rule(&btf)
-    )?;
+    writeln!(out, "kernel {} on {} ({})", kernel.release, kernel.host, kernel.machine)?;
+    writeln!(out, "rule for write-protected pages with extra references: {}", rule(&btf))?;
     let mut missing = 0;
     for row in &rows {
         missing += usize::from(print(out, row, &kernel)?);
     }
     if missing == 0 {
-        writeln!(
-            out,
-            "everything that verdicts need can be seen on this kernel"
-        )?;
+        writeln!(out, "everything that verdicts need can be seen on this kernel")?;
         return Ok(exit::CLEAN);
     }
     writeln!(
@@ -68,10 +57,7 @@ fn print(out: &mut dyn Write, row: &Row, kernel: &Kernel) -> std::io::Result<boo
     match &row.attached {
         Some(attached) => writeln!(out, "  ok       {sees:<32} {attached}")?,
         None if needed => writeln!(out, "  MISSING  {sees:<32} unseen: {}", row.probe.unseen)?,
-        None => writeln!(
-            out,
-            "  -        {sees:<32} not on this kernel, and not needed"
-        )?,
+        None => writeln!(out, "  -        {sees:<32} not on this kernel, and not needed")?,
     }
     if row.attached.is_some() || needed {
         for tried in &row.tried {

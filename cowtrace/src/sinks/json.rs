@@ -1,13 +1,16 @@
 //! One JSON object per line, `type` first; addresses, PFNs and times are integers. The fields are
 //! documented in docs/json.md.
 
+mod event;
+
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+pub use self::event::event;
 use super::stack;
 use crate::{
-    event::{Event, Extent, Protector, Stack, Task, Time, What},
+    event::{Stack, Task, Time},
     finding::{Cause, CauseKind, Finding},
     trace::{Change, Trace},
 };
@@ -135,174 +138,6 @@ fn frames(trace: &Trace, task: &Task, stack: &Stack) -> Vec<String> {
 }
 
 #[derive(Serialize)]
-struct EventLine<'a> {
-    r#type: &'static str,
-    at: Time,
-    tgid: u32,
-    tid: u32,
-    comm: String,
-    cpu: u32,
-    program: Option<&'static str>,
-    #[serde(flatten)]
-    what: Option<Body<'a>>,
-}
-
-/// The body of an event that a reader of the raw stream can use; the rest has only the common fields.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Body<'a> {
-    Fault {
-        mm: u64,
-        address: u64,
-        outcome: String,
-        old_pfn: u64,
-        new_pfn: u64,
-        references: i32,
-        mappings: i32,
-        pins: i32,
-    },
-    Pin {
-        mm: u64,
-        address: u64,
-        pages: u64,
-        flags: u32,
-        extents: Vec<[u64; 2]>,
-    },
-    Unpin {
-        pages: u64,
-        dirty: bool,
-        extents: Vec<[u64; 2]>,
-    },
-    Invalidate {
-        mm: u64,
-        start: u64,
-        end: u64,
-        event: &'a str,
-        began: Time,
-    },
-    Notifier {
-        mm: u64,
-        ops: u64,
-        start: u64,
-        end: u64,
-    },
-    Fork {
-        mm: u64,
-        child_mm: u64,
-        child_tgid: u32,
-    },
-    MmExit {
-        mm: u64,
-    },
-    Protect {
-        mm: u64,
-        start: u64,
-        end: u64,
-        by: Option<&'a str>,
-    },
-}
-
-/// A line of the type that says what the event is; records of the source's own have none.
-pub fn event(out: &mut dyn Write, event: &Event) -> io::Result<()> {
-    let (r#type, body) = match &event.what {
-        What::Fault(fault) => (
-            "fault",
-            Body::Fault {
-                mm: fault.mm,
-                address: fault.address,
-                outcome: format!("{:?}", fault.outcome).to_lowercase(),
-                old_pfn: fault.old_pfn,
-                new_pfn: fault.new_pfn,
-                references: fault.references,
-                mappings: fault.mappings,
-                pins: fault.pins,
-            },
-        ),
-        What::Pin(pin) => (
-            "pin",
-            Body::Pin {
-                mm: pin.mm,
-                address: pin.address,
-                pages: pin.pages,
-                flags: pin.gup_flags,
-                extents: extents(&pin.extents),
-            },
-        ),
-        What::Unpin(unpin) => (
-            "unpin",
-            Body::Unpin {
-                pages: unpin.pages,
-                dirty: unpin.make_dirty,
-                extents: extents(&unpin.extents),
-            },
-        ),
-        What::Invalidate(range) => (
-            "invalidate",
-            Body::Invalidate {
-                mm: range.mm,
-                start: range.start,
-                end: range.end,
-                event: range.event_name(),
-                began: range.began,
-            },
-        ),
-        What::Notifier(notifier) => (
-            "notifier",
-            Body::Notifier {
-                mm: notifier.mm,
-                ops: notifier.ops,
-                start: notifier.range.0,
-                end: notifier.range.1,
-            },
-        ),
-        What::Fork {
-            parent_mm,
-            child_mm,
-            child_tgid,
-        } => (
-            "fork",
-            Body::Fork {
-                mm: *parent_mm,
-                child_mm: *child_mm,
-                child_tgid: *child_tgid,
-            },
-        ),
-        What::Protect(protect) => (
-            "protect",
-            Body::Protect {
-                mm: protect.mm,
-                start: protect.start,
-                end: protect.end,
-                by: protect.by.map(Protector::name),
-            },
-        ),
-        What::MmExit { mm } => ("mm-exit", Body::MmExit { mm: *mm }),
-        _ => return Ok(()),
-    };
-    line(
-        out,
-        &EventLine {
-            r#type,
-            at: event.time,
-            tgid: event.task.tgid,
-            tid: event.task.tid,
-            comm: event.task.comm.to_string(),
-            cpu: event.cpu,
-            program: event.program.map(cowtrace_common::program::Program::name),
-            what: Some(body),
-        },
-    )
-}
-
-/// PFN and pages of each.
-fn extents(extents: &[Extent]) -> Vec<[u64; 2]> {
-    extents
-        .iter()
-        .map(|extent| [extent.pfn, extent.pages])
-        .collect()
-}
-
-#[derive(Serialize)]
 struct Summary<'a> {
     r#type: &'static str,
     clean: bool,
@@ -338,11 +173,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
     use crate::{facts::key, finding::Verdict};
     let unseen = trace.unseen();
     let of_verdict = |verdict: Verdict| {
-        trace
-            .findings
-            .iter()
-            .filter(|finding| finding.verdict == verdict)
-            .count()
+        trace.findings.iter().filter(|finding| finding.verdict == verdict).count()
     };
     line(
         out,
@@ -354,11 +185,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
                 .iter()
                 .map(|verdict| (verdict.name(), of_verdict(*verdict)))
                 .collect(),
-            benign: trace
-                .benign
-                .iter()
-                .map(|(why, count)| (why.name(), *count))
-                .collect(),
+            benign: trace.benign.iter().map(|(why, count)| (why.name(), *count)).collect(),
             faults: trace.faults_by_outcome().collect(),
             pins: trace.counts.pins,
             unpins: trace.counts.unpins,

@@ -5,9 +5,7 @@ use crate::{event::Stack, trace::Trace};
 /// The frames of a stack, kernel first, innermost first. Frames of the probe itself are left out; an
 /// address without a name stands as it is.
 pub fn lines(trace: &Trace, tgid: u32, stack: &Stack) -> Vec<String> {
-    let kernel = kernel_frames(trace, stack)
-        .iter()
-        .map(|address| name(trace, 0, *address));
+    let kernel = kernel_frames(trace, stack).iter().map(|address| name(trace, 0, *address));
     let user = stack
         .user
         .iter()
@@ -19,11 +17,7 @@ pub fn lines(trace: &Trace, tgid: u32, stack: &Stack) -> Vec<String> {
 /// Kernel frames from the probed function on: in front of it stand the program and its trampoline, which
 /// have no name if they were loaded after the symbols were read. Where nothing has a name, all.
 fn kernel_frames<'a>(trace: &Trace, stack: &'a Stack) -> &'a [u64] {
-    let is_kernel = |address: &u64| {
-        trace
-            .symbol(0, *address)
-            .is_some_and(|name| !is_probe(name))
-    };
+    let is_kernel = |address: &u64| trace.symbol(0, *address).is_some_and(|name| !is_probe(name));
     let first = stack.kernel.iter().position(is_kernel).unwrap_or(0);
     &stack.kernel[first..]
 }

@@ -25,7 +25,20 @@ pub fn change(out: &mut dyn Write, trace: &Trace, change: Change) -> io::Result<
 }
 
 fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<()> {
-    let fault = &finding.fault;
+    heading(out, finding)?;
+    for (n, step) in steps(trace, finding).into_iter().enumerate() {
+        let Some(step) = step else { continue };
+        writeln!(out, "  {} {}", clock(trace, step.time), step.what)?;
+        match earlier(trace, finding, n) {
+            Some(id) => writeln!(out, "               from the same place as in #{id}")?,
+            None => frames(out, trace, &step)?,
+        }
+    }
+    writeln!(out, "  {}", finding.advice)
+}
+
+fn heading(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
+    let (fault, pin) = (&finding.fault, finding.pin.as_ref());
     writeln!(
         out,
         "#{} {} ({}): page {:#x} of process {}",
@@ -33,102 +46,77 @@ fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Resul
         finding.verdict.name().to_uppercase(),
         finding.verdict.certainty(),
         fault.address,
-        finding
-            .pin
-            .as_ref()
-            .map_or(finding.writer.tgid, |pin| pin.holder.tgid),
+        pin.map_or(finding.writer.tgid, |pin| pin.holder.tgid),
     )?;
     writeln!(out, "  {}", finding.reason)?;
     writeln!(
         out,
         "  device has PFN {:#x}, process has PFN {:#x}   VMA {:#x}-{:#x}",
         fault.old_pfn, fault.new_pfn, fault.vma.0, fault.vma.1
-    )?;
-    if let Some(pin) = &finding.pin {
-        let what = format!(
+    )
+}
+
+/// Something that led to a finding.
+struct Step<'a> {
+    time: Time,
+    what: String,
+    task: &'a Task,
+    stack: &'a Stack,
+}
+
+/// Pinned, write-protected, written: those that are known.
+fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>>; 3] {
+    let pinned = finding.pin.as_ref().map(|pin| Step {
+        time: pin.time,
+        what: format!(
             "pinned by {}, {} pages at {:#x}, {}",
             task(&pin.holder),
             pin.pages,
             pin.address,
             trace.facts.flag_names(pin.gup_flags)
-        );
-        step(out, trace, pin.time, &what)?;
-        let same = |other: &Finding| {
-            other
-                .pin
-                .as_ref()
-                .is_some_and(|other| other.stack == pin.stack)
-        };
-        frames(
-            out,
-            trace,
-            &pin.holder,
-            &pin.stack,
-            earlier(trace, finding, same),
-        )?;
-    }
-    if let Some(cause) = &finding.cause {
-        let what = match cause.kind {
+        ),
+        task: &pin.holder,
+        stack: &pin.stack,
+    });
+    let protected = finding.cause.as_ref().map(|cause| Step {
+        time: cause.time,
+        what: match cause.kind {
             CauseKind::Protect(by) => {
                 format!("write-protected ({}) by {}", by.name(), task(&cause.task))
             }
             kind => format!("perhaps write-protected: {kind} by {}", task(&cause.task)),
-        };
-        step(out, trace, cause.time, &what)?;
-        let same = |other: &Finding| {
-            other
-                .cause
-                .as_ref()
-                .is_some_and(|other| other.stack == cause.stack)
-        };
-        frames(
-            out,
-            trace,
-            &cause.task,
-            &cause.stack,
-            earlier(trace, finding, same),
-        )?;
-    }
-    let what = format!("written and copied by {}", task(&finding.writer));
-    step(out, trace, finding.broken_at, &what)?;
-    let same = |other: &Finding| other.writer_stack == finding.writer_stack;
-    let told = earlier(trace, finding, same);
-    frames(out, trace, &finding.writer, &finding.writer_stack, told)?;
-    writeln!(out, "  {}", finding.advice)
+        },
+        task: &cause.task,
+        stack: &cause.stack,
+    });
+    let written = Some(Step {
+        time: finding.broken_at,
+        what: format!("written and copied by {}", task(&finding.writer)),
+        task: &finding.writer,
+        stack: &finding.writer_stack,
+    });
+    [pinned, protected, written]
 }
 
 /// Findings that are looked at for a stack that was told before: a bound on work, not on truth.
 const EARLIER: usize = 64;
 
-/// The first finding before this one that tells the same.
-fn earlier(trace: &Trace, finding: &Finding, same: impl Fn(&Finding) -> bool) -> Option<usize> {
-    let before = trace
-        .findings
-        .iter()
-        .take(EARLIER)
-        .take_while(|other| other.id < finding.id);
-    before
-        .filter(|other| same(other))
-        .map(|other| other.id)
-        .next()
+/// The first finding before this one whose step `n` has the same stack.
+fn earlier(trace: &Trace, finding: &Finding, n: usize) -> Option<usize> {
+    let own = stacks(finding)[n];
+    let before = trace.findings.iter().take(EARLIER).take_while(|other| other.id < finding.id);
+    before.filter(|other| stacks(other)[n] == own).map(|other| other.id).next()
 }
 
-fn step(out: &mut dyn Write, trace: &Trace, time: Time, what: &str) -> io::Result<()> {
-    writeln!(out, "  {} {what}", clock(trace, time))
+/// The stacks of the steps, in the order of [`steps`].
+fn stacks(finding: &Finding) -> [Option<&Stack>; 3] {
+    let pinned = finding.pin.as_ref().map(|pin| &pin.stack);
+    let protected = finding.cause.as_ref().map(|cause| &cause.stack);
+    [pinned, protected, Some(&finding.writer_stack)]
 }
 
-/// The frames of a stack, or the finding that has told them already.
-fn frames(
-    out: &mut dyn Write,
-    trace: &Trace,
-    task: &Task,
-    stack: &Stack,
-    told: Option<usize>,
-) -> io::Result<()> {
-    if let Some(id) = told {
-        return writeln!(out, "               from the same place as in #{id}");
-    }
-    for frame in stack::lines(trace, task.tgid, stack) {
+fn frames(out: &mut dyn Write, trace: &Trace, step: &Step) -> io::Result<()> {
+    for frame in stack::lines(trace, step.task.tgid, step.stack) {
         writeln!(out, "               {frame}")?;
     }
     Ok(())
@@ -153,11 +141,7 @@ fn closed(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<(
 /// Seconds since the trace began, to the microsecond.
 fn clock(trace: &Trace, time: Time) -> String {
     let micros = trace.since_start(time) / 1000;
-    format!(
-        "{:>+5}.{:06}",
-        micros / 1_000_000,
-        (micros % 1_000_000).abs()
-    )
+    format!("{:>+5}.{:06}", micros / 1_000_000, (micros % 1_000_000).abs())
 }
 
 fn task(task: &Task) -> String {
@@ -194,12 +178,7 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
             if unpin.make_dirty { "dirty" } else { "clean" }
         ),
         What::Invalidate(range) => {
-            format!(
-                "invalidate {:#x}-{:#x} {}",
-                range.start,
-                range.end,
-                range.event_name()
-            )
+            format!("invalidate {:#x}-{:#x} {}", range.start, range.end, range.event_name())
         }
         What::Protect(protect) => format!(
             "protect    {:#x}-{:#x} {}",
@@ -215,12 +194,7 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
         What::MmExit { .. } => "mm-exit    address space gone".to_owned(),
         _ => return Ok(()),
     };
-    writeln!(
-        out,
-        "{} {:<24} {what}",
-        clock(trace, event.time),
-        task(&event.task)
-    )
+    writeln!(out, "{} {:<24} {what}", clock(trace, event.time), task(&event.task))
 }
 
 /// The answer, then what it rests on.
@@ -260,20 +234,12 @@ fn answer(trace: &Trace, complete: bool) -> String {
         .iter()
         .rev()
         .filter_map(|verdict| {
-            let count = trace
-                .findings
-                .iter()
-                .filter(|f| f.verdict == *verdict)
-                .count();
+            let count = trace.findings.iter().filter(|f| f.verdict == *verdict).count();
             (count > 0).then(|| format!("{count} {verdict}"))
         })
         .collect();
     let plural = if trace.findings.len() == 1 { "" } else { "s" };
-    format!(
-        "{} finding{plural}: {}",
-        trace.findings.len(),
-        parts.join(", ")
-    )
+    format!("{} finding{plural}: {}", trace.findings.len(), parts.join(", "))
 }
 
 /// The ledger against the kernel's own count.
@@ -284,10 +250,7 @@ fn books(trace: &Trace) -> String {
         trace.ledger.unmatched()
     );
     let facts = &trace.facts;
-    match (
-        facts.number(key::VMSTAT_START),
-        facts.number(key::VMSTAT_END),
-    ) {
+    match (facts.number(key::VMSTAT_START), facts.number(key::VMSTAT_END)) {
         (Some(before), Some(after)) => {
             format!("{ours}; the kernel's own count went from {before} to {after}")
         }

@@ -103,14 +103,12 @@ fn feed(source: &Source) -> Feed {
 
 /// What the terminal sent. Its end is the user leaving.
 fn answer(event: Option<std::io::Result<Input>>, view: &mut View, trace: &Trace) -> Result<Effect> {
-    Ok(
-        match event.transpose().context("reading from the terminal")? {
-            None => Effect::Quit,
-            Some(Input::Key(key)) => view.key(key, trace),
-            Some(Input::Resize(..)) => Effect::Redraw,
-            Some(_) => Effect::Nothing,
-        },
-    )
+    Ok(match event.transpose().context("reading from the terminal")? {
+        None => Effect::Quit,
+        Some(Input::Key(key)) => view.key(key, trace),
+        Some(Input::Resize(..)) => Effect::Redraw,
+        Some(_) => Effect::Nothing,
+    })
 }
 
 fn fold(batch: &Batch, trace: &mut Trace, tee: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<()> {

@@ -85,11 +85,7 @@ impl Live {
         let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
         let tallies = map(&mut ebpf, "TALLIES")?;
         let outcomes = map(&mut ebpf, "OUTCOMES")?;
-        let log = if options.verbose {
-            Some(logger(&mut ebpf)?)
-        } else {
-            None
-        };
+        let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
         let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,9 +128,7 @@ impl Live {
 
     /// Waits for records, or for the time to tell the counters.
     async fn wait(&mut self) -> io::Result<()> {
-        let Self {
-            ring, log, tick, ..
-        } = self;
+        let Self { ring, log, tick, .. } = self;
         let mut batch = Batch::new();
         tokio::select! {
             ready = ring.readable_mut() => {
@@ -190,12 +184,7 @@ impl Live {
             };
             let sum = |n: usize| values.iter().map(|cpu| cpu[n]).sum();
             let recursion = self.recursion.get(program).copied().unwrap_or(0);
-            let tally = Tally {
-                hits: sum(0),
-                ring_full: sum(1),
-                map_full: sum(2),
-                recursion,
-            };
+            let tally = Tally { hits: sum(0), ring_full: sum(1), map_full: sum(2), recursion };
             let before = self.told.insert(*program, tally).unwrap_or_default();
             if before != tally {
                 writer.tally(*program, &tally);
@@ -214,9 +203,7 @@ impl Live {
     fn read_recursion(&mut self) {
         let Some(ebpf) = &self.ebpf else { return };
         for program in Program::ALL {
-            let loaded = ebpf
-                .program(program.name())
-                .and_then(|loaded| loaded.fd().ok());
+            let loaded = ebpf.program(program.name()).and_then(|loaded| loaded.fd().ok());
             let Some(fd) = loaded.map(|fd| fd.as_fd().as_raw_fd()) else {
                 continue;
             };
@@ -276,9 +263,7 @@ fn map<M>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<M>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {
-    let map = ebpf
-        .take_map(name)
-        .ok_or_else(|| anyhow::anyhow!("the object has no map {name}"))?;
+    let map = ebpf.take_map(name).ok_or_else(|| anyhow::anyhow!("the object has no map {name}"))?;
     Ok(M::try_from(map)?)
 }
 
@@ -297,10 +282,7 @@ fn preamble(
     writer.fact(key::HOST, &kernel.host);
     writer.fact(key::KERNEL, &kernel.release);
     writer.fact(key::MACHINE, &kernel.machine);
-    writer.fact(
-        key::BOOT,
-        &sys::realtime_ns().saturating_sub(now).to_string(),
-    );
+    writer.fact(key::BOOT, &sys::realtime_ns().saturating_sub(now).to_string());
     writer.fact(key::STARTED, &now.to_string());
     for (key, value) in settings::facts(btf) {
         writer.fact(key, &value);
@@ -325,12 +307,7 @@ fn preamble(
 fn zero_pfn() -> Option<u64> {
     let page = Mapping::new(1).ok()?;
     let _ = page.read_byte(0);
-    Pagemap::of_this_process()
-        .ok()?
-        .pfns(&page)
-        .ok()?
-        .first()
-        .copied()
+    Pagemap::of_this_process().ok()?.pfns(&page).ok()?.first().copied()
 }
 
 /// Pages that the kernel itself counts as pinned: acquired − released since boot.

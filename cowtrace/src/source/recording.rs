@@ -34,20 +34,13 @@ impl Recorder {
     /// Creates the file, for its owner only. An existing file is not overwritten, a link not followed.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let create = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)?;
+            let mut file =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             file.write_all(&header())?;
             Ok(file)
         };
         let file = create().map_err(|error| errors::recording_create(path, &error))?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-            bytes: HEADER as u64,
-        })
+        Ok(Self { file, path: path.to_owned(), bytes: HEADER as u64 })
     }
 
     /// Appends a batch.
@@ -55,9 +48,7 @@ impl Recorder {
         let block = block(batch);
         self.bytes += block.len() as u64;
         // In one write, so that a reader of the growing file seldom sees half a block.
-        self.file
-            .write_all(&block)
-            .map_err(|error| errors::recording_write(&self.path, &error))
+        self.file.write_all(&block).map_err(|error| errors::recording_write(&self.path, &error))
     }
 
     /// Bytes written so far.
@@ -108,11 +99,7 @@ impl Recording {
             .and_then(|rest| rest.first_chunk())
             .ok_or_else(|| errors::not_a_recording(path))?;
         match u32::from_le_bytes(*version) {
-            1..=wire::VERSION => Ok(Self {
-                bytes,
-                at: HEADER,
-                done: false,
-            }),
+            1..=wire::VERSION => Ok(Self { bytes, at: HEADER, done: false }),
             0 => Err(errors::not_a_recording(path)),
             newer => Err(errors::newer_recording(path, newer, wire::VERSION)),
         }
@@ -144,9 +131,7 @@ impl Recording {
         let rest = &self.bytes[self.at..];
         let (frame, rest) = rest.split_first_chunk::<FRAME>().ok_or(CUT)?;
         let [len, checksum] = [&frame[..4], &frame[4..]].map(|four| {
-            four.iter()
-                .rev()
-                .fold(0u32, |number, byte| number << 8 | u32::from(*byte))
+            four.iter().rev().fold(0u32, |number, byte| number << 8 | u32::from(*byte))
         });
         let batch = rest.get(..len as usize).ok_or(CUT)?;
         if crc32fast::hash(batch) != checksum {
@@ -181,10 +166,7 @@ mod tests {
 
     #[test]
     fn batches_come_back_as_they_went_in() {
-        assert_eq!(
-            read(recording(&[b"one", b"", b"three"])),
-            [&b"one"[..], b"", b"three"]
-        );
+        assert_eq!(read(recording(&[b"one", b"", b"three"])), [&b"one"[..], b"", b"three"]);
     }
 
     #[test]

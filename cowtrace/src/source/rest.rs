@@ -22,10 +22,7 @@ pub fn tell(batch: &[u8], found: &mut Batch) {
     for event in Records::new(batch).flatten() {
         // A remote pin is of another process's pages than the caller's; which one's, the record does not
         // say. None of the kernel's own callers makes remote calls of such a length.
-        let remote = matches!(
-            event.program,
-            Some(Program::PinRemoteExit | Program::PinReturn)
-        );
+        let remote = matches!(event.program, Some(Program::PinRemoteExit | Program::PinReturn));
         if let What::Pin(pin) = &event.what
             && pin.unlisted > 0
             && !remote
@@ -37,10 +34,8 @@ pub fn tell(batch: &[u8], found: &mut Batch) {
 
 fn look_up(event: &Event, pin: &Pin, found: &mut Batch) {
     let address = pin.address.wrapping_add(pin.pages * PAGE);
-    let (Ok(first), Ok(pages)) = (
-        usize::try_from(address / PAGE),
-        usize::try_from(pin.unlisted),
-    ) else {
+    let (Ok(first), Ok(pages)) = (usize::try_from(address / PAGE), usize::try_from(pin.unlisted))
+    else {
         return;
     };
     let Ok(pagemap) = Pagemap::of(event.task.tgid) else {

@@ -88,11 +88,7 @@ impl Symbols {
             }
             // Behind the innermost frame an address is where a call returns to, which may already be
             // the next line or function.
-            let within = if depth == 0 {
-                *address
-            } else {
-                address.saturating_sub(1)
-            };
+            let within = if depth == 0 { *address } else { address.saturating_sub(1) };
             if let Some(name) = self.describe(tgid, within) {
                 writer.symbol(tgid, *address, &name);
             }
@@ -104,15 +100,9 @@ impl Symbols {
         let (offset, path) = (address - mapped.start + mapped.offset, mapped.path.clone());
         // A container's path means another file here, if any; its own root shows the right one.
         let inside = PathBuf::from(format!("/proc/{tgid}/root{}", path.display()));
-        let file = if inside.exists() {
-            inside
-        } else {
-            path.clone()
-        };
+        let file = if inside.exists() { inside } else { path.clone() };
         let input = Input::FileOffset(offset);
-        let found = self
-            .symbolizer
-            .symbolize_single(&Source::Elf(Elf::new(file)), input);
+        let found = self.symbolizer.symbolize_single(&Source::Elf(Elf::new(file)), input);
         let binary = path.file_name().unwrap_or_default().display().to_string();
         Some(match found {
             Ok(Symbolized::Sym(sym)) => format!("{} [{binary}]", name(&sym)),
@@ -123,14 +113,9 @@ impl Symbols {
     /// The file mapped at an address; the process's mappings are read again if there was none.
     fn mapped(&mut self, tgid: u32, address: u64) -> Option<&Mapped> {
         let known = |mappings: &[Mapped]| {
-            mappings
-                .iter()
-                .position(|mapped| (mapped.start..mapped.end).contains(&address))
+            mappings.iter().position(|mapped| (mapped.start..mapped.end).contains(&address))
         };
-        let found = self
-            .mappings
-            .get(&tgid)
-            .and_then(|mappings| known(mappings));
+        let found = self.mappings.get(&tgid).and_then(|mappings| known(mappings));
         if found.is_none() {
             let read = read_mappings(tgid)?;
             if self.mappings.len() >= PROCESSES {
@@ -139,9 +124,7 @@ impl Symbols {
             self.mappings.insert(tgid, read);
         }
         let mappings = self.mappings.get(&tgid)?;
-        found
-            .or_else(|| known(mappings))
-            .and_then(|index| mappings.get(index))
+        found.or_else(|| known(mappings)).and_then(|index| mappings.get(index))
     }
 }
 
@@ -194,10 +177,7 @@ mod tests {
         let line =
             "55d0c0001000-55d0c0100000 r-xp 00001000 08:01 1234                 /usr/bin/a name";
         let mapped = mapping(line).expect("executable file");
-        assert_eq!(
-            (mapped.start, mapped.end),
-            (0x55d0_c000_1000, 0x55d0_c010_0000)
-        );
+        assert_eq!((mapped.start, mapped.end), (0x55d0_c000_1000, 0x55d0_c010_0000));
         assert_eq!(mapped.offset, 0x1000);
         assert_eq!(mapped.path, PathBuf::from("/usr/bin/a name"));
     }

@@ -44,19 +44,12 @@ impl<'a> Writer<'a> {
     /// What a program has counted.
     pub fn tally(&mut self, program: Program, tally: &Tally) {
         let numbers = [tally.hits, tally.ring_full, tally.map_full, tally.recursion];
-        self.record(
-            kind::TALLY,
-            program as u16,
-            numbers.map(u64::to_le_bytes).as_flattened(),
-        );
+        self.record(kind::TALLY, program as u16, numbers.map(u64::to_le_bytes).as_flattened());
     }
 
     /// Write-protect faults by outcome.
     pub fn outcomes(&mut self, counts: &[u64]) {
-        let body: Vec<u8> = counts
-            .iter()
-            .flat_map(|count| count.to_le_bytes())
-            .collect();
+        let body: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
         self.record(kind::OUTCOMES, 0, &body);
     }
 

@@ -62,11 +62,7 @@ impl Mapping {
         let region = Region::anonymous(bytes + 2 * align, libc::PROT_NONE)?;
         // From one byte past the first page on, so that there is a guard page below.
         let start = (region.address() + 1).next_multiple_of(align) - region.address();
-        let mapping = Self {
-            region,
-            start,
-            bytes,
-        };
+        let mapping = Self { region, start, bytes };
         mapping.protect(Protection::ReadWrite)?;
         Ok(mapping)
     }
@@ -88,8 +84,7 @@ impl Mapping {
 
     /// `mprotect` of the whole.
     pub fn protect(&self, protection: Protection) -> io::Result<()> {
-        self.region
-            .protect(self.start, self.bytes, protection.bits())
+        self.region.protect(self.start, self.bytes, protection.bits())
     }
 
     /// `madvise` of the whole.
@@ -104,8 +99,7 @@ impl Mapping {
 
     /// Maps fresh pages over the whole (`MAP_FIXED`): same addresses, other memory.
     pub fn remap_fixed(&self) -> io::Result<()> {
-        self.region
-            .replace(self.start, self.bytes, Protection::ReadWrite.bits())
+        self.region.replace(self.start, self.bytes, Protection::ReadWrite.bits())
     }
 
     /// Stores one byte through the CPU. SIGSEGV where the page is write-protected.
@@ -123,11 +117,7 @@ impl Mapping {
     }
 
     fn inside(&self, offset: usize) -> usize {
-        assert!(
-            offset < self.bytes,
-            "offset {offset} is outside of {} bytes",
-            self.bytes
-        );
+        assert!(offset < self.bytes, "offset {offset} is outside of {} bytes", self.bytes);
         self.start + offset
     }
 }

@@ -63,14 +63,8 @@ struct CompletionOffsets {
     reserved: [u32; 3],
 }
 
-const _: () = assert!(
-    size_of::<Params>() == 120,
-    "the kernel writes this many bytes"
-);
-const _: () = assert!(
-    cfg!(target_endian = "little"),
-    "entries are put together from words"
-);
+const _: () = assert!(size_of::<Params>() == 120, "the kernel writes this many bytes");
+const _: () = assert!(cfg!(target_endian = "little"), "entries are put together from words");
 
 /// A ring; its pins go with [`Uring::unregister`], or at the latest when it is dropped.
 #[derive(Debug)]
@@ -97,12 +91,7 @@ impl Uring {
         let rings = Region::shared(fd.as_fd(), OFFSET_RINGS, submission_end.max(completion_end))?;
         let entry_bytes = at(params.sq_entries) * ENTRY_WORDS * size_of::<u32>();
         let entries = Region::shared(fd.as_fd(), OFFSET_ENTRIES, entry_bytes)?;
-        Ok(Self {
-            params,
-            rings,
-            entries,
-            fd,
-        })
+        Ok(Self { params, rings, entries, fd })
     }
 
     /// Pins all pages of `memory` as buffer 0, for as long as the ring lives.
@@ -149,9 +138,7 @@ impl Uring {
         let slot = position & self.rings.word(at(offsets.mask)).load(Ordering::Relaxed);
         let start = at(slot) * ENTRY_WORDS;
         for (place, value) in (start..).zip(entry) {
-            self.entries
-                .word(place * size_of::<u32>())
-                .store(*value, Ordering::Relaxed);
+            self.entries.word(place * size_of::<u32>()).store(*value, Ordering::Relaxed);
         }
         let array_place = at(offsets.array) + at(slot) * size_of::<u32>();
         self.rings.word(array_place).store(slot, Ordering::Relaxed);
@@ -169,11 +156,7 @@ impl Uring {
         let slot = position & self.rings.word(at(offsets.mask)).load(Ordering::Relaxed);
         // struct io_uring_cqe: u64 user_data, i32 res, u32 flags.
         let result_place = at(offsets.entries_at) + at(slot) * COMPLETION_BYTES + size_of::<u64>();
-        let result = self
-            .rings
-            .word(result_place)
-            .load(Ordering::Relaxed)
-            .cast_signed();
+        let result = self.rings.word(result_place).load(Ordering::Relaxed).cast_signed();
         head.store(position.wrapping_add(1), Ordering::Release);
         Some(result)
     }
@@ -207,9 +190,5 @@ fn at(offset: u32) -> usize {
 }
 
 fn retry_if_interrupted(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::Interrupted {
-        Ok(())
-    } else {
-        Err(error)
-    }
+    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
 }

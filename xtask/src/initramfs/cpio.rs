@@ -69,10 +69,7 @@ mod tests {
         let names: Vec<&str> = ["a\0", "a/b\0", "a/b/one\0", "a/b/two\0", "TRAILER!!!\0"].into();
         let mut from = 0;
         for name in names {
-            let at = bytes[from..]
-                .windows(name.len())
-                .position(|w| w == name.as_bytes())
-                .unwrap();
+            let at = bytes[from..].windows(name.len()).position(|w| w == name.as_bytes()).unwrap();
             from += at + name.len();
         }
     }

@@ -25,11 +25,7 @@ mod tests {
     fn check(word: &[u8]) {
         let mut script = b"printf %s ".to_vec();
         script.extend(quote(OsStr::from_bytes(word)));
-        let said = Command::new("sh")
-            .arg("-c")
-            .arg(OsStr::from_bytes(&script))
-            .output()
-            .unwrap();
+        let said = Command::new("sh").arg("-c").arg(OsStr::from_bytes(&script)).output().unwrap();
         assert_eq!(said.stdout, word);
     }
 

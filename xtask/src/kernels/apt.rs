@@ -18,12 +18,7 @@ use crate::process;
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A kernel is one package before 6.19, then image, binary, modules and base.
-const PARTS: [&str; 4] = [
-    "linux-image-",
-    "linux-binary-",
-    "linux-modules-",
-    "linux-base-",
-];
+const PARTS: [&str; 4] = ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"];
 
 /// Downloads the newest package of the kernel's series and unpacks it into `into`.
 pub fn unpack_newest(kernel: &Kernel, flavour: Flavour, state: &Path, into: &Path) -> Result<()> {
@@ -34,11 +29,7 @@ pub fn unpack_newest(kernel: &Kernel, flavour: Flavour, state: &Path, into: &Pat
         bail!(
             "no linux-image-{}*{} in {}",
             kernel.series[0],
-            if flavour == Flavour::Cloud {
-                "-cloud-amd64"
-            } else {
-                "-amd64"
-            },
+            if flavour == Flavour::Cloud { "-cloud-amd64" } else { "-amd64" },
             kernel.suites.join(", ")
         );
     };
@@ -69,9 +60,7 @@ impl Apt {
         }
         let list = source_list(kernel, &sources::of_this_machine()?);
         fs::write(state.join("sources.list"), list).context("cannot write apt's sources")?;
-        let apt = Self {
-            state: state.to_owned(),
-        };
+        let apt = Self { state: state.to_owned() };
         process::stdout(apt.command("apt-get").args(["--quiet", "update"]))?;
         Ok(apt)
     }
@@ -83,9 +72,7 @@ impl Apt {
             ("Dir::Cache", "cache"),
             ("Dir::Etc::sourcelist", "sources.list"),
         ] {
-            command
-                .arg("-o")
-                .arg(format!("{name}={}", self.state.join(dir).display()));
+            command.arg("-o").arg(format!("{name}={}", self.state.join(dir).display()));
         }
         for option in [
             "Dir::Etc::sourceparts=-",
@@ -138,15 +125,9 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_security_archive_still_gets_the_release() {
-        let mirror = Mirror {
-            archive: "http://mirror.test/debian".to_owned(),
-            security: None,
-        };
+        let mirror = Mirror { archive: "http://mirror.test/debian".to_owned(), security: None };
         let list = source_list(&TABLE[0], &mirror);
-        assert!(
-            list.ends_with("http://mirror.test/debian bullseye main\n"),
-            "{list}"
-        );
+        assert!(list.ends_with("http://mirror.test/debian bullseye main\n"), "{list}");
         assert_eq!(list.lines().count(), 1);
     }
 }

@@ -24,9 +24,7 @@ pub fn directory(home: &Path) -> Result<PathBuf> {
 /// Writes `modules.dep`, which Debian leaves to the package's installation.
 pub fn index(home: &Path) -> Result<()> {
     let directory = directory(home)?;
-    let release = directory
-        .file_name()
-        .context("the modules directory has no name")?;
+    let release = directory.file_name().context("the modules directory has no name")?;
     if !home.join("lib").exists() {
         // depmod looks below lib/ only.
         std::os::unix::fs::symlink("usr/lib", home.join("lib"))?;
@@ -80,11 +78,7 @@ impl Modules {
             bail!("no module {wanted:?} in {}", self.directory.display());
         };
         // modules.dep lists the dependencies so that the last is needed first.
-        Ok(files
-            .iter()
-            .rev()
-            .map(|file| self.directory.join(file))
-            .collect())
+        Ok(files.iter().rev().map(|file| self.directory.join(file)).collect())
     }
 }
 
@@ -121,20 +115,13 @@ mod tests {
     #[test]
     fn what_a_module_needs_comes_before_it() {
         let files = modules().in_order("vfio_pci").unwrap();
-        let expected = [
-            "kernel/virtio.ko.xz",
-            "kernel/virtio_ring.ko.xz",
-            "kernel/vfio-pci.ko",
-        ];
+        let expected = ["kernel/virtio.ko.xz", "kernel/virtio_ring.ko.xz", "kernel/vfio-pci.ko"];
         assert_eq!(files, expected.map(PathBuf::from));
     }
 
     #[test]
     fn a_built_in_module_needs_no_file() {
-        assert_eq!(
-            modules().in_order("virtio-pci").unwrap(),
-            Vec::<PathBuf>::new()
-        );
+        assert_eq!(modules().in_order("virtio-pci").unwrap(), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -8,16 +8,8 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context as _, Result};
 
 /// Suites that only Debian's own archive has: they tell it from third parties.
-const CODENAMES: [&str; 8] = [
-    "bullseye",
-    "bookworm",
-    "trixie",
-    "forky",
-    "stable",
-    "oldstable",
-    "testing",
-    "sid",
-];
+const CODENAMES: [&str; 8] =
+    ["bullseye", "bookworm", "trixie", "forky", "stable", "oldstable", "testing", "sid"];
 
 /// Where Debian's packages come from on this machine.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,11 +37,7 @@ pub fn of_this_machine() -> Result<Mirror> {
         let text =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let deb822 = file.extension().is_some_and(|e| e == "sources");
-        entries.extend(if deb822 {
-            from_deb822(&text)
-        } else {
-            from_one_line(&text)
-        });
+        entries.extend(if deb822 { from_deb822(&text) } else { from_one_line(&text) });
     }
     mirror(&entries).context(
         "no Debian archive among /etc/apt/sources.list and /etc/apt/sources.list.d\n  \
@@ -58,15 +46,10 @@ pub fn of_this_machine() -> Result<Mirror> {
 }
 
 fn files() -> Vec<PathBuf> {
-    let listed = fs::read_dir("/etc/apt/sources.list.d")
-        .into_iter()
-        .flatten();
+    let listed = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten();
     let mut files: Vec<PathBuf> = listed
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|e| e == "sources" || e == "list")
-        })
+        .filter(|path| path.extension().is_some_and(|e| e == "sources" || e == "list"))
         .collect();
     files.sort();
     files.push("/etc/apt/sources.list".into());
@@ -89,9 +72,7 @@ fn mirror(entries: &[Entry]) -> Option<Mirror> {
     Some(Mirror {
         archive: uri_of(&|suite| CODENAMES.contains(&suite))?,
         security: uri_of(&|suite| {
-            suite
-                .strip_suffix("-security")
-                .is_some_and(|name| CODENAMES.contains(&name))
+            suite.strip_suffix("-security").is_some_and(|name| CODENAMES.contains(&name))
         }),
     })
 }
@@ -117,12 +98,7 @@ fn stanza(text: &str) -> Vec<Entry> {
     let Some(uri) = words("URIs").next() else {
         return Vec::new();
     };
-    words("Suites")
-        .map(|suite| Entry {
-            uri: uri.to_owned(),
-            suite: suite.to_owned(),
-        })
-        .collect()
+    words("Suites").map(|suite| Entry { uri: uri.to_owned(), suite: suite.to_owned() }).collect()
 }
 
 /// Parses `sources.list`: `deb [options] URI SUITE COMPONENT...`.
@@ -137,10 +113,7 @@ fn one_line(line: &str) -> Option<Entry> {
         None => rest,
     };
     let mut words = rest.split_whitespace();
-    Some(Entry {
-        uri: words.next()?.to_owned(),
-        suite: words.next()?.to_owned(),
-    })
+    Some(Entry { uri: words.next()?.to_owned(), suite: words.next()?.to_owned() })
 }
 
 #[cfg(test)]
@@ -149,21 +122,14 @@ mod tests {
 
     fn check(entries: &[Entry], archive: &str, security: Option<&str>) {
         let found = mirror(entries).unwrap();
-        assert_eq!(
-            (found.archive.as_str(), found.security.as_deref()),
-            (archive, security)
-        );
+        assert_eq!((found.archive.as_str(), found.security.as_deref()), (archive, security));
     }
 
     #[test]
     fn deb822_stanzas_give_archive_and_security() {
         let text = "Types: deb\n# a comment\nURIs: http://mirror.test/debian/\nSuites: bookworm bookworm-updates\nComponents: main\n\n\
                     Types: deb\nURIs: http://mirror.test/sec\nSuites: bookworm-security\n";
-        check(
-            &from_deb822(text),
-            "http://mirror.test/debian",
-            Some("http://mirror.test/sec"),
-        );
+        check(&from_deb822(text), "http://mirror.test/debian", Some("http://mirror.test/sec"));
     }
 
     #[test]

@@ -75,10 +75,7 @@ impl Boot<'_> {
         let mut emulator = Emulator::start(&qemu::arguments(
             self.machine,
             self.kernel,
-            &qemu::Files {
-                directory,
-                initramfs: &initramfs,
-            },
+            &qemu::Files { directory, initramfs: &initramfs },
         ))?;
         let streams = listeners.accept(emulator.child())?;
         self.attend(emulator, streams, place::log_file(&self.kernel.name)?)
@@ -133,20 +130,13 @@ impl Boot<'_> {
         let _ = console.join();
         let stdout = out.join().unwrap_or_default();
         let stderr = err.join().unwrap_or_default();
-        Ok(Guest {
-            ending,
-            stdout,
-            stderr,
-            log,
-        })
+        Ok(Guest { ending, stdout, stderr, log })
     }
 
     /// On a terminal, what is typed goes to the guest; the thread ends with xtask.
     fn pass_keys(&self, line: &UnixStream) -> Result<()> {
         if let Output::Terminal(_) = self.output {
-            let keys = line
-                .try_clone()
-                .context("cannot share the terminal's line")?;
+            let keys = line.try_clone().context("cannot share the terminal's line")?;
             thread::spawn(move || io::copy(&mut io::stdin().lock(), &mut &keys));
         }
         Ok(())

@@ -25,26 +25,10 @@ pub struct Channel {
 
 /// The kernel's log, COMMAND's stdout (or terminal) and stderr, and init's word to us.
 pub const ALL: [Channel; 4] = [
-    Channel {
-        name: "console",
-        port: 0,
-        irq: 4,
-    },
-    Channel {
-        name: "stdout",
-        port: 1,
-        irq: 3,
-    },
-    Channel {
-        name: "stderr",
-        port: 2,
-        irq: 5,
-    },
-    Channel {
-        name: "control",
-        port: 3,
-        irq: 7,
-    },
+    Channel { name: "console", port: 0, irq: 4 },
+    Channel { name: "stdout", port: 1, irq: 3 },
+    Channel { name: "stderr", port: 2, irq: 5 },
+    Channel { name: "control", port: 3, irq: 7 },
 ];
 
 /// The sockets before QEMU connects to them.

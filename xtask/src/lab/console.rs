@@ -30,10 +30,7 @@ mod tests {
         let log =
             "[ 1.0] Oops: 0002 [#1] SMP\n[ 1.1] Kernel panic - not syncing: Fatal exception\r\n";
         let found = trouble(log).unwrap();
-        assert_eq!(
-            found,
-            "kernel panic: [ 1.1] Kernel panic - not syncing: Fatal exception"
-        );
+        assert_eq!(found, "kernel panic: [ 1.1] Kernel panic - not syncing: Fatal exception");
     }
 
     #[test]

@@ -91,11 +91,7 @@ pub fn pour(
         let mut open = true;
         while let Ok(count @ 1..) = from.read(&mut buffer) {
             // Read on even so: a full line would stop the guest.
-            open = open
-                && to
-                    .write_all(&buffer[..count])
-                    .and_then(|()| to.flush())
-                    .is_ok();
+            open = open && to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_ok();
             if let (false, Some(say)) = (open, &say) {
                 let _ = say.send(UNREAD.to_owned());
             }
@@ -143,18 +139,12 @@ mod tests {
     fn a_command_that_takes_too_long_has_timed_out() {
         let (say, heard) = mpsc::channel();
         say.send("ready".to_owned()).unwrap();
-        assert_eq!(
-            follow(&heard, Some(Duration::ZERO)),
-            Ending::TimedOut(Duration::ZERO)
-        );
+        assert_eq!(follow(&heard, Some(Duration::ZERO)), Ending::TimedOut(Duration::ZERO));
     }
 
     #[test]
     fn a_machine_that_is_not_what_was_asked_for_says_why() {
         let why = "only 3 of 8 huge pages could be set aside";
-        assert_eq!(
-            ending(&[&format!("fail {why}")]),
-            Ending::Unfit(why.to_owned())
-        );
+        assert_eq!(ending(&[&format!("fail {why}")]), Ending::Unfit(why.to_owned()));
     }
 }

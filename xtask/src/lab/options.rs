@@ -63,17 +63,8 @@ fn given(image: &Path, modules: Option<PathBuf>) -> Result<Bootable> {
     let image = image
         .canonicalize()
         .with_context(|| format!("cannot find --kernel-image {}", image.display()))?;
-    let name = image
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    Ok(Bootable {
-        release: name.clone(),
-        name,
-        image,
-        modules,
-    })
+    let name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Bootable { release: name.clone(), name, image, modules })
 }
 
 /// The guest's hardware and what is prepared in it before COMMAND runs.
@@ -138,26 +129,15 @@ impl Machine {
     /// The modules to insert: those asked for, after those its devices need.
     pub fn all_modules(&self) -> Vec<String> {
         let disks = self.disk || self.slow_disk || self.swap.is_some();
-        let drivers: &[&str] = if disks {
-            &["virtio_pci", "virtio_blk"]
-        } else {
-            &[]
-        };
-        drivers
-            .iter()
-            .map(|&name| name.to_owned())
-            .chain(self.modules.iter().cloned())
-            .collect()
+        let drivers: &[&str] = if disks { &["virtio_pci", "virtio_blk"] } else { &[] };
+        drivers.iter().map(|&name| name.to_owned()).chain(self.modules.iter().cloned()).collect()
     }
 
     /// The variables that tell `/init` what to prepare.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let flag = |on: bool| if on { "1" } else { "" }.to_owned();
         vec![
-            (
-                "HUGEPAGES",
-                self.hugepages.map(|n| n.to_string()).unwrap_or_default(),
-            ),
+            ("HUGEPAGES", self.hugepages.map(|n| n.to_string()).unwrap_or_default()),
             ("WANT_DISK", flag(self.disk)),
             ("WANT_SLOW_DISK", flag(self.slow_disk)),
             ("WANT_SWAP", flag(self.swap.is_some())),

@@ -79,11 +79,7 @@ fn remove_old(logs: &Path) {
 /// Tells apart the boots of one xtask and of several.
 fn unique() -> String {
     static BOOTS: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "{}-{}",
-        process::id(),
-        BOOTS.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("{}-{}", process::id(), BOOTS.fetch_add(1, Ordering::Relaxed))
 }
 
 #[cfg(test)]

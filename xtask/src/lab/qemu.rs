@@ -26,25 +26,13 @@ pub struct Disk {
 pub fn disks(machine: &Machine) -> Vec<Disk> {
     let mut disks = Vec::new();
     if machine.disk {
-        disks.push(Disk {
-            name: "disk",
-            mib: 64,
-            throttle: "",
-        });
+        disks.push(Disk { name: "disk", mib: 64, throttle: "" });
     }
     if machine.slow_disk {
-        disks.push(Disk {
-            name: "slow-disk",
-            mib: 64,
-            throttle: ",throttling.iops-total=1",
-        });
+        disks.push(Disk { name: "slow-disk", mib: 64, throttle: ",throttling.iops-total=1" });
     }
     if let Some(mib) = machine.swap {
-        disks.push(Disk {
-            name: "swap",
-            mib,
-            throttle: "",
-        });
+        disks.push(Disk { name: "swap", mib, throttle: "" });
     }
     disks
 }
@@ -65,10 +53,7 @@ pub fn arguments(machine: &Machine, kernel: &Bootable, files: &Files<'_>) -> Vec
     add("-append", command_line(machine));
     for channel in channel::ALL {
         let socket = files.directory.join(channel.name);
-        add(
-            "-chardev",
-            format!("socket,id={},path={}", channel.name, escaped(&socket)),
-        );
+        add("-chardev", format!("socket,id={},path={}", channel.name, escaped(&socket)));
         add(
             "-device",
             format!(
@@ -86,10 +71,7 @@ pub fn arguments(machine: &Machine, kernel: &Bootable, files: &Files<'_>) -> Vec
                 disk.name, disk.throttle
             ),
         );
-        add(
-            "-device",
-            format!("virtio-blk-pci,drive={0},serial={0}", disk.name),
-        );
+        add("-device", format!("virtio-blk-pci,drive={0},serial={0}", disk.name));
     }
     if machine.numa {
         numa(machine, &mut add);
@@ -113,22 +95,12 @@ fn numa(machine: &Machine, add: &mut impl FnMut(&str, String)) {
     let half = machine.memory / 2;
     let middle = machine.cpus() / 2;
     for (node, mib, cpus) in [
-        (
-            0,
-            machine.memory - half,
-            (middle > 0).then(|| format!("0-{}", middle - 1)),
-        ),
+        (0, machine.memory - half, (middle > 0).then(|| format!("0-{}", middle - 1))),
         (1, half, Some(format!("{middle}-{}", machine.cpus() - 1))),
     ] {
-        add(
-            "-object",
-            format!("memory-backend-ram,id=memory{node},size={mib}M"),
-        );
+        add("-object", format!("memory-backend-ram,id=memory{node},size={mib}M"));
         let cpus = cpus.map(|cpus| format!(",cpus={cpus}")).unwrap_or_default();
-        add(
-            "-numa",
-            format!("node,nodeid={node},memdev=memory{node}{cpus}"),
-        );
+        add("-numa", format!("node,nodeid={node},memdev=memory{node}{cpus}"));
     }
 }
 
@@ -148,10 +120,7 @@ mod tests {
             image: "/k/vmlinuz".into(),
             modules: None,
         };
-        let files = Files {
-            directory: Path::new("/d,1"),
-            initramfs: Path::new("/d/initramfs"),
-        };
+        let files = Files { directory: Path::new("/d,1"), initramfs: Path::new("/d/initramfs") };
         arguments(machine, &kernel, &files).join(" ")
     }
 
@@ -167,23 +136,14 @@ mod tests {
 
     #[test]
     fn the_slow_disk_does_one_operation_a_second() {
-        let line = line(&Machine {
-            slow_disk: true,
-            ..Machine::default()
-        });
+        let line = line(&Machine { slow_disk: true, ..Machine::default() });
         assert!(line.contains("file=/d,,1/slow-disk,if=none,format=raw,snapshot=on,id=slow-disk,throttling.iops-total=1"), "{line}");
-        assert!(
-            line.contains("virtio-blk-pci,drive=slow-disk,serial=slow-disk"),
-            "{line}"
-        );
+        assert!(line.contains("virtio-blk-pci,drive=slow-disk,serial=slow-disk"), "{line}");
     }
 
     #[test]
     fn two_nodes_share_memory_and_cpus() {
-        let line = line(&Machine {
-            numa: true,
-            ..Machine::default()
-        });
+        let line = line(&Machine { numa: true, ..Machine::default() });
         assert!(
             line.contains("id=memory0,size=512M -numa node,nodeid=0,memdev=memory0,cpus=0-0"),
             "{line}"
@@ -196,10 +156,7 @@ mod tests {
 
     #[test]
     fn appended_words_come_after_ours() {
-        let line = line(&Machine {
-            append: vec!["nokaslr".to_owned()],
-            ..Machine::default()
-        });
+        let line = line(&Machine { append: vec!["nokaslr".to_owned()], ..Machine::default() });
         assert!(line.contains("tsc=reliable nokaslr"), "{line}");
     }
 }

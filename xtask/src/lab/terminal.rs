@@ -44,9 +44,7 @@ impl Terminal {
             io::stdin().is_terminal() && io::stdout().is_terminal(),
             "-it needs a terminal, and stdin or stdout is none: leave -it out"
         );
-        Ok(Self {
-            settings: stty(&["-g"])?,
-        })
+        Ok(Self { settings: stty(&["-g"])? })
     }
 
     /// Hands every key to the guest until the value is dropped.
@@ -99,9 +97,7 @@ fn stty(arguments: &[&str]) -> Result<String> {
 
 /// `stty size` prints rows, then columns; a terminal that knows neither says 0.
 fn parse_size(text: &str) -> Size {
-    let mut numbers = text
-        .split_whitespace()
-        .map(|word| word.parse().ok().filter(|&n| n > 0));
+    let mut numbers = text.split_whitespace().map(|word| word.parse().ok().filter(|&n| n > 0));
     Size {
         rows: numbers.next().flatten().unwrap_or(24),
         columns: numbers.next().flatten().unwrap_or(80),
@@ -114,19 +110,7 @@ mod tests {
 
     #[test]
     fn a_terminal_that_does_not_know_its_size_is_24_by_80() {
-        assert_eq!(
-            parse_size("50 132"),
-            Size {
-                rows: 50,
-                columns: 132
-            }
-        );
-        assert_eq!(
-            parse_size("0 0"),
-            Size {
-                rows: 24,
-                columns: 80
-            }
-        );
+        assert_eq!(parse_size("50 132"), Size { rows: 50, columns: 132 });
+        assert_eq!(parse_size("0 0"), Size { rows: 24, columns: 80 });
     }
 }

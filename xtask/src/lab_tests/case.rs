@@ -26,14 +26,7 @@ pub struct Case {
 impl Case {
     /// A case for all kernels on the default machine.
     pub fn new(name: &'static str, script: &'static str, check: fn(&Run) -> Result<()>) -> Self {
-        Self {
-            name,
-            kernels: &[],
-            machine: Machine::default(),
-            limit: 120,
-            script,
-            check,
-        }
+        Self { name, kernels: &[], machine: Machine::default(), limit: 120, script, check }
     }
 
     /// Whether it runs on a kernel.
@@ -55,10 +48,7 @@ pub struct Run {
     pub stderr: Vec<u8>,
 }
 
-#[allow(
-    dead_code,
-    reason = "the vocabulary of checks: not every table uses every word"
-)]
+#[allow(dead_code, reason = "the vocabulary of checks: not every table uses every word")]
 impl Run {
     /// stdout as text.
     pub fn text(&self) -> String {
@@ -72,11 +62,7 @@ impl Run {
 
     /// Fails unless the script ended with this status.
     pub fn expect_status(&self, status: u8) -> Result<()> {
-        ensure!(
-            self.status == status,
-            "status {} instead of {status}",
-            self.status
-        );
+        ensure!(self.status == status, "status {} instead of {status}", self.status);
         Ok(())
     }
 

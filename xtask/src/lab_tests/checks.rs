@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use super::case::Run;
 
+pub(super) mod secondary_mmu;
+
 /// cowtrace's exit statuses.
 const CLEAN: u8 = 0;
 const FINDINGS: u8 = 1;
@@ -13,10 +15,7 @@ const INCONCLUSIVE: u8 = 3;
 
 pub(super) fn the_release_is_of_the_series(run: &Run) -> Result<()> {
     run.expect_status(0)?;
-    ensure!(
-        run.text().starts_with(&format!("{}.", run.kernel)),
-        "another release"
-    );
+    ensure!(run.text().starts_with(&format!("{}.", run.kernel)), "another release");
     Ok(())
 }
 
@@ -29,14 +28,8 @@ pub(super) fn doctor_is_content(run: &Run) -> Result<()> {
         ("pages pinned (fast)", "fexit pin_user_pages_fast"),
         ("process forked", "tp_btf sched_process_fork"),
     ] {
-        let row = text
-            .lines()
-            .find(|line| line.contains(sees))
-            .unwrap_or_default();
-        ensure!(
-            row.contains(hook),
-            "{sees:?} is not served by {hook}: {row:?}"
-        );
+        let row = text.lines().find(|line| line.contains(sees)).unwrap_or_default();
+        ensure!(row.contains(hook), "{sees:?} is not served by {hook}: {row:?}");
     }
     Ok(())
 }
@@ -54,24 +47,12 @@ pub(super) fn agrees_with_the_workload(run: &Run) -> Result<()> {
         findings.len()
     );
     for page in &moved {
-        ensure!(
-            page["data"] == "lost",
-            "a page moved and its data arrived all the same: {page}"
-        );
-        let finding = findings
-            .iter()
-            .find(|finding| finding["address"] == page["address"]);
-        is_about(
-            finding.with_context(|| format!("no finding for {page}"))?,
-            page,
-        )?;
+        ensure!(page["data"] == "lost", "a page moved and its data arrived all the same: {page}");
+        let finding = findings.iter().find(|finding| finding["address"] == page["address"]);
+        is_about(finding.with_context(|| format!("no finding for {page}"))?, page)?;
     }
     for finding in &findings {
-        ensure!(
-            finding["verdict"] == "diverged",
-            "opened as {}",
-            finding["verdict"]
-        );
+        ensure!(finding["verdict"] == "diverged", "opened as {}", finding["verdict"]);
     }
     everything_was_seen(run)?;
     run.expect_status(if moved.is_empty() { CLEAN } else { FINDINGS })
@@ -79,10 +60,7 @@ pub(super) fn agrees_with_the_workload(run: &Run) -> Result<()> {
 
 pub(super) fn agrees_with_the_workload_through_kprobes(run: &Run) -> Result<()> {
     let probes = summary(run)?["probes"].to_string();
-    ensure!(
-        probes.contains("kprobe do_wp_page + kretprobe do_wp_page"),
-        "probes: {probes}"
-    );
+    ensure!(probes.contains("kprobe do_wp_page + kretprobe do_wp_page"), "probes: {probes}");
     ensure!(!probes.contains("fexit pin_user_pages"), "probes: {probes}");
     agrees_with_the_workload(run)
 }
@@ -97,52 +75,25 @@ fn is_about(finding: &Value, page: &Value) -> Result<()> {
         );
     }
     for who in ["holder", "writer"] {
-        ensure!(
-            finding[who]["tgid"] == page["pid"],
-            "{who} is {}",
-            finding[who]["tgid"]
-        );
+        ensure!(finding[who]["tgid"] == page["pid"], "{who} is {}", finding[who]["tgid"]);
         let stack = finding[who]["stack"].as_array().map_or(0, Vec::len);
         ensure!(stack > 3, "the {who}'s stack has {stack} frames");
     }
-    ensure!(
-        finding["cause"]["kind"] == "mprotect",
-        "cause: {}",
-        finding["cause"]
-    );
+    ensure!(finding["cause"]["kind"] == "mprotect", "cause: {}", finding["cause"]);
     let cause_stack = finding["cause"]["stack"].to_string();
-    ensure!(
-        cause_stack.contains("mprotect"),
-        "the cause's stack: {cause_stack}"
-    );
-    ensure!(
-        finding["holder"]["flags"] == "WRITE|LONGTERM",
-        "flags {}",
-        finding["holder"]["flags"]
-    );
+    ensure!(cause_stack.contains("mprotect"), "the cause's stack: {cause_stack}");
+    ensure!(finding["holder"]["flags"] == "WRITE|LONGTERM", "flags {}", finding["holder"]["flags"]);
     let [pinned, broken] = ["pinned_at", "broken_at"].map(|key| finding[key].as_u64());
-    ensure!(
-        pinned < broken,
-        "pinned at {pinned:?}, broken at {broken:?}"
-    );
+    ensure!(pinned < broken, "pinned at {pinned:?}, broken at {broken:?}");
     Ok(())
 }
 
 /// Each page is opened as diverged, and is lost when its dirty unpin comes from a worker.
 pub(super) fn loses_what_is_unpinned_dirty(run: &Run) -> Result<()> {
-    let moved = run
-        .json_of_type("provoke")?
-        .iter()
-        .filter(|page| page["moved"] == true)
-        .count();
+    let moved = run.json_of_type("provoke")?.iter().filter(|page| page["moved"] == true).count();
     ensure!(moved == 3, "{moved} pages moved");
     let findings = run.json_of_type("finding")?;
-    ensure!(
-        findings
-            .iter()
-            .all(|finding| finding["verdict"] == "diverged"),
-        "opened otherwise"
-    );
+    ensure!(findings.iter().all(|finding| finding["verdict"] == "diverged"), "opened otherwise");
     let updates = run.json_of_type("update")?;
     let lost = updates.iter().filter(|update| {
         update["verdict"] == "lost"
@@ -150,11 +101,7 @@ pub(super) fn loses_what_is_unpinned_dirty(run: &Run) -> Result<()> {
             && update["unpinned_at"].as_u64() > update["broken_at"].as_u64()
     });
     let lost = lost.count();
-    ensure!(
-        lost == 3 && findings.len() == 3,
-        "{} found, {lost} lost",
-        findings.len()
-    );
+    ensure!(lost == 3 && findings.len() == 3, "{} found, {lost} lost", findings.len());
     run.expect_status(FINDINGS)
 }
 
@@ -163,51 +110,26 @@ pub(super) fn suspects_what_moved(run: &Run) -> Result<()> {
     let pages = run.json_of_type("provoke")?;
     let moved: Vec<_> = pages.iter().filter(|page| page["moved"] == true).collect();
     let findings = run.json_of_type("finding")?;
-    ensure!(
-        findings.len() == moved.len(),
-        "{} moved, {} found",
-        moved.len(),
-        findings.len()
-    );
+    ensure!(findings.len() == moved.len(), "{} moved, {} found", moved.len(), findings.len());
     for page in &moved {
-        let finding = findings
-            .iter()
-            .find(|finding| finding["address"] == page["address"]);
+        let finding = findings.iter().find(|finding| finding["address"] == page["address"]);
         let finding = finding.with_context(|| format!("no finding for {page}"))?;
-        ensure!(
-            finding["verdict"] == "suspect",
-            "opened as {}",
-            finding["verdict"]
-        );
-        ensure!(
-            finding["holder"].is_null(),
-            "a holder that nobody saw: {}",
-            finding["holder"]
-        );
-        ensure!(
-            finding["old_pfn"] == page["pfn_before"],
-            "old PFN {}",
-            finding["old_pfn"]
-        );
+        ensure!(finding["verdict"] == "suspect", "opened as {}", finding["verdict"]);
+        ensure!(finding["holder"].is_null(), "a holder that nobody saw: {}", finding["holder"]);
+        ensure!(finding["old_pfn"] == page["pfn_before"], "old PFN {}", finding["old_pfn"]);
     }
     run.expect_status(if moved.is_empty() { CLEAN } else { FINDINGS })
 }
 
 pub(super) fn tells_the_soft_dirty_write(run: &Run) -> Result<()> {
     let told = run.json_of_type("protect")?;
-    let soft_dirty: Vec<_> = told
-        .iter()
-        .filter(|line| line["by"] == "soft-dirty")
-        .collect();
+    let soft_dirty: Vec<_> = told.iter().filter(|line| line["by"] == "soft-dirty").collect();
     ensure!(!soft_dirty.is_empty(), "not told");
     let pins = run.json_of_type("pin")?;
     let pin = pins.first().context("no pin")?;
     let same_mm = |line: &&Value| line["mm"] == pin["mm"];
     ensure!(
-        soft_dirty
-            .into_iter()
-            .filter(same_mm)
-            .any(|line| covers(line, pin)),
+        soft_dirty.into_iter().filter(same_mm).any(|line| covers(line, pin)),
         "none covers the pinned page"
     );
     everything_was_seen(run)?;
@@ -223,11 +145,7 @@ fn summary(run: &Run) -> Result<Value> {
 fn everything_was_seen(run: &Run) -> Result<()> {
     let summary = summary(run)?;
     ensure!(summary["lost"] == 0, "{} lost", summary["lost"]);
-    ensure!(
-        summary["unseen"] == Value::Array(Vec::new()),
-        "unseen: {}",
-        summary["unseen"]
-    );
+    ensure!(summary["unseen"] == Value::Array(Vec::new()), "unseen: {}", summary["unseen"]);
     Ok(())
 }
 
@@ -238,11 +156,7 @@ pub(super) fn finds_one_of_each(run: &Run) -> Result<()> {
     let page = page.context("the workload said nothing")??;
     let hex = |key: &str| format!("{:#x}", page[key].as_u64().unwrap_or_default());
     for wanted in [
-        format!(
-            "device has PFN {}, process has PFN {}",
-            hex("pfn_before"),
-            hex("pfn_after")
-        ),
+        format!("device has PFN {}, process has PFN {}", hex("pfn_before"), hex("pfn_after")),
         format!("page {} of process {}", hex("address"), page["pid"]),
         format!("pinned by provoke[{}], 1 pages", page["pid"]),
         format!("written and copied by provoke[{}]", page["pid"]),
@@ -256,14 +170,8 @@ pub(super) fn finds_one_of_each(run: &Run) -> Result<()> {
 }
 
 pub(super) fn finds_nothing(run: &Run) -> Result<()> {
-    ensure!(
-        !run.json_of_type("provoke")?.is_empty(),
-        "the workload said nothing"
-    );
-    ensure!(
-        run.json_of_type("finding")?.is_empty(),
-        "there are findings"
-    );
+    ensure!(!run.json_of_type("provoke")?.is_empty(), "the workload said nothing");
+    ensure!(run.json_of_type("finding")?.is_empty(), "there are findings");
     everything_was_seen(run)?;
     ensure!(summary(run)?["clean"] == true, "not called clean");
     run.expect_status(CLEAN)
@@ -271,23 +179,15 @@ pub(super) fn finds_nothing(run: &Run) -> Result<()> {
 
 pub(super) fn one_pin_record_each(run: &Run) -> Result<()> {
     run.expect_status(CLEAN)?;
-    let pids: Vec<_> = run
-        .json_of_type("provoke")?
-        .iter()
-        .map(|page| page["pid"].clone())
-        .collect();
+    let pids: Vec<_> =
+        run.json_of_type("provoke")?.iter().map(|page| page["pid"].clone()).collect();
     ensure!(pids.len() == 23, "the workload ran {} times", pids.len());
     for kind in ["pin", "unpin"] {
         let records = run.json_of_type(kind)?;
         ensure!(records.len() == 23, "{} records of {kind}", records.len());
     }
     let summary = summary(run)?;
-    for (key, wanted) in [
-        ("pins", 23),
-        ("unpins", 23),
-        ("pages_live", 0),
-        ("pages_unmatched", 0),
-    ] {
+    for (key, wanted) in [("pins", 23), ("unpins", 23), ("pages_live", 0), ("pages_unmatched", 0)] {
         ensure!(summary[key] == wanted, "{key} is {}", summary[key]);
     }
     everything_was_seen(run)
@@ -306,71 +206,42 @@ fn ledger_holds(run: &Run, pages: i64) -> Result<()> {
     let summary = summary(run)?;
     let number = |key: &str| summary[key].as_i64().with_context(|| format!("no {key}"));
     let kernel = number("kernel_live_after")? - number("kernel_live_before")?;
-    ensure!(
-        kernel == pages,
-        "the workload holds {pages} pages, the kernel counts {kernel}"
-    );
+    ensure!(kernel == pages, "the workload holds {pages} pages, the kernel counts {kernel}");
     ensure!(summary["pins"] == 1, "{} pin calls", summary["pins"]);
-    ensure!(
-        number("pages_live")? == kernel,
-        "the ledger has {}",
-        summary["pages_live"]
-    );
+    ensure!(number("pages_live")? == kernel, "the ledger has {}", summary["pages_live"]);
     everything_was_seen(run)
 }
 
 pub(super) fn witnesses_agree(run: &Run) -> Result<()> {
     run.expect_status(CLEAN)?;
     let summary = summary(run)?;
-    let copies = summary["faults"]["copy"]
-        .as_u64()
-        .context("no count of copies")?;
+    let copies = summary["faults"]["copy"].as_u64().context("no count of copies")?;
     ensure!(copies >= 50, "50 pages were copied, {copies} seen");
-    ensure!(
-        summary["copies_witnessed"] == copies,
-        "{} witnessed",
-        summary["copies_witnessed"]
-    );
+    ensure!(summary["copies_witnessed"] == copies, "{} witnessed", summary["copies_witnessed"]);
     Ok(())
 }
 
 pub(super) fn bytes_are_equal(run: &Run) -> Result<()> {
     run.expect_status(0)?;
-    let lines: Vec<usize> = run
-        .text()
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .collect();
+    let lines: Vec<usize> = run.text().lines().filter_map(|line| line.parse().ok()).collect();
     // 1 pin, 3 unpins or more, the summary: an empty output equals itself too.
-    ensure!(
-        lines.len() == 2 && lines.iter().all(|lines| *lines >= 5),
-        "lines printed: {lines:?}"
-    );
+    ensure!(lines.len() == 2 && lines.iter().all(|lines| *lines >= 5), "lines printed: {lines:?}");
     Ok(())
 }
 
 pub(super) fn cut_recording_is_inconclusive(run: &Run) -> Result<()> {
     let text = run.text();
     ensure!(text.contains("inconclusive"), "not called inconclusive");
-    ensure!(
-        text.contains("the recording stops before cowtrace did"),
-        "not said why"
-    );
+    ensure!(text.contains("the recording stops before cowtrace did"), "not said why");
     run.expect_status(INCONCLUSIVE)
 }
 
 pub(super) fn a_tight_ring_loses_and_is_never_clean(run: &Run) -> Result<()> {
     let summary = summary(run)?;
-    ensure!(
-        summary["lost"].as_u64() > Some(0),
-        "nothing was lost: the test has no point"
-    );
+    ensure!(summary["lost"].as_u64() > Some(0), "nothing was lost: the test has no point");
     ensure!(summary["clean"] == false, "called clean");
     let unseen = summary["unseen"].to_string();
-    ensure!(
-        unseen.contains("did not fit the ring"),
-        "not said why: {unseen}"
-    );
+    ensure!(unseen.contains("did not fit the ring"), "not said why: {unseen}");
     run.expect_status(INCONCLUSIVE)
 }
 
@@ -387,132 +258,18 @@ pub(super) fn three_pins_of_the_traced_process(run: &Run) -> Result<()> {
     let summary = summary(run)?;
     ensure!(summary["pins"] == 3, "{} pins", summary["pins"]);
     // The other process's unpin is seen (an unpin says nothing of whose it is) and matches no pin.
-    ensure!(
-        summary["pages_unmatched"] == 1,
-        "{} unmatched",
-        summary["pages_unmatched"]
-    );
+    ensure!(summary["pages_unmatched"] == 1, "{} unmatched", summary["pages_unmatched"]);
     run.expect_status(CLEAN)
 }
 
 pub(super) fn refuses_with_status_2(run: &Run) -> Result<()> {
-    ensure!(
-        run.complaints().contains("no process 4000000"),
-        "not said why"
-    );
-    ensure!(
-        run.text().is_empty(),
-        "something is left behind: {}",
-        run.text()
-    );
+    ensure!(run.complaints().contains("no process 4000000"), "not said why");
+    ensure!(run.text().is_empty(), "something is left behind: {}", run.text());
     run.expect_status(FAILED)
 }
 
-/// The notifier and what it was told, against the workload's pages, the kernel's own symbol and a
-/// kprobe's count.
-pub(super) fn a_secondary_mmu_is_told(run: &Run) -> Result<()> {
-    agrees_with_the_workload(run)?;
-    let page = run.json_of_type("provoke")?.remove(0);
-    let notifier = the_notifier(run, &page["pid"])?;
-    let told = run.json_of_type("invalidate")?;
-    for one in &told {
-        ensure!(one["mm"] == notifier["mm"], "another address space: {one}");
-        let [began, ended] = ["began", "at"].map(|key| one[key].as_u64());
-        ensure!(Some(0) < began && began <= ended, "not in order: {one}");
-    }
-    for page in run.json_of_type("provoke")? {
-        let protected = told.iter().filter(|one| one["event"] == "protection-vma");
-        let times = protected.filter(|one| covers(one, &page)).count();
-        ensure!(
-            times == 2,
-            "mprotect was called twice, told {times} times: {page}"
-        );
-    }
-    for finding in run.json_of_type("finding")? {
-        mprotect_is_the_cause(&finding["cause"], &page["pid"])?;
-    }
-    let counted = summary(run)?["invalidations"].clone();
-    ensure!(
-        counted == told.len(),
-        "{counted} counted, {} told",
-        told.len()
-    );
-    as_many_as_a_kprobe_counts(run, told.len())
-}
-
-/// It registered once, and its operations have a name in text.
-fn the_notifier(run: &Run, pid: &Value) -> Result<Value> {
-    let mut notifiers = run.json_of_type("notifier")?;
-    ensure!(notifiers.len() == 1, "{} notifiers", notifiers.len());
-    let notifier = notifiers.remove(0);
-    ensure!(
-        notifier["tgid"] == *pid,
-        "registered by {}",
-        notifier["tgid"]
-    );
-    let kallsyms = run.json_of_type("ops")?;
-    let ops = kallsyms
-        .first()
-        .and_then(|ops| ops["at"].as_str())
-        .context("no KVM in kallsyms")?;
-    ensure!(
-        notifier["ops"] == u64::from_str_radix(ops, 16)?,
-        "ops of another: {notifier}"
-    );
-    ensure!(
-        run.complaints().contains("notifier   kvm_mmu_notifier_ops"),
-        "ops without a name"
-    );
-    Ok(notifier)
-}
-
+/// Whether a range that was told covers a page.
 fn covers(range: &Value, page: &Value) -> bool {
     let [start, end] = ["start", "end"].map(|key| range[key].as_u64());
     start <= page["address"].as_u64() && page["address"].as_u64() < end
-}
-
-/// Its probe or its invalidation will do; what the copy itself tells notifiers ("clear") will not.
-fn mprotect_is_the_cause(cause: &Value, pid: &Value) -> Result<()> {
-    let said = format!("{} {}", cause["kind"], cause["detail"]);
-    let right = said.contains("mprotect") || said.contains("protection-vma");
-    ensure!(right && cause["tgid"] == *pid, "cause: {cause}");
-    Ok(())
-}
-
-/// While the address space has pins and lives, every start and its end was seen.
-fn as_many_as_a_kprobe_counts(run: &Run, told: usize) -> Result<()> {
-    let time = |kind: &str| -> Result<Option<u64>> {
-        let lines = run.json_of_type(kind)?;
-        Ok(lines
-            .first()
-            .and_then(|line| line["at"].as_u64())
-            .map(|ns| ns / 1000))
-    };
-    let (pinned, gone) = (time("pin")?, time("mm-exit")?);
-    let [began, ended] = [run.json_of_type("began")?, run.json_of_type("ended")?];
-    ensure!(
-        began.len() == ended.len(),
-        "{} began, {} ended",
-        began.len(),
-        ended.len()
-    );
-    for (what, all) in [("began", began), ("ended", ended)] {
-        let within = all.iter().map(|one| one["us"].as_u64());
-        let count = within.filter(|us| (pinned..gone).contains(us)).count();
-        ensure!(
-            count == told,
-            "{count} {what} while there were pins, {told} seen"
-        );
-    }
-    Ok(())
-}
-
-pub(super) fn names_the_module_it_needs(run: &Run) -> Result<()> {
-    let complaints = run.complaints();
-    ensure!(
-        complaints.contains("load kvm_amd or kvm_intel"),
-        "not said: {complaints}"
-    );
-    ensure!(run.text().is_empty(), "measured something all the same");
-    run.expect_status(FAILED)
 }

@@ -50,20 +50,13 @@ mod tests {
         let frames = parse(TWO);
         assert_eq!(frames.len(), 2);
         assert_eq!(frames[0].stdout, b"hello\n");
-        assert_eq!(
-            (frames[1].status, frames[1].stderr.as_slice()),
-            (3, b"oops".as_slice())
-        );
+        assert_eq!((frames[1].status, frames[1].stderr.as_slice()), (3, b"oops".as_slice()));
     }
 
     #[test]
     fn a_cut_frame_is_left_out_and_those_before_it_stay() {
         for cut in 0..TWO.len() {
-            assert_eq!(
-                parse(&TWO[..cut]).len(),
-                usize::from(cut >= 19),
-                "cut at {cut}"
-            );
+            assert_eq!(parse(&TWO[..cut]).len(), usize::from(cut >= 19), "cut at {cut}");
         }
     }
 

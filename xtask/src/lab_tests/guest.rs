@@ -80,14 +80,8 @@ impl Group<'_> {
     }
 
     fn judge(&self, case: &Case, frame: Option<&Frame>, trouble: Option<&str>) -> Verdict {
-        let outcome = self
-            .outcome(case, frame, trouble)
-            .map_err(|error| format!("{error:#}"));
-        Verdict {
-            kernel: self.series.name,
-            name: case.name,
-            outcome,
-        }
+        let outcome = self.outcome(case, frame, trouble).map_err(|error| format!("{error:#}"));
+        Verdict { kernel: self.series.name, name: case.name, outcome }
     }
 
     fn outcome(&self, case: &Case, frame: Option<&Frame>, trouble: Option<&str>) -> Result<()> {
@@ -105,9 +99,7 @@ impl Group<'_> {
         };
         // The reason comes above the output, which may be long.
         (case.check)(&run).map_err(|why| anyhow::anyhow!("{why:#}\n{}", run.shown()))?;
-        trouble.map_or(Ok(()), |trouble| {
-            Err(anyhow::anyhow!("after the last case: {trouble}"))
-        })
+        trouble.map_or(Ok(()), |trouble| Err(anyhow::anyhow!("after the last case: {trouble}")))
     }
 }
 

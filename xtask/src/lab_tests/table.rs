@@ -6,13 +6,14 @@
 use super::{
     case::Case,
     checks::{
-        a_secondary_mmu_is_told, a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
+        a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
         agrees_with_the_workload_through_kprobes, bytes_are_equal, cut_recording_is_inconclusive,
         doctor_is_content, filtered_out, finds_nothing, finds_one_of_each, ledger_equals_vmstat,
-        ledger_equals_vmstat_of_a_long_call, loses_what_is_unpinned_dirty,
-        names_the_module_it_needs, one_pin_record_each, refuses_with_status_2, suspects_what_moved,
-        tells_the_soft_dirty_write, the_release_is_of_the_series, three_pins_of_the_traced_process,
-        witnesses_agree,
+        ledger_equals_vmstat_of_a_long_call, loses_what_is_unpinned_dirty, one_pin_record_each,
+        refuses_with_status_2,
+        secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
+        suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
+        three_pins_of_the_traced_process, witnesses_agree,
     },
 };
 use crate::lab::options::Machine;
@@ -22,36 +23,36 @@ const PAGE_COUNT_RULE: &[&str] = &["5.10"];
 /// Kernels where `wp_page_copy` is a function of its own.
 const SECOND_WITNESS: &[&str] = &["5.10", "6.1"];
 
+/// The script that runs a workload under `cowtrace stream` with some options, and prints what the workload
+/// measured, then what cowtrace saw.
+macro_rules! traced {
+    ($options:literal, $workload:literal) => {
+        concat!(
+            "cowtrace stream ",
+            $options,
+            " -- sh -c 'cowtrace provoke ",
+            $workload,
+            " >p' >s\n",
+            "status=$?; cat p s; exit $status"
+        )
+    };
+}
+
 /// A machine on which KVM can make virtual machines: its CPU has SVM, emulated.
 fn with_kvm() -> Machine {
-    Machine {
-        modules: vec!["kvm_amd".to_owned()],
-        ..Machine::default()
-    }
+    Machine { modules: vec!["kvm_amd".to_owned()], ..Machine::default() }
 }
 
 /// All lab tests, in the order in which they run.
 pub fn cases() -> Vec<Case> {
-    let themes = [
-        attaching,
-        breaks,
-        silence,
-        books,
-        recordings,
-        filters,
-        secondary_mmus,
-    ];
+    let themes = [attaching, breaks, silence, books, recordings, filters, secondary_mmus];
     themes.into_iter().flat_map(|theme| theme()).collect()
 }
 
 /// What this kernel takes.
 fn attaching() -> Vec<Case> {
     vec![
-        Case::new(
-            "the guest runs the kernel asked for",
-            "uname -r",
-            the_release_is_of_the_series,
-        ),
+        Case::new("the guest runs the kernel asked for", "uname -r", the_release_is_of_the_series),
         Case::new(
             "doctor attaches every needed probe and says which hook serves it",
             "cowtrace doctor",
@@ -65,28 +66,24 @@ fn breaks() -> Vec<Case> {
     vec![
         Case::new(
             "mprotect under a pin is found exactly where the workload's own page moved",
-            "cowtrace stream --format json -- sh -c 'cowtrace provoke io-uring-mprotect >p' >s
-             status=$?; cat p s; exit $status",
+            traced!("--format json", "io-uring-mprotect"),
             agrees_with_the_workload,
         ),
         Case::new(
             "the same is found through kprobes where there is no fexit",
-            "cowtrace stream --kprobes --format json -- sh -c 'cowtrace provoke io-uring-mprotect --pages 3 >p' >s
-             status=$?; cat p s; exit $status",
+            traced!("--kprobes --format json", "io-uring-mprotect --pages 3"),
             agrees_with_the_workload_through_kprobes,
         ),
         Case::new(
             "the programs load with their logging on, and find the same",
-            "cowtrace stream -v --format json -- sh -c 'cowtrace provoke io-uring-mprotect >p' >s
-             status=$?; cat p s; exit $status",
+            traced!("-v --format json", "io-uring-mprotect"),
             agrees_with_the_workload,
         ),
         Case {
             kernels: PAGE_COUNT_RULE,
             ..Case::new(
                 "23 provoked breaks are 23 findings, each with its own pages",
-                "cowtrace stream --format json -- sh -c 'cowtrace provoke io-uring-mprotect --pages 23 >p' >s
-                 status=$?; cat p s; exit $status",
+                traced!("--format json", "io-uring-mprotect --pages 23"),
                 agrees_with_the_workload,
             )
         },
@@ -94,8 +91,7 @@ fn breaks() -> Vec<Case> {
             kernels: PAGE_COUNT_RULE,
             ..Case::new(
                 "text tells the two PFNs, the holder, the writer and what to do",
-                "cowtrace stream -- sh -c 'cowtrace provoke io-uring-mprotect >p' >s
-                 status=$?; cat p s; exit $status",
+                traced!("", "io-uring-mprotect"),
                 finds_one_of_each,
             )
         },
@@ -137,20 +133,17 @@ fn silence() -> Vec<Case> {
     vec![
         Case::new(
             "a registered buffer that nobody disturbs gives no finding",
-            "cowtrace stream --format json -- sh -c 'cowtrace provoke io-uring-none --pages 4 >p' >s
-             status=$?; cat p s; exit $status",
+            traced!("--format json", "io-uring-none --pages 4"),
             finds_nothing,
         ),
         Case::new(
             "fork with a registered buffer gives no finding",
-            "cowtrace stream --format json -- sh -c 'cowtrace provoke io-uring-fork --pages 4 >p' >s
-             status=$?; cat p s; exit $status",
+            traced!("--format json", "io-uring-fork --pages 4"),
             finds_nothing,
         ),
         Case::new(
             "fork without any pin gives no finding",
-            "cowtrace stream --format json -- sh -c 'cowtrace provoke nopin-fork --pages 4 >p' >s
-             status=$?; cat p s; exit $status",
+            traced!("--format json", "nopin-fork --pages 4"),
             finds_nothing,
         ),
     ]

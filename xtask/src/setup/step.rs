@@ -102,11 +102,9 @@ impl Step {
             Action::Packages(packages) => {
                 format!("apt-get {} {}", INSTALL.join(" "), packages.join(" "))
             }
-            Action::Library(llvm) => format!(
-                "{}apt-get {} llvm-{llvm}-dev",
-                llvm.asked(),
-                INSTALL.join(" ")
-            ),
+            Action::Library(llvm) => {
+                format!("{}apt-get {} llvm-{llvm}-dev", llvm.asked(), INSTALL.join(" "))
+            }
             Action::Linker(llvm) => format!(
                 "{}LLVM_PREFIX=/usr/lib/llvm-{llvm} cargo {} llvm-{llvm}",
                 llvm.asked(),
@@ -203,10 +201,7 @@ mod tests {
 
     #[test]
     fn an_llvm_that_is_not_known_yet_is_asked_for_by_the_shell() {
-        let step = Step {
-            why: "",
-            action: Action::Library(Llvm::OfDebiansRustc),
-        };
+        let step = Step { why: "", action: Action::Library(Llvm::OfDebiansRustc) };
         let typed = step.command().replace("apt-get", "echo");
         let script = format!("rustc() {{ echo 'LLVM version: 22.1.8'; }}; {typed}");
         let script = script.replace("/usr/bin/rustc", "rustc");

@@ -88,9 +88,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn llvm_major(rustc_says: &str) -> Option<u32> {
-    let version = rustc_says
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    let version = rustc_says.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     version.split('.').next()?.parse().ok()
 }
 
@@ -100,10 +98,7 @@ mod tests {
 
     #[test]
     fn the_llvm_version_is_read_from_what_rustc_says() {
-        assert_eq!(
-            llvm_major("release: 1.96.0\nLLVM version: 22.1.8\n"),
-            Some(22)
-        );
+        assert_eq!(llvm_major("release: 1.96.0\nLLVM version: 22.1.8\n"), Some(22));
         assert_eq!(llvm_major("release: 1.96.0\n"), None);
     }
 

@@ -60,9 +60,7 @@ pub struct Key {
 impl Key {
     /// The key presses that it stands for.
     pub fn events(&self) -> impl Iterator<Item = KeyEvent> {
-        self.codes
-            .iter()
-            .map(|code| KeyEvent::new(*code, self.modifiers))
+        self.codes.iter().map(|code| KeyEvent::new(*code, self.modifiers))
     }
 }
 
@@ -92,14 +90,7 @@ const fn row(
     does: &'static str,
     hint: &'static str,
 ) -> Key {
-    Key {
-        codes,
-        modifiers: KeyModifiers::NONE,
-        action,
-        name,
-        does,
-        hint,
-    }
+    Key { codes, modifiers: KeyModifiers::NONE, action, name, does, hint }
 }
 
 /// What a key does.

@@ -44,10 +44,7 @@ fn moving_beyond_either_end_stays_there() {
     assert_eq!(run.selected(), Some(1));
     run.press("pgdn j j");
     assert_eq!(run.selected(), Some(2));
-    assert_eq!(
-        Run::new(Feed::Live).press("k j g G pgup pgdn enter esc"),
-        Effect::Redraw
-    );
+    assert_eq!(Run::new(Feed::Live).press("k j g G pgup pgdn enter esc"), Effect::Redraw);
 }
 
 #[test]
@@ -135,15 +132,9 @@ fn pause_holds_the_list_while_findings_go_on_to_be_counted() {
     let mut run = Run::busy(2);
     run.press("space");
     run.fault(0);
-    assert_eq!(
-        (run.selected(), run.view.held_back(&run.trace)),
-        (Some(2), 1)
-    );
+    assert_eq!((run.selected(), run.view.held_back(&run.trace)), (Some(2), 1));
     run.press("space");
-    assert_eq!(
-        (run.selected(), run.view.held_back(&run.trace)),
-        (Some(3), 0)
-    );
+    assert_eq!((run.selected(), run.view.held_back(&run.trace)), (Some(3), 0));
 }
 
 #[test]

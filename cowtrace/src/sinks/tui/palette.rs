@@ -57,11 +57,7 @@ impl Palette {
     }
 
     fn colour(self, colour: Color) -> Style {
-        if self.colours {
-            Style::new().fg(colour)
-        } else {
-            Style::new()
-        }
+        if self.colours { Style::new().fg(colour) } else { Style::new() }
     }
 }
 

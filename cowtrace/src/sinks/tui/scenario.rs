@@ -29,18 +29,10 @@ pub const PFN: u64 = 0x0010_e000;
 const START: u64 = 100_000_000_000;
 const FRAMES: [(u32, u64, &str); 5] = [
     (0, 0xffff_ffff_8129_0010, "do_wp_page+0x1f0"),
-    (
-        0,
-        0xffff_ffff_8129_0020,
-        "internal_get_user_pages_fast+0x6c0",
-    ),
+    (0, 0xffff_ffff_8129_0020, "internal_get_user_pages_fast+0x6c0"),
     (0, 0xffff_ffff_8139_0030, "io_sqe_buffers_register+0x2d4"),
     (1234, 0x5555_0000_1000, "cowtrace::provoke::register"),
-    (
-        1234,
-        0x5555_0000_2000,
-        "cowtrace::provoke::write_to_every_page_of_the_buffer",
-    ),
+    (1234, 0x5555_0000_2000, "cowtrace::provoke::write_to_every_page_of_the_buffer"),
 ];
 
 /// A run: what was seen so far, and the user in front of it.
@@ -53,50 +45,23 @@ pub struct Run {
 impl Run {
     /// Attached to a kernel, nothing seen yet.
     pub fn new(feed: Feed) -> Self {
-        let mut run = Self {
-            trace: Trace::default(),
-            view: View::new(feed),
-            now: START,
-        };
+        let mut run = Self { trace: Trace::default(), view: View::new(feed), now: START };
         for (key, value) in [
             (key::VERSION, "0.1.0"),
             (key::HOST, "lab"),
             (key::KERNEL, "5.10.0-35-cloud-amd64"),
             (key::STARTED, "100000000000"),
         ] {
-            run.source(What::Fact {
-                key: key.to_owned(),
-                value: value.to_owned(),
-            });
+            run.source(What::Fact { key: key.to_owned(), value: value.to_owned() });
         }
-        run.probe(
-            0,
-            "write-protect fault answered",
-            "fexit do_wp_page",
-            "COW breaks",
-        );
-        run.probe(
-            1,
-            "pages pinned",
-            "kprobe pin_user_pages + kretprobe pin_user_pages",
-            "pins",
-        );
+        run.probe(0, "write-protect fault answered", "fexit do_wp_page", "COW breaks");
+        run.probe(1, "pages pinned", "kprobe pin_user_pages + kretprobe pin_user_pages", "pins");
         run.probe(2, "pages unpinned", "fentry unpin_user_pages", "unpins");
         run.probe(3, "folios unpinned", "", "");
         for (tgid, address, name) in FRAMES {
-            run.source(What::Symbol {
-                address,
-                tgid,
-                name: name.to_owned(),
-            });
+            run.source(What::Symbol { address, tgid, name: name.to_owned() });
         }
-        run.program(
-            Program::WpFaultExit,
-            What::Tally(Tally {
-                hits: 12,
-                ..Tally::default()
-            }),
-        );
+        run.program(Program::WpFaultExit, What::Tally(Tally { hits: 12, ..Tally::default() }));
         run
     }
 
@@ -128,20 +93,11 @@ impl Run {
 
     pub fn probe(&mut self, row: u8, sees: &str, attached: &str, unseen: &str) {
         let (sees, attached, unseen) = (sees.to_owned(), attached.to_owned(), unseen.to_owned());
-        self.source(What::Probe(ProbeState {
-            row,
-            sees,
-            attached,
-            unseen,
-        }));
+        self.source(What::Probe(ProbeState { row, sees, attached, unseen }));
     }
 
     pub fn lose(&mut self, records: u64) {
-        let tally = Tally {
-            hits: 5000,
-            ring_full: records,
-            ..Tally::default()
-        };
+        let tally = Tally { hits: 5000, ring_full: records, ..Tally::default() };
         self.program(Program::PinExit, What::Tally(tally));
     }
 
@@ -161,11 +117,7 @@ impl Run {
     }
 
     pub fn fork(&mut self) {
-        let what = What::Fork {
-            parent_mm: MM,
-            child_mm: MM + 0x1000,
-            child_tgid: 1240,
-        };
+        let what = What::Fork { parent_mm: MM, child_mm: MM + 0x1000, child_tgid: 1240 };
         self.take(Some(Program::Fork), task(1234), Stack::default(), what);
     }
 
@@ -186,21 +138,11 @@ impl Run {
             outcome: Outcome::Copy,
         };
         let stack = stack(&[FRAMES[0].1], &[FRAMES[4].1, 0x5555_0000_3000]);
-        self.take(
-            Some(Program::WpFaultExit),
-            task(1236),
-            stack,
-            What::Fault(fault),
-        );
+        self.take(Some(Program::WpFaultExit), task(1236), stack, What::Fault(fault));
     }
 
     pub fn unpin(&mut self) {
-        let unpin = Unpin {
-            pages: 4,
-            unlisted: 0,
-            make_dirty: true,
-            extents: four_pages(),
-        };
+        let unpin = Unpin { pages: 4, unlisted: 0, make_dirty: true, extents: four_pages() };
         self.program(Program::UnpinPages, What::Unpin(unpin));
     }
 
@@ -226,14 +168,9 @@ impl Run {
         let buffer = terminal.backend().buffer();
         let cells = buffer.content().chunks(width.into());
         let line = |cells: &[ratatui::buffer::Cell]| {
-            cells
-                .iter()
-                .map(ratatui::buffer::Cell::symbol)
-                .collect::<String>()
+            cells.iter().map(ratatui::buffer::Cell::symbol).collect::<String>()
         };
-        cells
-            .map(|cells| line(cells).trim_end().to_owned() + "\n")
-            .collect()
+        cells.map(|cells| line(cells).trim_end().to_owned() + "\n").collect()
     }
 
     /// Number of the selected finding.
@@ -261,40 +198,20 @@ impl Run {
         if program.is_some() {
             self.now += 120_000_000;
         }
-        self.trace.take(Ok(Event {
-            time: self.now,
-            task,
-            cpu: 0,
-            program,
-            stack,
-            what,
-        }));
+        self.trace.take(Ok(Event { time: self.now, task, cpu: 0, program, stack, what }));
     }
 }
 
 fn task(tid: u32) -> Task {
-    Task {
-        tgid: 1234,
-        tid,
-        comm: Comm(*b"provoke\0\0\0\0\0\0\0\0\0"),
-        cgroup: 1,
-    }
+    Task { tgid: 1234, tid, comm: Comm(*b"provoke\0\0\0\0\0\0\0\0\0"), cgroup: 1 }
 }
 
 fn stack(kernel: &[u64], user: &[u64]) -> Stack {
-    Stack {
-        kernel: kernel.into(),
-        user: user.into(),
-    }
+    Stack { kernel: kernel.into(), user: user.into() }
 }
 
 fn four_pages() -> Box<[Extent]> {
-    [Extent {
-        pfn: PFN,
-        pages: 4,
-        folio_wise: false,
-    }]
-    .into()
+    [Extent { pfn: PFN, pages: 4, folio_wise: false }].into()
 }
 
 fn key_named(name: &str) -> KeyEvent {

@@ -474,9 +474,7 @@ fn the_last_of_many_findings_is_in_sight() {
 fn any_size_can_be_drawn() {
     let mut runs = vec![Run::busy(40), Run::new(Feed::Replay)];
     runs.extend(["enter", "p", "?", "/ a b c"].map(|keys| after(Run::lost(), keys)));
-    let widths = [
-        1, 2, 3, 5, 8, 13, 21, 40, 75, 76, 77, 80, 109, 110, 129, 130, 131, 200, 300,
-    ];
+    let widths = [1, 2, 3, 5, 8, 13, 21, 40, 75, 76, 77, 80, 109, 110, 129, 130, 131, 200, 300];
     for run in &mut runs {
         for width in widths {
             for height in [1, 2, 3, 4, 5, 6, 7, 8, 12, 24, 100] {

@@ -15,12 +15,7 @@ use super::{
 use crate::trace::Trace;
 
 /// What a terminal has that does not tell its size.
-const USUAL: Rect = Rect {
-    x: 0,
-    y: 0,
-    width: 80,
-    height: 24,
-};
+const USUAL: Rect = Rect { x: 0, y: 0, width: 80, height: 24 };
 
 /// Alternate screen and raw mode. Dropping it gives the terminal back; a panic does so too, before
 /// it prints its message where that can be read.
@@ -61,9 +56,7 @@ fn sized(terminal: DefaultTerminal) -> io::Result<DefaultTerminal> {
     if terminal.size()?.area() != 0 {
         return Ok(terminal);
     }
-    let options = TerminalOptions {
-        viewport: Viewport::Fixed(USUAL),
-    };
+    let options = TerminalOptions { viewport: Viewport::Fixed(USUAL) };
     let mut terminal = Terminal::with_options(CrosstermBackend::new(io::stdout()), options)?;
     terminal.clear()?;
     Ok(terminal)

@@ -90,10 +90,7 @@ impl View {
     /// The findings listed, oldest first.
     pub fn listed<'t>(&self, trace: &'t Trace) -> Vec<&'t Finding> {
         let count = self.held.unwrap_or(usize::MAX).min(trace.findings.len());
-        trace.findings[..count]
-            .iter()
-            .filter(|finding| self.filter.takes(finding))
-            .collect()
+        trace.findings[..count].iter().filter(|finding| self.filter.takes(finding)).collect()
     }
 
     /// Index of the selected one among those listed.
@@ -113,8 +110,7 @@ impl View {
 
     /// Findings that came since the user paused.
     pub fn held_back(&self, trace: &Trace) -> usize {
-        self.held
-            .map_or(0, |held| trace.findings.len().saturating_sub(held))
+        self.held.map_or(0, |held| trace.findings.len().saturating_sub(held))
     }
 
     /// Records a second, once known.
@@ -182,9 +178,7 @@ impl View {
 
     fn go(&mut self, motion: Motion, trace: &Trace) {
         if self.page == Page::Findings {
-            self.selection = self
-                .selection
-                .moved(motion, self.drawn.rows, &self.listed(trace));
+            self.selection = self.selection.moved(motion, self.drawn.rows, &self.listed(trace));
             return;
         }
         let page = self.drawn.rows.saturating_sub(1).max(1); // One line stays, to read on from.

@@ -32,18 +32,12 @@ pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>
 fn verdict(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>> {
     let style = scene.palette.verdict(finding.verdict);
     let name = format!("{} {}", symbol(finding.verdict), finding.verdict);
-    let sentence = format!(
-        "{name} ({}): {}",
-        finding.verdict.certainty(),
-        finding.reason
-    );
+    let sentence = format!("{name} ({}): {}", finding.verdict.certainty(), finding.reason);
     let mut wrapped = text::wrap(&sentence, width.saturating_sub(4).max(20)).into_iter();
     let first = wrapped.next().unwrap_or_default();
     let rest = first.strip_prefix(&name).unwrap_or(&first).to_owned();
-    let mut lines = vec![Line::from(vec![
-        Span::styled(format!("  {name}"), style),
-        Span::raw(rest),
-    ])];
+    let mut lines =
+        vec![Line::from(vec![Span::styled(format!("  {name}"), style), Span::raw(rest)])];
     lines.extend(wrapped.map(|line| Line::raw(format!("    {line}"))));
     lines
 }
@@ -58,11 +52,7 @@ fn evidence(scene: Scene, finding: &Finding) -> Vec<(&'static str, String)> {
         let when = text::since(scene.trace, cause.time);
         fields.push((
             "cause",
-            format!(
-                "{} at {when} by {}",
-                cause.kind,
-                text::thread(cause.task, 60)
-            ),
+            format!("{} at {when} by {}", cause.kind, text::thread(cause.task, 60)),
         ));
     }
     fields
@@ -81,11 +71,7 @@ fn page(fault: &Fault) -> String {
     let references = text::count(fault.references, "reference");
     let mappings = text::count(fault.mappings, "mapping");
     let pins = text::count(fault.pins, "pin");
-    let maybe = if fault.maybe_pinned() {
-        " (maybe-pinned)"
-    } else {
-        ""
-    };
+    let maybe = if fault.maybe_pinned() { " (maybe-pinned)" } else { "" };
     format!("{pages}; the old one had {references}, {mappings}, {pins}{maybe}")
 }
 
@@ -103,23 +89,13 @@ fn place(fault: &Fault) -> String {
 /// bits.
 fn protection(flags: u64) -> String {
     let bit = |bit: u64, set: char, clear: char| if flags & bit != 0 { set } else { clear };
-    [
-        bit(1, 'r', '-'),
-        bit(2, 'w', '-'),
-        bit(4, 'x', '-'),
-        bit(8, 's', 'p'),
-    ]
-    .iter()
-    .collect()
+    [bit(1, 'r', '-'), bit(2, 'w', '-'), bit(4, 'x', '-'), bit(8, 's', 'p')].iter().collect()
 }
 
 fn pin_call(scene: Scene, pin: &PinRecord) -> String {
     let flags = scene.trace.facts.flag_names(pin.gup_flags);
     let pages = text::count(pin.pages, "page");
-    format!(
-        "{pages} from {:#x} on, flags {flags} ({:#x})",
-        pin.address, pin.gup_flags
-    )
+    format!("{pages} from {:#x} on, flags {flags} ({:#x})", pin.address, pin.gup_flags)
 }
 
 fn field(label: &'static str, text: &str, width: usize) -> Vec<Line<'static>> {

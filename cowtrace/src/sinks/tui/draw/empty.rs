@@ -7,11 +7,7 @@ use crate::{event::ProbeState, facts::key, rules::Benign, trace::Trace};
 
 /// Its lines.
 pub fn lines(scene: Scene, width: usize) -> Vec<Line<'static>> {
-    let Scene {
-        view,
-        trace,
-        palette,
-    } = scene;
+    let Scene { view, trace, palette } = scene;
     let mut lines = vec![Line::default()];
     if !view.filter.is_empty() && !trace.findings.is_empty() {
         let (filter, all) = (view.filter.text(), trace.findings.len());
@@ -54,20 +50,13 @@ pub fn bullets(sentences: &[String], width: usize) -> Vec<Line<'static>> {
 fn indented(sentence: &str, indent: &str, width: usize) -> Vec<Line<'static>> {
     let width = width.saturating_sub(indent.len() + 1).max(20);
     let wrapped = text::wrap(sentence, width);
-    wrapped
-        .into_iter()
-        .map(|line| Line::raw(format!("{indent}{line}")))
-        .collect()
+    wrapped.into_iter().map(|line| Line::raw(format!("{indent}{line}"))).collect()
 }
 
 fn watched(trace: &Trace) -> String {
     let attached = |probe: &&ProbeState| !probe.attached.is_empty();
-    let seen: Vec<_> = trace
-        .probes
-        .values()
-        .filter(attached)
-        .map(|probe| probe.sees.as_str())
-        .collect();
+    let seen: Vec<_> =
+        trace.probes.values().filter(attached).map(|probe| probe.sees.as_str()).collect();
     if seen.is_empty() {
         return "Nothing is watched yet.".to_owned();
     }
@@ -86,11 +75,7 @@ fn seen(trace: &Trace) -> String {
         text::count(counts.unpins, "unpin"),
         text::count(counts.faults, "write-protect fault"),
     );
-    let benign: Vec<_> = trace
-        .benign
-        .iter()
-        .map(|(why, n)| benign(*why, *n))
-        .collect();
+    let benign: Vec<_> = trace.benign.iter().map(|(why, n)| benign(*why, *n)).collect();
     if !benign.is_empty() {
         sentence.push_str(", harmless among them ");
         sentence.push_str(&benign.join(", "));

@@ -39,10 +39,7 @@ fn hints(scene: Scene<'_>) -> Line<'_> {
         spans.push(Span::styled(" ↑↓", STRONG));
         spans.push(Span::styled(" scroll ", QUIET));
     }
-    for key in KEYS
-        .iter()
-        .filter(|key| !key.hint.is_empty() && applies(key.action, scene))
-    {
+    for key in KEYS.iter().filter(|key| !key.hint.is_empty() && applies(key.action, scene)) {
         let name = key.name.split_whitespace().next().unwrap_or_default();
         spans.push(Span::styled(format!(" {name}"), STRONG));
         spans.push(Span::styled(format!(" {} ", key.hint), QUIET));

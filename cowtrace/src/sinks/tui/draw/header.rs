@@ -30,11 +30,7 @@ pub fn draw(frame: &mut Frame, area: Rect, scene: Scene) {
 
 /// What matters most stands first: a narrow terminal cuts the end off.
 fn title(scene: Scene<'_>) -> Line<'_> {
-    let Scene {
-        view,
-        trace,
-        palette,
-    } = scene;
+    let Scene { view, trace, palette } = scene;
     let fact = |key| trace.facts.text(key).unwrap_or("?");
     let mut spans = vec![
         Span::styled(format!(" cowtrace {} ", fact(key::VERSION)), STRONG),
@@ -50,11 +46,7 @@ fn title(scene: Scene<'_>) -> Line<'_> {
     if let Some(loss) = loss(trace, view.feed) {
         spans.push(Span::styled(format!("  {loss}"), palette.alarm()));
     }
-    spans.push(Span::raw(format!(
-        "  {}  {}",
-        fact(key::HOST),
-        fact(key::KERNEL)
-    )));
+    spans.push(Span::raw(format!("  {}  {}", fact(key::HOST), fact(key::KERNEL))));
     Line::from(spans)
 }
 
@@ -62,15 +54,9 @@ fn title(scene: Scene<'_>) -> Line<'_> {
 fn loss(trace: &Trace, feed: Feed) -> Option<String> {
     let lost = trace.lost();
     if lost == 0 {
-        return trace
-            .facts
-            .text(key::DAMAGE)
-            .map(|_| "recording damaged: p tells more".to_owned());
+        return trace.facts.text(key::DAMAGE).map(|_| "recording damaged: p tells more".to_owned());
     }
-    let ring_full = trace
-        .tallies
-        .values()
-        .any(|Tally { ring_full, .. }| *ring_full > 0);
+    let ring_full = trace.tallies.values().any(|Tally { ring_full, .. }| *ring_full > 0);
     Some(match (ring_full, feed) {
         (true, Feed::Live | Feed::Stopped) => format!("{lost} lost: try --ring 64M"),
         (true, _) => format!("{lost} lost: record again with --ring 64M"),
@@ -88,30 +74,20 @@ fn balance(scene: Scene<'_>) -> Line<'_> {
         (Feed::Live, Some(rate)) => format!("{rate} events/s"),
         _ => text::count(trace.counts.records, "event"),
     };
-    Line::raw(format!(
-        " {}  {pins} on {pages}  {rate}",
-        text::clock(elapsed)
-    ))
+    Line::raw(format!(" {}  {pins} on {pages}  {rate}", text::clock(elapsed)))
 }
 
 /// How the rows of the probe table are attached, and which are not.
 fn probes(scene: Scene<'_>) -> Line<'_> {
     let Scene { trace, palette, .. } = scene;
-    let attached = trace
-        .probes
-        .values()
-        .filter(|probe| !probe.attached.is_empty())
-        .count();
+    let attached = trace.probes.values().filter(|probe| !probe.attached.is_empty()).count();
     let missing: Vec<&str> = trace.probes.values().filter_map(missing).collect();
     let all = attached + missing.len();
     let mut spans = vec![Span::raw(format!(" probes {attached} of {all} attached"))];
     if missing.is_empty() {
         spans.push(Span::raw(modes(trace)));
     } else {
-        spans.push(Span::styled(
-            format!("  missing: {}", missing.join(", ")),
-            palette.alarm(),
-        ));
+        spans.push(Span::styled(format!("  missing: {}", missing.join(", ")), palette.alarm()));
     }
     Line::from(spans)
 }
@@ -133,13 +109,6 @@ fn modes(trace: &Trace) -> String {
             None => modes.push((mode, 1)),
         }
     }
-    let modes: Vec<_> = modes
-        .iter()
-        .map(|(name, count)| format!("{count} {name}"))
-        .collect();
-    if modes.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", modes.join(", "))
-    }
+    let modes: Vec<_> = modes.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    if modes.is_empty() { String::new() } else { format!(" ({})", modes.join(", ")) }
 }

@@ -25,21 +25,13 @@ pub fn lines(palette: Palette, width: usize) -> Vec<Line<'static>> {
         }
     }
     lines.push(Line::default());
-    lines.extend(
-        Verdict::ALL
-            .iter()
-            .rev()
-            .map(|verdict| verdict_line(*verdict, palette)),
-    );
+    lines.extend(Verdict::ALL.iter().rev().map(|verdict| verdict_line(*verdict, palette)));
     lines
 }
 
 fn verdict_line(verdict: Verdict, palette: Palette) -> Line<'static> {
     Line::from(vec![
-        Span::styled(
-            format!("  {} {verdict:<13}", symbol(verdict)),
-            palette.verdict(verdict),
-        ),
+        Span::styled(format!("  {} {verdict:<13}", symbol(verdict)), palette.verdict(verdict)),
         Span::raw(verdict.certainty()),
     ])
 }

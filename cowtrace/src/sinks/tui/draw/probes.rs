@@ -12,17 +12,9 @@ use crate::{
 /// Its lines.
 pub fn lines(scene: Scene, width: usize) -> Vec<Line<'static>> {
     let Scene { trace, palette, .. } = scene;
-    let name = trace
-        .probes
-        .values()
-        .map(|probe| probe.sees.chars().count())
-        .max()
-        .unwrap_or(0);
-    let mut lines: Vec<_> = trace
-        .probes
-        .values()
-        .flat_map(|probe| row(probe, name, width, palette))
-        .collect();
+    let name = trace.probes.values().map(|probe| probe.sees.chars().count()).max().unwrap_or(0);
+    let mut lines: Vec<_> =
+        trace.probes.values().flat_map(|probe| row(probe, name, width, palette)).collect();
     if lines.is_empty() {
         lines.push(Line::raw("  Nothing is attached yet."));
     }
@@ -35,11 +27,7 @@ pub fn lines(scene: Scene, width: usize) -> Vec<Line<'static>> {
 fn row(probe: &ProbeState, name: usize, width: usize, palette: Palette) -> Vec<Line<'static>> {
     let (mark, style, how) = match (probe.attached.as_str(), probe.unseen.as_str()) {
         ("", "") => ('-', QUIET, "not needed on this kernel".to_owned()),
-        ("", unseen) => (
-            '✖',
-            palette.alarm(),
-            format!("NOT ATTACHED, unseen: {unseen}"),
-        ),
+        ("", unseen) => ('✖', palette.alarm(), format!("NOT ATTACHED, unseen: {unseen}")),
         (attached, _) => ('✔', palette.good(), attached.to_owned()),
     };
     let sees = format!("{:<name$}  ", probe.sees);
@@ -48,16 +36,9 @@ fn row(probe: &ProbeState, name: usize, width: usize, palette: Palette) -> Vec<L
     let mut lines = Vec::new();
     for (n, part) in wrapped.into_iter().enumerate() {
         lines.push(if n == 0 {
-            Line::from(vec![
-                first.clone(),
-                Span::raw(sees.clone()),
-                Span::styled(part, style),
-            ])
+            Line::from(vec![first.clone(), Span::raw(sees.clone()), Span::styled(part, style)])
         } else {
-            Line::from(vec![
-                Span::raw(" ".repeat(name + 6)),
-                Span::styled(part, style),
-            ])
+            Line::from(vec![Span::raw(" ".repeat(name + 6)), Span::styled(part, style)])
         });
     }
     lines
@@ -69,11 +50,7 @@ fn tallies(trace: &Trace, palette: Palette) -> Vec<Line<'static>> {
     let mut lines = vec![Line::styled(head, QUIET)];
     for (program, tally) in &trace.tallies {
         let lost = tally.lost();
-        let style = if lost > 0 {
-            palette.alarm()
-        } else {
-            palette.good()
-        };
+        let style = if lost > 0 { palette.alarm() } else { palette.good() };
         lines.push(Line::from(vec![
             Span::styled(if lost > 0 { "  ✖ " } else { "  ✔ " }, style),
             Span::raw(format!("{:<22}{:>12}", program.name(), tally.hits)),
@@ -88,10 +65,7 @@ fn blind_spots(trace: &Trace, width: usize, palette: Palette) -> Vec<Line<'stati
     if spots.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec![
-        Line::default(),
-        Line::styled("  Not seen:", palette.alarm()),
-    ];
+    let mut lines = vec![Line::default(), Line::styled("  Not seen:", palette.alarm())];
     lines.extend(super::empty::bullets(&spots, width));
     lines
 }

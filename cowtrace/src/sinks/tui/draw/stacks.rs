@@ -28,19 +28,9 @@ pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>
     if let Some(cause) = &finding.cause
         && cause.stack != Stack::default()
     {
-        stacks.push(titled(
-            scene.trace,
-            "write-protected by",
-            cause.task,
-            &cause.stack,
-        ));
+        stacks.push(titled(scene.trace, "write-protected by", cause.task, &cause.stack));
     }
-    stacks.push(titled(
-        scene.trace,
-        "written by",
-        finding.writer,
-        &finding.writer_stack,
-    ));
+    stacks.push(titled(scene.trace, "written by", finding.writer, &finding.writer_stack));
     let across = if width >= BESIDE { 2 } else { 1 };
     let row = |row: &[Titled]| match row {
         [left, right] => beside(left, right, width),
@@ -54,19 +44,13 @@ fn titled(trace: &Trace, what: &str, task: Task, stack: &Stack) -> Titled {
     if frames.is_empty() {
         frames.push("no stack was recorded".to_owned());
     }
-    Titled {
-        title: format!("{what} {}", text::thread(task, 60)),
-        frames,
-    }
+    Titled { title: format!("{what} {}", text::thread(task, 60)), frames }
 }
 
 fn below(stack: &Titled, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![Line::styled(format!("  {}", stack.title), STRONG)];
     let frame = |frame: &String| {
-        Line::raw(format!(
-            "    {}",
-            text::shorten(frame, width.saturating_sub(4))
-        ))
+        Line::raw(format!("    {}", text::shorten(frame, width.saturating_sub(4))))
     };
     lines.extend(stack.frames.iter().map(frame));
     lines
@@ -76,13 +60,7 @@ fn beside(left: &Titled, right: &Titled, width: usize) -> Vec<Line<'static>> {
     let half = width / 2;
     let row = |indent: usize, left: &str, right: &str| {
         let cell = |text| text::shorten(text, half - indent - 1);
-        format!(
-            "{0:indent$}{1:<2$}{0:indent$}{3}",
-            "",
-            cell(left),
-            half - indent,
-            cell(right)
-        )
+        format!("{0:indent$}{1:<2$}{0:indent$}{3}", "", cell(left), half - indent, cell(right))
     };
     let mut lines = vec![Line::styled(row(2, &left.title, &right.title), STRONG)];
     let at = |stack: &Titled, n: usize| stack.frames.get(n).cloned().unwrap_or_default();

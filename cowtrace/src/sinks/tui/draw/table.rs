@@ -26,18 +26,8 @@ struct Column {
 const WIDE: u16 = 130;
 
 const COLUMNS: &[Column] = &[
-    Column {
-        title: "#",
-        narrow: 6,
-        wide: 7,
-        cell: |finding, _, _| finding.id.to_string(),
-    },
-    Column {
-        title: "verdict",
-        narrow: 14,
-        wide: 14,
-        cell: |finding, _, _| verdict(finding),
-    },
+    Column { title: "#", narrow: 6, wide: 7, cell: |finding, _, _| finding.id.to_string() },
+    Column { title: "verdict", narrow: 14, wide: 14, cell: |finding, _, _| verdict(finding) },
     Column {
         title: "time",
         narrow: 9,
@@ -62,18 +52,8 @@ const COLUMNS: &[Column] = &[
         wide: 14,
         cell: |finding, _, _| format!("{:#x}", finding.fault.address),
     },
-    Column {
-        title: "page",
-        narrow: 0,
-        wide: 17,
-        cell: |finding, _, _| pages(finding),
-    },
-    Column {
-        title: "cause",
-        narrow: 0,
-        wide: 20,
-        cell: |finding, _, _| cause(finding),
-    },
+    Column { title: "page", narrow: 0, wide: 17, cell: |finding, _, _| pages(finding) },
+    Column { title: "cause", narrow: 0, wide: 20, cell: |finding, _, _| cause(finding) },
 ];
 
 /// Its title: how many, which of them, and whether new ones get selected.
@@ -82,10 +62,7 @@ pub fn title(scene: Scene, listed: usize) -> String {
     if scene.view.filter.is_empty() {
         return format!("Findings {listed}");
     }
-    format!(
-        "Findings {listed} of {all} with \"{}\"",
-        scene.view.filter.text()
-    )
+    format!("Findings {listed} of {all} with \"{}\"", scene.view.filter.text())
 }
 
 /// Draws it. The selected row is kept in sight without remembering what was in sight before.
@@ -107,16 +84,11 @@ pub fn draw(
         heading(frame, row);
     }
     let room = usize::from(area.height.saturating_sub(2));
-    let first = selected
-        .saturating_sub(room / 2)
-        .min(listed.len().saturating_sub(room));
+    let first = selected.saturating_sub(room / 2).min(listed.len().saturating_sub(room));
     for (index, row) in (first..listed.len()).zip(rows) {
         finding(frame, row, scene, listed[index], index == selected);
     }
-    Drawn {
-        rows: room,
-        beyond: 0,
-    }
+    Drawn { rows: room, beyond: 0 }
 }
 
 fn heading(frame: &mut Frame, row: Rect) {

@@ -34,12 +34,7 @@ pub fn between(from: Time, to: Time) -> String {
 /// Time that has passed, as a clock shows it: `00:01:23`.
 pub fn clock(nanos: i64) -> String {
     let seconds = nanos.max(0) / 1_000_000_000;
-    format!(
-        "{:02}:{:02}:{:02}",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// A process: `comm[tgid]`. The name is cut to fit, the number never.
@@ -73,11 +68,7 @@ pub fn shorten(text: &str, width: usize) -> String {
 /// `count` and the noun, with its plural s.
 pub fn count(count: impl Into<i128>, noun: &str) -> String {
     let count = count.into();
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
-    }
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// `text` in lines of at most `width` characters, broken between words. A word that is longer than
@@ -103,12 +94,7 @@ mod tests {
 
     #[test]
     fn a_name_is_cut_but_a_number_never() {
-        let task = Task {
-            tgid: 4_194_303,
-            tid: 1,
-            comm: Comm(*b"abcdefghijklmno\0"),
-            cgroup: 0,
-        };
+        let task = Task { tgid: 4_194_303, tid: 1, comm: Comm(*b"abcdefghijklmno\0"), cgroup: 0 };
         assert_eq!(process(task, 13), "abc…[4194303]");
         assert_eq!(process(task, 3), "[4194303]");
         assert_eq!(thread(task, 26), "abcdefghijklmno[4194303/1]");
@@ -118,9 +104,7 @@ mod tests {
     #[test]
     fn times_are_short_however_long_they_are() {
         let mut trace = Trace::default();
-        trace
-            .facts
-            .set(key::STARTED.to_owned(), "1000000000".to_owned());
+        trace.facts.set(key::STARTED.to_owned(), "1000000000".to_owned());
         assert_eq!(since(&trace, 1_500_000_000), "+0.500s");
         assert_eq!(since(&trace, 500_000_000), "-0.500s");
         assert_eq!(since(&trace, 3_724_000_000_000), "+1h02m03");
@@ -132,10 +116,7 @@ mod tests {
     #[test]
     fn a_sentence_breaks_between_words() {
         assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
-        assert_eq!(
-            wrap("incomprehensible it is", 5),
-            ["incomprehensible", "it is"]
-        );
+        assert_eq!(wrap("incomprehensible it is", 5), ["incomprehensible", "it is"]);
         assert_eq!(wrap("", 5), [""; 0]);
     }
 }

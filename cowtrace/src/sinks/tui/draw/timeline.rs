@@ -28,12 +28,8 @@ const ACROSS: usize = 76;
 
 /// Its lines.
 pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>> {
-    let steps = [
-        pinned(finding),
-        protected(finding),
-        copied(scene, finding),
-        ended(scene, finding),
-    ];
+    let steps =
+        [pinned(finding), protected(finding), copied(scene, finding), ended(scene, finding)];
     if width < ACROSS {
         return steps.iter().map(|step| down(step, scene.trace)).collect();
     }
@@ -52,24 +48,17 @@ fn protected(finding: &Finding) -> Step {
 
 fn copied(scene: Scene, finding: &Finding) -> Step {
     let seen = Some((finding.broken_at, finding.writer));
-    Step {
-        style: scene.palette.verdict(finding.verdict),
-        ..step('◆', "copied", seen, "")
-    }
+    Step { style: scene.palette.verdict(finding.verdict), ..step('◆', "copied", seen, "") }
 }
 
 fn ended(scene: Scene, finding: &Finding) -> Step {
     let seen = finding.unpinned.map(|end| (end.time, end.task));
     match (finding.unpinned, &finding.pin) {
-        (Some(Unpinned { dirty: true, .. }), _) => Step {
-            style: scene.palette.alarm(),
-            ..step('■', "unpinned dirty", seen, "")
-        },
+        (Some(Unpinned { dirty: true, .. }), _) => {
+            Step { style: scene.palette.alarm(), ..step('■', "unpinned dirty", seen, "") }
+        }
         (Some(_), _) => step('□', "unpinned clean", seen, ""),
-        (None, Some(_)) => Step {
-            mark: '…',
-            ..step('…', "still pinned", seen, "")
-        },
+        (None, Some(_)) => Step { mark: '…', ..step('…', "still pinned", seen, "") },
         (None, None) => step('?', "unpinned", seen, "not seen"),
     }
 }
@@ -81,13 +70,7 @@ fn step(
     otherwise: &'static str,
 ) -> Step {
     let mark = if seen.is_some() { mark } else { '?' };
-    Step {
-        mark,
-        style: STRONG,
-        what,
-        seen,
-        otherwise,
-    }
+    Step { mark, style: STRONG, what, seen, otherwise }
 }
 
 /// `● pinned ── 120ms ── ○ write-protected`, and below each step when and who.
@@ -95,11 +78,7 @@ fn across(steps: &[Step], trace: &Trace, cell: usize) -> Vec<Line<'static>> {
     let mut picture = vec![Span::raw("  ")];
     let (mut times, mut tasks) = (String::from("  "), String::from("  "));
     for (n, step) in steps.iter().enumerate() {
-        let what = if cell < 22 {
-            step.what.trim_start_matches("write-")
-        } else {
-            step.what
-        };
+        let what = if cell < 22 { step.what.trim_start_matches("write-") } else { step.what };
         let label = format!("{} {what} ", step.mark);
         let gap = cell.saturating_sub(label.chars().count());
         picture.push(Span::styled(label, step.style));
@@ -126,11 +105,7 @@ fn line_between(step: &Step, next: &Step, gap: usize) -> String {
         return "─".repeat(free) + " ";
     }
     let left = (free - length) / 2;
-    format!(
-        "{}{took}{} ",
-        "─".repeat(left),
-        "─".repeat(free - length - left)
-    )
+    format!("{}{took}{} ", "─".repeat(left), "─".repeat(free - length - left))
 }
 
 fn when_and_who(step: &Step, trace: &Trace, width: usize) -> (String, String) {

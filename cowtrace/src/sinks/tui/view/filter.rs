@@ -15,10 +15,7 @@ impl Filter {
     /// Reads what the user typed; case does not matter.
     pub fn parse(text: &str) -> Self {
         let words = text.split_whitespace().map(str::to_lowercase).collect();
-        Self {
-            text: text.trim().to_owned(),
-            words,
-        }
+        Self { text: text.trim().to_owned(), words }
     }
 
     /// As typed.
@@ -50,11 +47,7 @@ fn searchable(finding: &Finding) -> String {
     );
     if let Some(pin) = &finding.pin {
         // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            "\n{}\n{}\n{}",
-            pin.holder.comm, pin.holder.tgid, pin.holder.tid
-        );
+        let _ = write!(text, "\n{}\n{}\n{}", pin.holder.comm, pin.holder.tgid, pin.holder.tid);
     }
     text.to_lowercase()
 }

@@ -18,11 +18,9 @@ impl Selection {
         match self {
             Self::Newest => Some(last),
             // They are in the order of their numbers.
-            Self::Finding(id) => Some(
-                listed
-                    .binary_search_by_key(&id, |finding| finding.id)
-                    .unwrap_or(last),
-            ),
+            Self::Finding(id) => {
+                Some(listed.binary_search_by_key(&id, |finding| finding.id).unwrap_or(last))
+            }
         }
     }
 

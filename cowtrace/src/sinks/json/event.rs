@@ -1,0 +1,148 @@
+//! Events as JSON lines, for those who ask for all of them.
+
+use std::io::{self, Write};
+
+use cowtrace_common::program::Program;
+use serde::Serialize;
+
+use super::line;
+use crate::event::{Event, Extent, Protector, Time, What};
+
+/// What the event is, then what all events have.
+#[derive(Serialize)]
+struct EventLine<'a> {
+    #[serde(flatten)]
+    body: Body<'a>,
+    at: Time,
+    tgid: u32,
+    tid: u32,
+    comm: String,
+    cpu: u32,
+    program: Option<&'static str>,
+}
+
+/// The part that differs; its name is the line's `type`.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+enum Body<'a> {
+    Fault {
+        mm: u64,
+        address: u64,
+        outcome: String,
+        old_pfn: u64,
+        new_pfn: u64,
+        references: i32,
+        mappings: i32,
+        pins: i32,
+    },
+    Pin {
+        mm: u64,
+        address: u64,
+        pages: u64,
+        flags: u32,
+        extents: Vec<[u64; 2]>,
+    },
+    Unpin {
+        pages: u64,
+        dirty: bool,
+        extents: Vec<[u64; 2]>,
+    },
+    Invalidate {
+        mm: u64,
+        start: u64,
+        end: u64,
+        event: &'a str,
+        began: Time,
+    },
+    Protect {
+        mm: u64,
+        start: u64,
+        end: u64,
+        by: Option<&'a str>,
+    },
+    Notifier {
+        mm: u64,
+        ops: u64,
+        start: u64,
+        end: u64,
+    },
+    Fork {
+        mm: u64,
+        child_mm: u64,
+        child_tgid: u32,
+    },
+    MmExit {
+        mm: u64,
+    },
+}
+
+/// A line, unless the event is a record of the source's own.
+pub fn event(out: &mut dyn Write, event: &Event) -> io::Result<()> {
+    let Some(body) = body(&event.what) else { return Ok(()) };
+    line(
+        out,
+        &EventLine {
+            body,
+            at: event.time,
+            tgid: event.task.tgid,
+            tid: event.task.tid,
+            comm: event.task.comm.to_string(),
+            cpu: event.cpu,
+            program: event.program.map(Program::name),
+        },
+    )
+}
+
+fn body(what: &What) -> Option<Body<'_>> {
+    Some(match what {
+        What::Fault(fault) => Body::Fault {
+            mm: fault.mm,
+            address: fault.address,
+            outcome: format!("{:?}", fault.outcome).to_lowercase(),
+            old_pfn: fault.old_pfn,
+            new_pfn: fault.new_pfn,
+            references: fault.references,
+            mappings: fault.mappings,
+            pins: fault.pins,
+        },
+        What::Pin(pin) | What::PinRest(pin) => Body::Pin {
+            mm: pin.mm,
+            address: pin.address,
+            pages: pin.pages,
+            flags: pin.gup_flags,
+            extents: extents(&pin.extents),
+        },
+        What::Unpin(unpin) => Body::Unpin {
+            pages: unpin.pages,
+            dirty: unpin.make_dirty,
+            extents: extents(&unpin.extents),
+        },
+        What::Invalidate(range) => Body::Invalidate {
+            mm: range.mm,
+            start: range.start,
+            end: range.end,
+            event: range.event_name(),
+            began: range.began,
+        },
+        What::Protect(range) => Body::Protect {
+            mm: range.mm,
+            start: range.start,
+            end: range.end,
+            by: range.by.map(Protector::name),
+        },
+        What::Notifier(notifier) => {
+            let (start, end) = notifier.range;
+            Body::Notifier { mm: notifier.mm, ops: notifier.ops, start, end }
+        }
+        What::Fork { parent_mm, child_mm, child_tgid } => {
+            Body::Fork { mm: *parent_mm, child_mm: *child_mm, child_tgid: *child_tgid }
+        }
+        What::MmExit { mm } => Body::MmExit { mm: *mm },
+        _ => return None,
+    })
+}
+
+/// PFN and pages of each.
+fn extents(extents: &[Extent]) -> Vec<[u64; 2]> {
+    extents.iter().map(|extent| [extent.pfn, extent.pages]).collect()
+}

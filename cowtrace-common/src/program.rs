@@ -91,9 +91,19 @@ programs! {
     Protect = "protect",
     /// A write to /proc/PID/clear_refs comes to a VMA.
     ClearRefs = "clear_refs",
+    /// `do_wp_page` returned, and the kernel skipped the program that looks at that.
+    WpFaultAgain = "wp_fault_again",
 }
 
 impl Program {
+    /// The program that sees what the kernel made this one skip.
+    pub const fn understudy(self) -> Option<Self> {
+        match self {
+            Self::WpFaultExit => Some(Self::WpFaultAgain),
+            _ => None,
+        }
+    }
+
     /// The program with this number, as a record's header tells it.
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()

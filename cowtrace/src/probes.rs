@@ -369,7 +369,11 @@ pub const TABLE: &[Probe] = &[
     Probe {
         sees: "write-protect fault answered",
         any_of: &[
-            &[at(Program::WpFaultExit, Fexit("vm_fault_t do_wp_page(struct vm_fault *)"))],
+            // Of programs at one place the kernel runs the one attached last first.
+            &[
+                at(Program::WpFaultAgain, Fexit("vm_fault_t do_wp_page(struct vm_fault *)")),
+                at(Program::WpFaultExit, Fexit("vm_fault_t do_wp_page(struct vm_fault *)")),
+            ],
             &[
                 at(Program::WpFaultEnter, Kprobe("do_wp_page")),
                 at(Program::WpFaultReturn, Kretprobe("do_wp_page")),

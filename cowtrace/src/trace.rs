@@ -1,7 +1,7 @@
 //! Everything known so far: the one state, folded from events, that all sinks look at.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     rc::Rc,
 };
 
@@ -79,8 +79,11 @@ pub struct Trace {
     symbols: HashMap<(u32, u64), String>,
     histories: HashMap<Mm, History>,
     open: HashMap<u64, Vec<usize>>,
+    recent_faults: VecDeque<(u32, Fault)>,
 }
 
+/// Faults that an understudy's record is compared with: more than there are CPUs to interleave.
+const RECENT_FAULTS: usize = 256;
 /// Causes kept for one address space.
 const CAUSES: usize = 64;
 
@@ -97,7 +100,25 @@ impl Trace {
     /// Records that were not seen, for whatever reason.
     pub fn lost(&self) -> u64 {
         let untold = self.counts.malformed.saturating_add(self.ledger.unlisted());
-        self.tallies.values().map(Tally::lost).fold(untold, u64::saturating_add)
+        self.losses().map(|(_, tally)| tally.lost()).fold(untold, u64::saturating_add)
+    }
+
+    /// What each program counted, with as many skipped runs as may have gone unseen: where a program has an
+    /// understudy, what the kernel made it skip is lost only if that one was skipped too.
+    pub fn losses(&self) -> impl Iterator<Item = (Program, Tally)> {
+        let is_understudy =
+            |program: Program| Program::ALL.iter().any(|other| other.understudy() == Some(program));
+        self.tallies.iter().map(move |(program, tally)| {
+            let recursion = match program.understudy() {
+                Some(other) => {
+                    let skipped = self.tallies.get(&other).map_or(0, |tally| tally.recursion);
+                    tally.recursion.min(skipped)
+                }
+                None if is_understudy(*program) => 0,
+                None => tally.recursion,
+            };
+            (*program, Tally { recursion, ..*tally })
+        })
     }
 
     /// Why "nothing found" cannot be said of a trace that has ended: the [blind spots](Self::blind_spots),
@@ -113,7 +134,7 @@ impl Trace {
     /// What was missed up to now, a sentence each.
     pub fn blind_spots(&self) -> Vec<String> {
         let mut spots = Vec::new();
-        for (program, tally) in &self.tallies {
+        for (program, tally) in self.losses() {
             if tally.lost() > 0 {
                 spots.push(format!(
                     "{} lost {} of {}: {} did not fit the ring, {} did not fit a map, {} were skipped by the kernel",
@@ -244,6 +265,9 @@ impl Trace {
     }
 
     fn fault(&mut self, event: &Event, fault: &Fault) -> Vec<Change> {
+        if self.was_told(event, fault) {
+            return Vec::new();
+        }
         self.counts.faults += 1;
         match rules::write_protect_fault(fault, &self.ledger, &self.facts, self.lost()) {
             Judgement::Unconcerned => Vec::new(),
@@ -255,6 +279,19 @@ impl Trace {
                 vec![self.open(event, fault, verdict, reason, pin)]
             }
         }
+    }
+
+    /// Whether the understudy tells again what the program itself has just told.
+    fn was_told(&mut self, event: &Event, fault: &Fault) -> bool {
+        let told = (event.task.tid, *fault);
+        if event.program == Some(Program::WpFaultAgain) && self.recent_faults.contains(&told) {
+            return true;
+        }
+        if self.recent_faults.len() == RECENT_FAULTS {
+            self.recent_faults.pop_front();
+        }
+        self.recent_faults.push_back(told);
+        false
     }
 
     fn open(
@@ -348,3 +385,6 @@ fn close(finding: &mut Finding, end: Unpinned) {
             .clone_into(&mut finding.reason);
     }
 }
+
+#[cfg(test)]
+mod tests;

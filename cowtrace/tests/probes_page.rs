@@ -29,7 +29,8 @@ fn section(page: &mut String, probe: &Probe) {
         Need::Where(function) => format!("needed where the kernel has `{function}`"),
         Need::Extra => "no verdict depends on it".to_owned(),
     };
-    let _ = write!(page, "\n## {}\n\nUnseen without it: {}.\n({need})\n\n", probe.sees, probe.unseen);
+    let _ =
+        write!(page, "\n## {}\n\nUnseen without it: {}.\n({need})\n\n", probe.sees, probe.unseen);
     for (n, hook) in probe.any_of.iter().enumerate() {
         for attachment in *hook {
             let _ = writeln!(page, "{}. {}", n + 1, place(attachment));

@@ -160,6 +160,14 @@ struct Summary<'a> {
     lost: u64,
     unseen: Vec<String>,
     probes: Vec<ProbeLine<'a>>,
+    programs: Vec<ProgramLine>,
+}
+
+#[derive(Serialize)]
+struct ProgramLine {
+    name: &'static str,
+    hits: u64,
+    lost: u64,
 }
 
 #[derive(Serialize)]
@@ -207,6 +215,14 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
                 .map(|probe| ProbeLine {
                     sees: &probe.sees,
                     attached: (!probe.attached.is_empty()).then_some(&*probe.attached),
+                })
+                .collect(),
+            programs: trace
+                .losses()
+                .map(|(program, tally)| ProgramLine {
+                    name: program.name(),
+                    hits: tally.hits,
+                    lost: tally.lost(),
                 })
                 .collect(),
         },

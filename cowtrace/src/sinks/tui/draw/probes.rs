@@ -48,7 +48,7 @@ fn row(probe: &ProbeState, name: usize, width: usize, palette: Palette) -> Vec<L
 fn tallies(trace: &Trace, palette: Palette) -> Vec<Line<'static>> {
     let head = format!("    {:<22}{:>12}{:>10}", "program", "hits", "lost");
     let mut lines = vec![Line::styled(head, QUIET)];
-    for (program, tally) in &trace.tallies {
+    for (program, tally) in trace.losses() {
         let lost = tally.lost();
         let style = if lost > 0 { palette.alarm() } else { palette.good() };
         lines.push(Line::from(vec![

@@ -5,9 +5,10 @@ use cowtrace_common::wire::page_bit;
 use super::*;
 use crate::event::{Stack, Task};
 
-fn event(program: Program, what: What) -> Result<Event, Malformed> {
-    let task = Task { tid: 7, ..Task::default() };
-    Ok(Event { time: 1, task, cpu: 0, program: Some(program), stack: Stack::default(), what })
+/// Has a program tell something.
+fn tell(trace: &mut Trace, program: Program, what: What) {
+    let (task, stack) = (Task { tid: 7, ..Task::default() }, Stack::default());
+    trace.take(Ok(Event { time: 1, task, cpu: 0, program: Some(program), stack, what }));
 }
 
 /// A copy of a maybe-pinned page: a suspect, since no pin was seen.
@@ -35,31 +36,31 @@ fn skipped(recursion: u64) -> What {
 #[test]
 fn what_the_understudy_tells_again_is_one_fault() {
     let mut trace = Trace::default();
-    trace.take(event(Program::WpFaultExit, copy(0x50)));
-    trace.take(event(Program::WpFaultAgain, copy(0x50)));
+    tell(&mut trace, Program::WpFaultExit, copy(0x50));
+    tell(&mut trace, Program::WpFaultAgain, copy(0x50));
     assert_eq!((trace.findings.len(), trace.counts.faults), (1, 1));
 }
 
 #[test]
 fn what_only_the_understudy_tells_is_a_fault() {
     let mut trace = Trace::default();
-    trace.take(event(Program::WpFaultExit, copy(0x50)));
-    trace.take(event(Program::WpFaultAgain, copy(0x60)));
+    tell(&mut trace, Program::WpFaultExit, copy(0x50));
+    tell(&mut trace, Program::WpFaultAgain, copy(0x60));
     assert_eq!((trace.findings.len(), trace.counts.faults), (2, 2));
 }
 
 #[test]
 fn a_skipped_run_is_lost_only_if_the_understudy_was_skipped_too() {
     let mut trace = Trace::default();
-    trace.take(event(Program::WpFaultExit, skipped(9)));
+    tell(&mut trace, Program::WpFaultExit, skipped(9));
     assert_eq!((trace.lost(), trace.blind_spots().len()), (0, 0));
-    trace.take(event(Program::WpFaultAgain, skipped(2)));
+    tell(&mut trace, Program::WpFaultAgain, skipped(2));
     assert_eq!((trace.lost(), trace.blind_spots().len()), (2, 1));
 }
 
 #[test]
 fn a_skipped_run_of_a_program_without_understudy_is_lost() {
     let mut trace = Trace::default();
-    trace.take(event(Program::UnpinPage, skipped(3)));
+    tell(&mut trace, Program::UnpinPage, skipped(3));
     assert_eq!(trace.lost(), 3);
 }

@@ -185,7 +185,9 @@ impl<'a> Btf<'a> {
             let bytes = if of.kind_flag { bits & 0xff_ffff } else { bits } / 8;
             match self.name(u32_at(self.bytes, at)?)? {
                 found if found == name => Some(bytes),
-                "" => Some(bytes + self.member(u32_at(self.bytes, at + 4)?, name, depth + 1)?),
+                "" => {
+                    bytes.checked_add(self.member(u32_at(self.bytes, at + 4)?, name, depth + 1)?)
+                }
                 _ => None,
             }
         })
@@ -228,3 +230,6 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_le_bytes(*four))
 }
+
+#[cfg(test)]
+mod tests;

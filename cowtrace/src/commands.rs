@@ -1,5 +1,6 @@
 //! What the command line asks for, done: a source, a trace, a sink, and an exit status.
 
+mod doctor;
 mod follow;
 mod scope;
 
@@ -13,7 +14,7 @@ use crate::{
     errors::{self, exit},
     finding::Verdict,
     provoke,
-    sinks::{Format, doctor, tui},
+    sinks::{Format, tui},
     source::{
         Source,
         live::{Live, Options},

@@ -1,6 +1,5 @@
 //! Where the trace is shown. Sinks see only `&Trace`: none decodes or counts on its own.
 
-pub mod doctor;
 pub mod json;
 pub mod stack;
 pub mod text;

@@ -123,10 +123,10 @@ pub fn xdp_umem(memory: &Mapping) -> io::Result<OwnedFd> {
     let socket = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     let socket = new_descriptor(socket.into())?;
     let (option, bytes) = ((&raw const umem).cast(), size_of_val(&umem) as libc::socklen_t);
-    // SAFETY: `option` is `bytes` of initialised memory, which the kernel only reads; it does not write
-    // to `memory` before the socket has rings, which it never gets.
-    let answer =
-        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_XDP, XDP_UMEM_REG, option, bytes) };
+    let fd = socket.as_raw_fd();
+    // SAFETY: the kernel only reads `option`, which is `bytes` long. It does not write to `memory`: that
+    // would take rings, which the socket never gets.
+    let answer = unsafe { libc::setsockopt(fd, libc::SOL_XDP, XDP_UMEM_REG, option, bytes) };
     if answer == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -60,8 +60,13 @@ impl Benign {
     }
 }
 
-/// Judges a write-protect fault. `lost`: records known to be lost so far.
-pub fn write_protect_fault(fault: &Fault, ledger: &Ledger, facts: &Facts, lost: u64) -> Judgement {
+/// Judges a write-protect fault. `lost`: records known to be lost so far; asked for only where it matters.
+pub fn write_protect_fault(
+    fault: &Fault,
+    ledger: &Ledger,
+    facts: &Facts,
+    lost: impl FnOnce() -> u64,
+) -> Judgement {
     match fault.outcome {
         Outcome::Copy | Outcome::Unshare => {}
         Outcome::Reuse if fault.maybe_pinned() => return Judgement::Benign(Benign::Reuse),
@@ -103,7 +108,7 @@ fn broken_pin(fault: &Fault, pin: &Rc<PinRecord>, facts: &Facts) -> Judgement {
 }
 
 /// No pin of the faulting address space is known on the page that it lost.
-fn no_pin(fault: &Fault, ledger: &Ledger, lost: u64) -> Judgement {
+fn no_pin(fault: &Fault, ledger: &Ledger, lost: impl FnOnce() -> u64) -> Judgement {
     if !fault.maybe_pinned() {
         return Judgement::Unconcerned;
     }
@@ -113,7 +118,7 @@ fn no_pin(fault: &Fault, ledger: &Ledger, lost: u64) -> Judgement {
     if !ledger.holders(fault.old_pfn).is_empty() {
         return Judgement::Benign(Benign::OtherMm);
     }
-    let (verdict, reason) = if lost == 0 {
+    let (verdict, reason) = if lost() == 0 {
         (
             Verdict::Suspect,
             "the kernel's own test calls the old page maybe-pinned, but no pin of it was seen: it predates the trace, or 1024 plain references look like one",

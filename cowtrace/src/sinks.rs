@@ -12,6 +12,12 @@ use crate::{
     trace::{Change, Trace},
 };
 
+/// `count` and the noun, with its plural s.
+pub fn count(count: impl Into<i128>, noun: &str) -> String {
+    let count = count.into();
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// The line-oriented forms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {

@@ -269,7 +269,7 @@ impl Trace {
             return Vec::new();
         }
         self.counts.faults += 1;
-        match rules::write_protect_fault(fault, &self.ledger, &self.facts, self.lost()) {
+        match rules::write_protect_fault(fault, &self.ledger, &self.facts, || self.lost()) {
             Judgement::Unconcerned => Vec::new(),
             Judgement::Benign(why) => {
                 *self.benign.entry(why).or_default() += 1;
@@ -284,7 +284,11 @@ impl Trace {
     /// Whether the understudy tells again what the program itself has just told.
     fn was_told(&mut self, event: &Event, fault: &Fault) -> bool {
         let told = (event.task.tid, *fault);
-        if event.program == Some(Program::WpFaultAgain) && self.recent_faults.contains(&told) {
+        // The thread's last fault: the same one cannot follow itself, but may well come again later.
+        let mut recent = self.recent_faults.iter().rev();
+        if event.program == Some(Program::WpFaultAgain)
+            && recent.find(|(tid, _)| *tid == event.task.tid) == Some(&told)
+        {
             return true;
         }
         if self.recent_faults.len() == RECENT_FAULTS {

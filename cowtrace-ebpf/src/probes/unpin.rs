@@ -1,9 +1,10 @@
 //! Unpins. Never filtered by task: an exiting io_uring or an AF_XDP socket unpins from a kworker, and
 //! a finished bio from an interrupt.
 //!
-//! Two nestings would count an unpin twice (docs/kernel.md of the design, 3.4):
-//! `unpin_user_pages_dirty_lock` calls `unpin_user_pages` with the same array when there is nothing
-//! to make dirty, and up to 5.12 both call `unpin_user_page` for each page unless it was inlined.
+//! Two nestings would count an unpin twice: `unpin_user_pages_dirty_lock` calls `unpin_user_pages` with
+//! the same array when there is nothing to make dirty, and up to 5.12 it calls `unpin_user_page` for each
+//! page unless that was inlined. Not guarded against: up to 5.12 `unpin_user_pages` itself calling
+//! `unpin_user_page` (Debian's 5.10 inlines it).
 
 use aya_ebpf::{
     EbpfContext,
@@ -24,8 +25,7 @@ use crate::{
     kernel::{self, setting},
 };
 
-/// Threads inside `unpin_user_pages_dirty_lock`, or inside `unpin_user_pages` where that nests, and the
-/// array of pages that they work on.
+/// Threads inside `unpin_user_pages_dirty_lock`, and the array of pages that they work on.
 #[map]
 static UNPINNING: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
 

@@ -65,7 +65,7 @@ fn copy() -> Fault {
 }
 
 fn judge(fault: &Fault, ledger: &Ledger, lost: u64) -> String {
-    match write_protect_fault(fault, ledger, &facts(), lost) {
+    match write_protect_fault(fault, ledger, &facts(), || lost) {
         Judgement::Unconcerned => "unconcerned".to_owned(),
         Judgement::Benign(why) => format!("benign: {}", why.name()),
         Judgement::Found { verdict, pin, .. } => {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::stack;
+use super::{count, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
@@ -69,9 +69,9 @@ fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>>; 3] {
     let pinned = finding.pin.as_ref().map(|pin| Step {
         time: pin.time,
         what: format!(
-            "pinned by {}, {} pages at {:#x}, {}",
+            "pinned by {}, {} at {:#x}, {}",
             task(&pin.holder),
-            pin.pages,
+            count(pin.pages, "page"),
             pin.address,
             trace.facts.flag_names(pin.gup_flags)
         ),
@@ -165,16 +165,16 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
             fault.references
         ),
         What::Pin(pin) => format!(
-            "pin        {:#x} {} pages in {} extents, {}",
+            "pin        {:#x} {} in {}, {}",
             pin.address,
-            pin.pages,
-            pin.extents.len(),
+            count(pin.pages, "page"),
+            count(pin.extents.len() as u64, "extent"),
             trace.facts.flag_names(pin.gup_flags)
         ),
         What::Unpin(unpin) => format!(
-            "unpin      PFN {:#x} {} pages, {}",
+            "unpin      PFN {:#x} {}, {}",
             unpin.extents.first().map_or(0, |extent| extent.pfn),
-            unpin.pages,
+            count(unpin.pages, "page"),
             if unpin.make_dirty { "dirty" } else { "clean" }
         ),
         What::Invalidate(range) => {
@@ -207,14 +207,14 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
     let counts = &trace.counts;
     writeln!(
         out,
-        "watched {} of host {}: {} pin calls of {} pages, {} write-protect faults where pages were pinned, {} forks, {} invalidations",
+        "watched {} of host {}: {} of {}, {} where pages were pinned, {}, {}",
         trace.facts.text(key::KERNEL).unwrap_or("an unknown kernel"),
         trace.facts.text(key::HOST).unwrap_or("unknown"),
-        counts.pins,
-        trace.ledger.pinned(),
-        counts.faults,
-        counts.forks,
-        counts.invalidations
+        count(counts.pins, "pin call"),
+        count(trace.ledger.pinned(), "page"),
+        count(counts.faults, "write-protect fault"),
+        count(counts.forks, "fork"),
+        count(counts.invalidations, "invalidation")
     )?;
     if let Some(filter) = trace.facts.text(key::FILTER) {
         writeln!(out, "only {filter}")?;
@@ -238,16 +238,16 @@ fn answer(trace: &Trace, complete: bool) -> String {
             (count > 0).then(|| format!("{count} {verdict}"))
         })
         .collect();
-    let plural = if trace.findings.len() == 1 { "" } else { "s" };
-    format!("{} finding{plural}: {}", trace.findings.len(), parts.join(", "))
+    format!("{}: {}", count(trace.findings.len() as u64, "finding"), parts.join(", "))
 }
 
 /// The ledger against the kernel's own count.
 fn books(trace: &Trace) -> String {
     let live = trace.ledger.live_pages();
     let ours = format!(
-        "ledger: {live} pages pinned at the end, {} unpinned that were pinned before",
-        trace.ledger.unmatched()
+        "ledger: {} pinned at the end, {} unpinned whose pin was not seen",
+        count(live, "page"),
+        count(trace.ledger.unmatched(), "page")
     );
     let facts = &trace.facts;
     match (facts.number(key::VMSTAT_START), facts.number(key::VMSTAT_END)) {

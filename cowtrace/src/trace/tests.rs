@@ -42,6 +42,15 @@ fn what_the_understudy_tells_again_is_one_fault() {
 }
 
 #[test]
+fn a_fault_that_comes_again_after_another_is_another() {
+    let mut trace = Trace::default();
+    tell(&mut trace, Program::WpFaultExit, copy(0x50));
+    tell(&mut trace, Program::WpFaultExit, copy(0x60));
+    tell(&mut trace, Program::WpFaultAgain, copy(0x50));
+    assert_eq!((trace.findings.len(), trace.counts.faults), (3, 3));
+}
+
+#[test]
 fn what_only_the_understudy_tells_is_a_fault() {
     let mut trace = Trace::default();
     tell(&mut trace, Program::WpFaultExit, copy(0x50));

@@ -158,7 +158,7 @@ pub(super) fn finds_one_of_each(run: &Run) -> Result<()> {
     for wanted in [
         format!("device has PFN {}, process has PFN {}", hex("pfn_before"), hex("pfn_after")),
         format!("page {} of process {}", hex("address"), page["pid"]),
-        format!("pinned by provoke[{}], 1 pages", page["pid"]),
+        format!("pinned by provoke[{}], 1 page at", page["pid"]),
         format!("written and copied by provoke[{}]", page["pid"]),
         "io_sqe_buffer_register+".to_owned(),
         "run 5.19 or later".to_owned(),

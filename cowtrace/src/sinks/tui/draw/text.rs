@@ -1,5 +1,6 @@
 //! How numbers, times, names and long sentences are written on the screen.
 
+pub use crate::sinks::count;
 use crate::{
     event::{Task, Time},
     trace::Trace,
@@ -63,12 +64,6 @@ pub fn shorten(text: &str, width: usize) -> String {
         short.push('…');
     }
     short
-}
-
-/// `count` and the noun, with its plural s.
-pub fn count(count: impl Into<i128>, noun: &str) -> String {
-    let count = count.into();
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// `text` in lines of at most `width` characters, broken between words. A word that is longer than

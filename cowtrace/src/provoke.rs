@@ -1,56 +1,69 @@
-//! `cowtrace provoke CASE`: workloads that break (or keep) a pinned page, and
-//! say from their own measurement which it was.
+//! `cowtrace provoke DEVICE/PAGE/EVENT`: workloads that do something to pages
+//! under a pin, and say from their own measurement what became of them.
 //!
-//! Promise: a case does to its pages what its description says and nothing
-//! else, in this order: have a secondary MMU listen (if the case has one), touch, pin, look up the PFNs, disturb, store one byte
-//! in each page, look up the PFNs again, have the kernel write through the pin,
-//! look whether that arrived, unpin. Another program traces this and must be
-//! able to agree page by page.
+//! Promise: a case does to its pages what its name says and nothing else, in this
+//! order: have a secondary MMU listen (if asked for), touch, pin, look up the
+//! PFNs, let the event happen, store one byte in each page, look up the PFNs
+//! again, have the device use its pin, look whether that arrived, unpin. Another
+//! program traces this and must be able to agree page by page.
 //!
 //! Surprise: nothing is printed before a repetition is over, so that a slow
 //! reader of stdout cannot get between pin and unpin.
 
 use std::{fs, io::Write, path::PathBuf, thread, time::Duration};
 
-use anyhow::{Context as _, ensure};
-use clap::builder::RangedU64ValueParser;
-
-use crate::{
-    pagemap::Pagemap,
-    sys::{self, Mapping},
-};
+use anyhow::Context as _;
+use clap::{ValueEnum, builder::RangedU64ValueParser};
 
 mod case;
 mod device;
+mod event;
+mod heir;
 mod outcome;
+mod pages;
+mod scene;
 mod secondary;
 mod sibling;
+mod skipped;
 
-pub use case::Case;
-use device::Device;
-use outcome::{Data, Outcome};
-
-use sibling::Sibling;
+pub use case::{Case, DEVICES, DeviceKind, EVENTS, Event, PAGES, PageKind, Row};
+use outcome::Outcome;
+use scene::Scene;
+use secondary::SecondaryMmu;
 
 /// One registered buffer of `io_uring` is at most 1 GiB.
 const MOST_PAGES: u64 = 1 << 18;
 
-/// What the CPU stores before and after the disturbance; no byte of a device pattern equals one.
-const STORED_FIRST: u8 = 1;
-const STORED_AGAIN: u8 = 2;
-
-/// Runs a workload that breaks (or keeps) pinned pages and prints what it measured itself, as JSON.
+/// Runs a workload that does something to pinned pages and prints what it measured itself, as JSON.
 ///
-/// One object per page and repetition: process, address, page frame number before and after, and
-/// whether data that the kernel wrote through the pin arrived ("sync"), did not ("lost"), or was
-/// not sent ("none"). Needs root: page frame numbers come from /proc/self/pagemap.
+/// One object per measured page and repetition: who, where, the page frame number before and after, and
+/// whether process and device still see the same data ("sync"), do not ("lost"), or whether there was
+/// none ("none"). A case that cannot run here says so in an object of type "provoke-skipped". Needs
+/// root: page frame numbers come from /proc/self/pagemap.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = case::help())]
 pub struct Args {
-    /// What to do to the pages.
-    #[arg(value_enum)]
-    pub case: Case,
+    /// What to do to which pages under whose pin: DEVICE/PAGE/EVENT
+    #[arg(required_unless_present = "list", value_name = "DEVICE/PAGE/EVENT")]
+    pub case: Option<Case>,
 
-    /// Pages to map, pin and break in one go.
+    /// Print all cases, one a line, and run none.
+    #[arg(long, exclusive = true)]
+    pub list: bool,
+
+    /// Have another page table follow the process's.
+    #[arg(long, value_enum, value_name = "MMU")]
+    pub secondary_mmu: Option<Mmu>,
+
+    /// Which thread stores after the event.
+    #[arg(long, value_enum, default_value_t = Writer::Main)]
+    pub writer: Writer,
+
+    /// A disk on which an O_DIRECT read stays in flight for about a second [default: $LAB_SLOW_DISK]
+    #[arg(long, value_name = "PATH")]
+    pub slow_disk: Option<PathBuf>,
+
+    /// Pages (or huge pages) to map, pin and break in one go.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_PAGES))]
     pub pages: usize,
 
@@ -75,44 +88,63 @@ pub struct Args {
     pub hold: Option<Duration>,
 }
 
+/// What can have the kernel tell it of changes to the page table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mmu {
+    /// A KVM virtual machine of this process.
+    Kvm,
+}
+
+/// Who stores after the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Writer {
+    /// The thread that pinned.
+    Main,
+    /// Another thread of the process.
+    Thread,
+}
+
 /// Runs the case as often as asked for, and writes one JSON line per page and repetition to `out`.
 ///
 /// Fails when a call that the case is made of fails, or without the right to see PFNs.
 pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+    let Some(case) = args.case else {
+        return Case::all().try_for_each(|case| Ok(writeln!(out, "{case}")?));
+    };
     // Findings name processes: this is not cowtrace itself. Only a name, so no reason to fail.
     let _ = fs::write("/proc/self/comm", "provoke");
-    let pagemap = Pagemap::of_this_process()?;
     for repetition in 0..args.repeat {
         if repetition > 0 {
             args.interval.into_iter().for_each(thread::sleep);
         }
-        for outcome in run_once(args, &pagemap)? {
-            writeln!(out, "{outcome}")?;
-        }
+        let lines = match run_once(args, case) {
+            Err(error) => match skipped::reason(&error) {
+                Some(why) => return Ok(writeln!(out, "{}", outcome::skipped_line(case, &why))?),
+                None => return Err(error),
+            },
+            Ok(lines) => lines,
+        };
+        out.write_all(lines.as_bytes())?;
         out.flush()?;
     }
     Ok(())
 }
 
-fn run_once(args: &Args, pagemap: &Pagemap) -> anyhow::Result<Vec<Outcome>> {
+/// The case's lines.
+fn run_once(args: &Args, case: Case) -> anyhow::Result<String> {
+    if case.event == Event::HolderExits {
+        return heir::run(args, case);
+    }
     // Until the very end: the pages are unmapped before it goes.
-    let _listening = args.case.secondary_mmu()?;
-    let pages =
-        Mapping::new(args.pages).with_context(|| format!("cannot map {} pages", args.pages))?;
-    store_in_each(&pages, STORED_FIRST);
-    let device = args.case.pin(&pages)?;
-    let before = pagemap.pfns(&pages)?;
-
+    let _listening = listen(args)?;
+    let mut scene = Scene::pin(args, case)?;
     rendezvous(args)?;
+    scene.happen()?;
+    scene.measure(args)
+}
 
-    let child = args.case.disturb(&pages)?;
-    store_in_each(&pages, STORED_AGAIN);
-
-    let after = pagemap.pfns(&pages)?;
-    let (device, data) = deliver(device, &pages)?;
-    args.hold.into_iter().for_each(thread::sleep);
-    let_go(child, device)?;
-    Ok(outcomes(args.case, &pages, &before, &after, &data))
+fn listen(args: &Args) -> anyhow::Result<Option<SecondaryMmu>> {
+    args.secondary_mmu.map(|Mmu::Kvm| SecondaryMmu::kvm()).transpose()
 }
 
 /// Says that the pages are pinned, and waits until whoever waits for that lets the case go on.
@@ -124,52 +156,6 @@ fn rendezvous(args: &Args) -> anyhow::Result<()> {
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
-}
-
-/// One store per page: each page that is write-protected breaks exactly once.
-fn store_in_each(pages: &Mapping, value: u8) {
-    for offset in (0..pages.bytes()).step_by(sys::page_size()) {
-        pages.write_byte(offset, value);
-    }
-}
-
-/// What became of the device's data, page by page.
-fn deliver(device: Option<Device>, pages: &Mapping) -> anyhow::Result<(Option<Device>, Vec<Data>)> {
-    let Some(mut device) = device else {
-        return Ok((None, vec![Data::None; pages.pages()]));
-    };
-    let data = device.deliver(pages)?;
-    Ok((Some(device), data))
-}
-
-/// The child goes first: while it lives it holds the ring too.
-fn let_go(child: Option<Sibling>, device: Option<Device>) -> anyhow::Result<()> {
-    if let Some(child) = child {
-        let code = child.finish().context("cannot wait for the child")?;
-        ensure!(code == 0, "the child ended with {code}");
-    }
-    device.map_or(Ok(()), Device::unpin)
-}
-
-fn outcomes(
-    case: Case,
-    pages: &Mapping,
-    before: &[u64],
-    after: &[u64],
-    data: &[Data],
-) -> Vec<Outcome> {
-    let addresses = (pages.address()..).step_by(sys::page_size());
-    let measured = before.iter().zip(after).zip(data);
-    let outcome = |(address, ((&pfn_before, &pfn_after), &data))| Outcome {
-        case,
-        pid: std::process::id(),
-        tid: sys::thread_id(),
-        address,
-        pfn_before,
-        pfn_after,
-        data,
-    };
-    addresses.zip(measured).map(outcome).collect()
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -196,13 +182,28 @@ mod tests {
 
     #[test]
     fn one_page_once_without_pauses_unless_told() {
-        let args = parse("io-uring-none").expect("a case is enough");
+        let args = parse("io-uring/4k/nothing").expect("a case is enough");
         assert_eq!((args.pages, args.repeat, args.interval, args.hold), (1, 1, None, None));
     }
 
     #[test]
+    fn a_case_or_the_list_and_not_both() {
+        assert!(parse("--list").expect("needs no case").case.is_none());
+        assert!(parse("").is_err());
+        assert!(parse("none/4k/fork --list").is_err());
+    }
+
+    #[test]
+    fn the_list_has_each_case_on_a_line() {
+        let mut out = Vec::new();
+        run(&parse("--list").expect("an option"), &mut out).expect("prints");
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.lines().eq(Case::all().map(|case| case.to_string())));
+    }
+
+    #[test]
     fn pauses_are_in_seconds_and_may_have_a_fraction() {
-        let args = parse("nopin-fork --pages 23 --repeat 2 --interval 0.5 --hold 2")
+        let args = parse("none/4k/fork --pages 23 --repeat 2 --interval 0.5 --hold 2")
             .expect("all are known");
         assert_eq!(args.interval, Some(Duration::from_millis(500)));
         assert_eq!(args.hold, Some(Duration::from_secs(2)));
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn no_pages_no_repetitions_and_no_negative_pauses() {
         for line in ["--pages 0", "--pages 262145", "--repeat 0", "--interval=-1", "--hold soon"] {
-            assert!(parse(&format!("io-uring-none {line}")).is_err(), "{line}");
+            assert!(parse(&format!("io-uring/4k/nothing {line}")).is_err(), "{line}");
         }
     }
 }

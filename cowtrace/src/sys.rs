@@ -1,9 +1,9 @@
 //! The system calls that Rust's standard library does not offer, each behind a
 //! small safe function.
 //!
-//! Invariant: this is the only file of the `cowtrace` crate that says `unsafe`.
-//! What is unsafe and private here (raw ring memory) is used by the safe
-//! children `sys/*.rs` and by nobody else.
+//! Invariant: this file and its children `sys/*.rs` are the only ones of the
+//! `cowtrace` crate that say `unsafe`. What is unsafe and private here (raw
+//! ring memory) is used by the children and by nobody else.
 //!
 //! Surprise: memory in a [`Mapping`] is never lent out as a reference. The
 //! kernel writes to it behind the compiler's back (that is what the workloads
@@ -16,18 +16,30 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         raw::{c_int, c_long},
     },
-    panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
     sync::atomic::AtomicU32,
 };
 
 use tokio::io::{Interest, unix::AsyncFd};
 
+mod aio;
 mod mapping;
+mod memory;
+mod process;
 mod uring;
+mod userfault;
 
-pub use mapping::{Advice, Mapping, Protection};
+pub use aio::Aio;
+pub use mapping::{Advice, Backing, HUGE_PAGE, Mapping, Protection};
+pub use memory::{
+    discard_in_file, move_pages, nodes_of, pipe_holding, scan_and_write_protect, vmsplice,
+};
+pub use process::{
+    Child, Copying, copy_with_process, descriptor_of, end_process, fork_child, vfork_child,
+    wait_readable,
+};
 pub use uring::Uring;
+pub use userfault::{Userfault, Watch};
 
 /// Nanoseconds since boot, suspend included: the clock that the probes stamp with.
 pub fn boottime_ns() -> u64 {
@@ -130,63 +142,16 @@ pub fn xdp_umem(memory: &Mapping) -> io::Result<OwnedFd> {
     if answer == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A forked child process of ours.
-#[derive(Debug)]
-pub struct Child {
-    pid: libc::pid_t,
-}
-
-/// Forks: the child runs `body` and exits with its value, without a return to the caller.
-///
-/// `parent_only` is dropped in the child before `body` starts and handed back in the parent: the
-/// place for the end of a pipe that only the parent may hold.
-///
-/// The child has this one thread. If the process has more, one of them may have held a lock at
-/// the fork, so `body` should keep to plain system calls.
-pub fn fork_child<P>(parent_only: P, body: impl FnOnce() -> i32) -> io::Result<(Child, P)> {
-    // SAFETY: the child gets its own copy of all memory, never returns from here, and its exit
-    // below runs no destructor or exit handler that belongs to the parent.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            // A panic must not unwind into the caller's frames: two processes would run them.
-            let run = AssertUnwindSafe(|| {
-                drop(parent_only);
-                body()
-            });
-            let code = catch_unwind(run).unwrap_or(101);
-            // SAFETY: ends the process at once; nothing after it runs.
-            unsafe { libc::_exit(code) }
-        }
-        pid => Ok((Child { pid }, parent_only)),
-    }
-}
-
-impl Child {
-    /// Waits for the child's end: its exit code, or 128 + the signal that killed it.
-    pub fn wait(self) -> io::Result<i32> {
-        let mut status = 0;
-        loop {
-            // SAFETY: `status` is a valid place for one int; the pid is an unreaped child of ours.
-            match succeeded(unsafe { libc::waitpid(self.pid, &raw mut status, 0) }) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                answer => break answer?,
-            }
-        }
-        Ok(if libc::WIFEXITED(status) {
-            libc::WEXITSTATUS(status)
-        } else {
-            128 + libc::WTERMSIG(status)
-        })
-    }
-}
-
 /// A piece of this process's address space; unmapped on drop.
 #[derive(Debug)]
 struct Region {
     base: NonNull<u8>,
     bytes: usize,
 }
+
+// SAFETY: memory that this owns alone, which any thread of the process can reach and unmap. It is not
+// Sync: two threads would race.
+unsafe impl Send for Region {}
 
 impl Region {
     /// Private anonymous memory, not yet backed by pages.
@@ -268,12 +233,32 @@ impl Region {
         succeeded(unsafe { libc::madvise(place, bytes, advice) })
     }
 
-    /// Puts fresh anonymous memory over a part of this region.
-    fn replace(&self, offset: usize, bytes: usize, protection: c_int) -> io::Result<()> {
+    /// Puts fresh memory over a part of this region: what `flags` say, of `file` if they do not say
+    /// anonymous.
+    fn replace(
+        &self,
+        offset: usize,
+        bytes: usize,
+        flags: c_int,
+        file: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
         let place = self.place(offset, bytes).cast();
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, flags | libc::MAP_FIXED);
+        let fd = file.map_or(-1, |file| file.as_raw_fd());
         // SAFETY: MAP_FIXED replaces only memory that is ours and to which no reference exists.
-        match unsafe { libc::mmap(place, bytes, protection, flags, -1, 0) } {
+        match unsafe { libc::mmap(place, bytes, protection, flags, fd, 0) } {
+            libc::MAP_FAILED => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves pages of this region over a part of another (`mremap`); they leave a hole here.
+    fn relocate(&self, offset: usize, bytes: usize, to: &Region, at: usize) -> io::Result<()> {
+        let (from, to) = (self.place(offset, bytes).cast(), to.place(at, bytes));
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        // SAFETY: both places are ours and no reference to either exists. The hole is inside `self`,
+        // which is used no more by the caller, a Mapping that from here on has the other region.
+        match unsafe { libc::mremap(from, bytes, bytes, flags, to) } {
             libc::MAP_FAILED => Err(io::Error::last_os_error()),
             _ => Ok(()),
         }
@@ -354,6 +339,20 @@ fn ring_unregister(ring: BorrowedFd<'_>) -> io::Result<()> {
         )
     };
     succeeded(answer.min(0) as c_int)
+}
+
+/// `ioctl(2)` with a structure of 64-bit words, which the kernel reads and may write.
+///
+/// Structures that name memory must name only [`Mapping`]s, or memory that the kernel only reads.
+fn control<const WORDS: usize>(
+    fd: BorrowedFd<'_>,
+    request: u32,
+    words: &mut [u64; WORDS],
+) -> io::Result<()> {
+    // The size is part of the request's number.
+    assert_eq!(request as usize >> 16 & 0x3fff, size_of_val(words), "not this request's structure");
+    // SAFETY: `words` is as long as the request says, and what it names is as demanded above.
+    succeeded(unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), words.as_mut_ptr()) })
 }
 
 fn succeeded(answer: c_int) -> io::Result<()> {

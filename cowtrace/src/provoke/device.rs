@@ -1,122 +1,159 @@
-//! The part of the device: it pinned the pages and writes to what it pinned.
+//! The devices: each pins the pages in its own way, and writes to (or reads) what it pinned.
 //!
-//! An `io_uring` read into a registered buffer takes the same road as DMA: the
-//! kernel writes to the pages of the pin and never asks the page table again.
+//! Promise: between `pin` and `deliver` a device does nothing. What it then
+//! writes goes to the pages of the pin, and never asks the page table again.
 
-use std::{fs::File, io, io::Write as _, os::fd::OwnedFd};
+use anyhow::Context as _;
 
-use anyhow::{Context as _, ensure};
+use super::{Args, DeviceKind, outcome::Data, pages::Pages};
+use crate::sys;
 
-use super::outcome::Data;
-use crate::sys::{self, Mapping, Uring};
+mod disk;
+mod pipe;
+mod remote;
+mod ring;
+mod umem;
 
-/// What holds the pin.
-#[derive(Debug)]
-pub(super) enum Device {
-    /// A ring, and the bytes that it will write through the pin. Unpins clean.
-    Ring {
-        /// With the pages as its one registered buffer.
-        ring: Uring,
-        /// In a file.
-        source: File,
-    },
-    /// An AF_XDP socket with the pages as its umem. Writes nothing, and unpins dirty all the same.
-    Umem(OwnedFd),
+/// What holds the pages.
+pub(super) trait Device {
+    /// Pins the pages, or takes a reference.
+    fn pin(&mut self, pages: &Pages) -> anyhow::Result<()>;
+
+    /// The process that called for the pin, which may be another; none without a pin.
+    fn holder(&self) -> Option<u32> {
+        Some(std::process::id())
+    }
+
+    /// Writes to (or reads) the measured pages through the pin, then looks what arrived of each.
+    fn deliver(&mut self, pages: &Pages) -> anyhow::Result<Vec<Data>>;
+
+    /// Unpins.
+    fn unpin(self: Box<Self>) -> anyhow::Result<()>;
 }
 
-impl Device {
-    /// Pins all of `pages` as the umem of a socket.
-    pub(super) fn umem(pages: &Mapping) -> anyhow::Result<Self> {
-        let _ = sys::raise_memlock_limit(pages.bytes() as u64);
-        sys::xdp_umem(pages).map(Self::Umem).context("cannot register a umem with AF_XDP")
-    }
+/// How this kernel takes the pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pin {
+    LongWrite,
+    ShortWrite,
+    ShortRead,
+    /// A reference that is no pin.
+    Get,
+    None,
+}
 
-    /// Pins all of `pages` as one registered buffer.
-    pub(super) fn ring(pages: &Mapping) -> anyhow::Result<Self> {
-        let source = source(pages.bytes()).context("cannot make the file to read from")?;
-        let ring = Uring::new().context("cannot make an io_uring")?;
-        // Best effort: root needs no limit, and on refusal the registration says what is missing.
-        let _ = sys::raise_memlock_limit(pages.bytes() as u64);
-        ring.register(pages)
-            .with_context(|| format!("cannot register {} bytes with io_uring", pages.bytes()))?;
-        Ok(Self::Ring { ring, source })
-    }
-
-    /// Writes to every page through the pin, then looks through the page table what arrived.
-    pub(super) fn deliver(&mut self, pages: &Mapping) -> anyhow::Result<Vec<Data>> {
-        let Self::Ring { ring, source } = self else {
-            return Ok(vec![Data::None; pages.pages()]);
-        };
-        let page_starts = (0..pages.bytes()).step_by(sys::page_size());
-        for start in page_starts.clone() {
-            write_page(ring, source, pages.address() + start, start)
-                .context("cannot read into the registered buffer")?;
-        }
-        Ok(page_starts.map(|start| arrival(pages, start)).collect())
-    }
-
-    /// Unpins the pages and closes the ring; the umem is unpinned by the kernel some time later.
-    pub(super) fn unpin(self) -> anyhow::Result<()> {
+impl Pin {
+    pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Ring { ring, .. } => ring.unregister().context("cannot unregister the buffer"),
-            Self::Umem(socket) => {
-                drop(socket);
-                Ok(())
-            }
+            Self::LongWrite => "long-write",
+            Self::ShortWrite => "short-write",
+            Self::ShortRead => "short-read",
+            Self::Get => "get",
+            Self::None => "none",
         }
     }
 }
 
-fn write_page(ring: &mut Uring, source: &File, address: usize, start: usize) -> anyhow::Result<()> {
-    let length = u32::try_from(sys::page_size())?;
-    let done = ring.read_fixed(source, start as u64, address, length)?;
-    ensure!(done == sys::page_size(), "short read: {done} bytes");
-    Ok(())
+impl DeviceKind {
+    /// What has to be there before the pages are.
+    pub(super) fn prepare(self, args: &Args) -> anyhow::Result<Box<dyn Device>> {
+        Ok(match self {
+            Self::IoUring | Self::IoUringRo => Box::new(ring::Ring::new()?),
+            Self::AfXdp => Box::new(umem::Umem::default()),
+            Self::ProcessVmWrite => Box::new(remote::Remote::start(sys::Copying::ToIt)?),
+            Self::ProcessVmRead => Box::new(remote::Remote::start(sys::Copying::FromIt)?),
+            Self::ODirect => Box::new(disk::Disk::open(args.slow_disk.as_deref())?),
+            Self::Vmsplice => Box::new(pipe::Pipe::new()?),
+            Self::None => Box::new(Nobody),
+        })
+    }
+
+    /// How this kernel takes its pin.
+    pub(super) fn pin(self) -> anyhow::Result<Pin> {
+        Ok(match self {
+            Self::IoUring | Self::IoUringRo | Self::AfXdp => Pin::LongWrite,
+            Self::ProcessVmWrite => Pin::ShortWrite,
+            Self::ProcessVmRead => Pin::ShortRead,
+            // Block devices extract pages since 6.5, which brought this function.
+            Self::ODirect if kernel_has("folio_add_pin")? => Pin::ShortWrite,
+            Self::ODirect | Self::Vmsplice => Pin::Get,
+            Self::None => Pin::None,
+        })
+    }
+
+    /// Whether the unpin marks the pages dirty.
+    pub(super) const fn unpins_dirty(self) -> bool {
+        matches!(self, Self::AfXdp | Self::ProcessVmWrite)
+    }
 }
 
-/// A file in memory with the pattern.
-fn source(bytes: usize) -> io::Result<File> {
-    let mut file = sys::memory_file()?;
-    let pattern: Vec<u8> = (0..bytes).map(pattern).collect();
-    file.write_all(&pattern)?;
-    Ok(file)
+fn kernel_has(function: &str) -> anyhow::Result<bool> {
+    let symbols = std::fs::read_to_string("/proc/kallsyms").context("cannot read kallsyms")?;
+    Ok(symbols.lines().any(|line| line.split(' ').nth(2) == Some(function)))
 }
 
-/// The byte that the device writes at `offset`: it differs from page to page, and its high bit is
+/// No device.
+struct Nobody;
+
+impl Device for Nobody {
+    fn pin(&mut self, _: &Pages) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn holder(&self) -> Option<u32> {
+        None
+    }
+
+    fn deliver(&mut self, pages: &Pages) -> anyhow::Result<Vec<Data>> {
+        Ok(vec![Data::None; pages.offsets().len()])
+    }
+
+    fn unpin(self: Box<Self>) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// The byte that a device writes at `offset`: it differs from page to page, and its high bit is
 /// set, which no byte that the CPU stores has.
 fn pattern(offset: usize) -> u8 {
     0x80 | (offset / sys::page_size() + offset % 127) as u8
 }
 
+/// A page of it.
+fn pattern_page(offset: usize) -> Vec<u8> {
+    (offset..offset + sys::page_size()).map(pattern).collect()
+}
+
 /// All of the page must have arrived: half a page is as lost as none.
-fn arrival(pages: &Mapping, start: usize) -> Data {
-    let arrived =
-        (start..start + sys::page_size()).all(|offset| pages.read_byte(offset) == pattern(offset));
-    if arrived { Data::Sync } else { Data::Lost }
+fn arrival(pages: &Pages, offset: usize, wanted: &[u8]) -> Data {
+    if pages.content(offset) == wanted { Data::Sync } else { Data::Lost }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provoke::{
+        PageKind,
+        pages::{STORED_AGAIN, STORED_FIRST},
+    };
 
     #[test]
     fn nothing_that_the_cpu_stores_looks_like_the_device() {
         for offset in 0..3 * sys::page_size() {
-            assert!(
-                ![0, super::super::STORED_FIRST, super::super::STORED_AGAIN]
-                    .contains(&pattern(offset))
-            );
+            assert!(![0, STORED_FIRST, STORED_AGAIN].contains(&pattern(offset)));
         }
         assert_ne!(pattern(0), pattern(sys::page_size()));
     }
 
     #[test]
     fn data_arrived_only_if_every_byte_did() {
-        let pages = Mapping::new(2).expect("mmap");
-        for offset in 0..pages.bytes() - 1 {
-            pages.write_byte(offset, pattern(offset));
+        let pages = Pages::map(PageKind::Base, 2, false).expect("mmap");
+        let mapping = pages.mapping();
+        for offset in 0..mapping.bytes() - 1 {
+            mapping.write_byte(offset, pattern(offset));
         }
-        assert_eq!(arrival(&pages, 0), Data::Sync);
-        assert_eq!(arrival(&pages, sys::page_size()), Data::Lost);
+        let second = sys::page_size();
+        assert_eq!(arrival(&pages, 0, &pattern_page(0)), Data::Sync);
+        assert_eq!(arrival(&pages, second, &pattern_page(second)), Data::Lost);
     }
 }

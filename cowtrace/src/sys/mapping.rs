@@ -1,17 +1,17 @@
-//! Anonymous memory of whole pages that stands alone in the address space.
+//! Memory of whole pages that stands alone in the address space.
 //!
 //! Promise: nothing but the owner's calls changes its pages. It has an
 //! inaccessible page on either side, so it never merges with a neighbour, and
 //! it takes no huge pages unless it was made for them.
 
-use std::{io, os::raw::c_int};
+use std::{fs::File, io, mem, os::fd::AsFd as _, os::raw::c_int};
 
 use super::{Region, page_size};
 
 /// Bytes in a PMD-mapped huge page.
-const HUGE_PAGE: usize = 2 << 20;
+pub const HUGE_PAGE: usize = 2 << 20;
 
-/// Readable and writable, private, anonymous pages; unmapped on drop.
+/// Readable and writable pages; unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
     /// The pages and what surrounds them.
@@ -30,6 +30,19 @@ pub enum Protection {
     ReadWrite,
 }
 
+/// What is behind the pages.
+#[derive(Clone, Copy, Debug)]
+pub enum Backing<'a> {
+    /// Private anonymous memory.
+    Anonymous,
+    /// Private anonymous memory, from the pool of huge pages.
+    HugePool,
+    /// A file, whose pages are copied at the first store.
+    PrivateFile(&'a File),
+    /// A file, whose pages are stored to.
+    SharedFile(&'a File),
+}
+
 /// What the kernel is told about the pages (`madvise(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
@@ -39,12 +52,24 @@ pub enum Advice {
     HugePages,
     /// Take base pages only.
     BasePages,
+    /// Children get none of it.
+    DontFork,
+    /// Children get it.
+    DoFork,
+    /// Not needed: may be freed any time before the next store.
+    Free,
+    /// Write out to swap or to the file, now.
+    PageOut,
+    /// Let KSM share pages of equal content.
+    Mergeable,
+    /// Put into a huge page, now (6.1 and later; else `EINVAL`).
+    Collapse,
 }
 
 impl Mapping {
     /// `pages` base pages, not yet backed by memory.
     pub fn new(pages: usize) -> io::Result<Self> {
-        let mapping = Self::inside_guards(pages * page_size(), page_size())?;
+        let mapping = Self::of(Backing::Anonymous, pages * page_size(), page_size())?;
         mapping.advise(Advice::BasePages)?;
         Ok(mapping)
     }
@@ -52,18 +77,19 @@ impl Mapping {
     /// `count` aligned huge pages of 2 MiB, not yet backed by memory; whether the first touch
     /// gets a huge page is up to the kernel and its settings.
     pub fn new_huge(count: usize) -> io::Result<Self> {
-        let mapping = Self::inside_guards(count * HUGE_PAGE, HUGE_PAGE)?;
+        let mapping = Self::of(Backing::Anonymous, count * HUGE_PAGE, HUGE_PAGE)?;
         mapping.advise(Advice::HugePages)?;
         Ok(mapping)
     }
 
-    /// Reserves room for any alignment, then opens the aligned middle of it.
-    fn inside_guards(bytes: usize, align: usize) -> io::Result<Self> {
+    /// `bytes` of any backing, aligned as asked for. Reserves room for any alignment first, then takes
+    /// the aligned middle of it.
+    pub fn of(backing: Backing<'_>, bytes: usize, align: usize) -> io::Result<Self> {
         let region = Region::anonymous(bytes + 2 * align, libc::PROT_NONE)?;
         // From one byte past the first page on, so that there is a guard page below.
         let start = (region.address() + 1).next_multiple_of(align) - region.address();
         let mapping = Self { region, start, bytes };
-        mapping.protect(Protection::ReadWrite)?;
+        mapping.remap(backing)?;
         Ok(mapping)
     }
 
@@ -89,36 +115,77 @@ impl Mapping {
 
     /// `madvise` of the whole.
     pub fn advise(&self, advice: Advice) -> io::Result<()> {
-        let advice = match advice {
-            Advice::DontNeed => libc::MADV_DONTNEED,
-            Advice::HugePages => libc::MADV_HUGEPAGE,
-            Advice::BasePages => libc::MADV_NOHUGEPAGE,
-        };
-        self.region.advise(self.start, self.bytes, advice)
+        self.advise_part(0, self.bytes, advice)
+    }
+
+    /// `madvise` of a part.
+    ///
+    /// Panics when it is not all inside.
+    pub fn advise_part(&self, offset: usize, bytes: usize, advice: Advice) -> io::Result<()> {
+        self.region.advise(self.inside(offset, bytes), bytes, advice.number())
     }
 
     /// Maps fresh pages over the whole (`MAP_FIXED`): same addresses, other memory.
-    pub fn remap_fixed(&self) -> io::Result<()> {
-        self.region.replace(self.start, self.bytes, Protection::ReadWrite.bits())
+    pub fn remap(&self, backing: Backing<'_>) -> io::Result<()> {
+        let (kind, file) = match backing {
+            Backing::Anonymous => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None),
+            Backing::HugePool => {
+                (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB, None)
+            }
+            Backing::PrivateFile(file) => (libc::MAP_PRIVATE, Some(file)),
+            Backing::SharedFile(file) => (libc::MAP_SHARED, Some(file)),
+        };
+        self.region.replace(self.start, self.bytes, kind, file.map(|file| file.as_fd()))
+    }
+
+    /// Moves the pages to other addresses, aligned as asked for. They keep their frames.
+    pub fn move_elsewhere(&mut self, align: usize) -> io::Result<()> {
+        let elsewhere = Self::of(Backing::Anonymous, self.bytes, align)?;
+        self.region.relocate(self.start, self.bytes, &elsewhere.region, elsewhere.start)?;
+        // Ours has a hole where the pages were; it is unmapped as a whole.
+        drop(mem::replace(self, elsewhere));
+        Ok(())
     }
 
     /// Stores one byte through the CPU. SIGSEGV where the page is write-protected.
     ///
     /// Panics when `offset` is outside.
     pub fn write_byte(&self, offset: usize, value: u8) {
-        self.region.store(self.inside(offset), value);
+        self.region.store(self.inside(offset, 1), value);
     }
 
     /// What the CPU sees at `offset` now.
     ///
     /// Panics when `offset` is outside.
     pub fn read_byte(&self, offset: usize) -> u8 {
-        self.region.load(self.inside(offset))
+        self.region.load(self.inside(offset, 1))
     }
 
-    fn inside(&self, offset: usize) -> usize {
-        assert!(offset < self.bytes, "offset {offset} is outside of {} bytes", self.bytes);
+    /// `bytes` bytes at `offset`, for the kernel. Panics when they are not all inside.
+    pub(super) fn place(&self, offset: usize, bytes: usize) -> *mut u8 {
+        self.region.place(self.inside(offset, bytes), bytes)
+    }
+
+    fn inside(&self, offset: usize, bytes: usize) -> usize {
+        let inside = offset.checked_add(bytes).is_some_and(|end| end <= self.bytes);
+        assert!(inside, "{bytes} bytes at {offset} are outside of {} bytes", self.bytes);
         self.start + offset
+    }
+}
+
+impl Advice {
+    fn number(self) -> c_int {
+        match self {
+            Self::DontNeed => libc::MADV_DONTNEED,
+            Self::HugePages => libc::MADV_HUGEPAGE,
+            Self::BasePages => libc::MADV_NOHUGEPAGE,
+            Self::DontFork => libc::MADV_DONTFORK,
+            Self::DoFork => libc::MADV_DOFORK,
+            Self::Free => libc::MADV_FREE,
+            Self::PageOut => libc::MADV_PAGEOUT,
+            Self::Mergeable => libc::MADV_MERGEABLE,
+            Self::Collapse => libc::MADV_COLLAPSE,
+        }
     }
 }
 
@@ -160,7 +227,7 @@ mod tests {
         mapping.advise(Advice::DontNeed).expect("madvise");
         assert_eq!(mapping.read_byte(0), 0);
         mapping.write_byte(0, 2);
-        mapping.remap_fixed().expect("mmap over it");
+        mapping.remap(Backing::Anonymous).expect("mmap over it");
         assert_eq!(mapping.read_byte(0), 0);
     }
 
@@ -172,6 +239,16 @@ mod tests {
         assert_eq!(mapping.read_byte(0), 1);
         mapping.protect(Protection::ReadWrite).expect("mprotect");
         mapping.write_byte(0, 2);
+    }
+
+    #[test]
+    fn what_moves_keeps_its_bytes() {
+        let mut mapping = Mapping::new(2).expect("mmap");
+        mapping.write_byte(page_size(), 3);
+        let address = mapping.address();
+        mapping.move_elsewhere(page_size()).expect("mremap");
+        assert_ne!(mapping.address(), address);
+        assert_eq!((mapping.pages(), mapping.read_byte(page_size())), (2, 3));
     }
 
     #[test]

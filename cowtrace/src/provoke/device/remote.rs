@@ -1,0 +1,165 @@
+//! Another process that copies to our pages, or from them (`process_vm_writev`,
+//! `process_vm_readv`): it pins them, and then waits for its own memory.
+//!
+//! Promise: it was forked before the pages existed, so it has none of them.
+//!
+//! Surprise: its memory is watched by its own userfaultfd, which we hold. The
+//! copy goes on when we fill that memory, and then the pin ends with it.
+
+use std::{
+    io::{self, PipeReader, PipeWriter, Read as _, Write as _},
+    os::raw::c_int,
+};
+
+use anyhow::{Context as _, ensure};
+
+use super::{Device, arrival, pattern, pattern_page};
+use crate::{
+    provoke::{
+        outcome::Data,
+        pages::{Pages, STORED_AGAIN},
+        skipped::skip_on,
+    },
+    sys::{self, Child, Copying, Mapping, Userfault, Watch},
+};
+
+/// The kernel pins no more in one go (mm/process_vm_access.c, PVM_MAX_KMALLOC_PAGES).
+const MOST_PAGES: usize = 1024;
+
+/// The other process, as we see it.
+#[derive(Debug)]
+pub(super) struct Remote {
+    copying: Copying,
+    child: Child,
+    requests: PipeWriter,
+    answers: PipeReader,
+    /// Its memory, while it waits for that.
+    memory: Option<Memory>,
+}
+
+/// The other process's memory.
+#[derive(Debug)]
+struct Memory {
+    userfault: Userfault,
+    address: usize,
+    bytes: usize,
+}
+
+impl Remote {
+    /// Forks the other process.
+    pub(super) fn start(copying: Copying) -> anyhow::Result<Self> {
+        let ((theirs, requests), (answers, to_us)) = (io::pipe()?, io::pipe()?);
+        let us = std::process::id();
+        let body = move || serve(us, copying, theirs, to_us).map_or(1, |()| 0);
+        let (child, (requests, answers)) =
+            sys::fork_child((requests, answers), body).context("cannot fork")?;
+        Ok(Self { copying, child, requests, answers, memory: None })
+    }
+
+    /// How the copy ended: bytes, or the error.
+    fn result(&mut self) -> anyhow::Result<usize> {
+        let result = receive(&mut self.answers).context("the other process is gone")?;
+        let failed = |_| io::Error::from_raw_os_error(-result as c_int);
+        usize::try_from(result).map_err(failed).context("cannot copy between processes")
+    }
+}
+
+impl Device for Remote {
+    fn pin(&mut self, pages: &Pages) -> anyhow::Result<()> {
+        let (address, bytes) = (pages.mapping().address(), pages.mapping().bytes());
+        ensure!(pages.mapping().pages() <= MOST_PAGES, "at most {MOST_PAGES} pages in one copy");
+        send(&mut self.requests, address)?;
+        send(&mut self.requests, bytes)?;
+        let [fd, theirs] = [receive(&mut self.answers)?, receive(&mut self.answers)?];
+        let (fd, address) = (c_int::try_from(fd)?, usize::try_from(theirs)?);
+        let why = "userfaultfd does not stop the kernel here";
+        let fd = if fd < 0 {
+            return Err(skip_on(&[libc::EPERM, libc::ENOSYS], why)(io::Error::from_raw_os_error(
+                -fd,
+            )));
+        } else {
+            sys::descriptor_of(self.child.pid(), fd).context("cannot take its userfaultfd")?
+        };
+        let mut userfault = Userfault::from(fd);
+        send(&mut self.requests, 0)?;
+        // Once it has touched its own memory, it has pinned ours.
+        let [_, ended] = sys::wait_readable(&userfault, &self.answers)?;
+        if ended {
+            self.result()?;
+            anyhow::bail!("the copy did not wait");
+        }
+        userfault.take_message().context("cannot hear of the fault")?;
+        self.memory = Some(Memory { userfault, address, bytes });
+        Ok(())
+    }
+
+    fn holder(&self) -> Option<u32> {
+        Some(self.child.pid())
+    }
+
+    fn deliver(&mut self, pages: &Pages) -> anyhow::Result<Vec<Data>> {
+        let memory = self.memory.take().context("the pages are not pinned")?;
+        let bytes: Vec<u8> = (0..memory.bytes).map(pattern).collect();
+        memory.userfault.fill(memory.address, &bytes).context("cannot fill its memory")?;
+        let copied = self.result()?;
+        ensure!(copied == memory.bytes, "{copied} bytes were copied");
+        let mut firsts = vec![0; pages.mapping().pages()];
+        self.answers.read_exact(&mut firsts).context("the other process is gone")?;
+        let page = |&offset: &usize| match self.copying {
+            Copying::ToIt => arrival(pages, offset, &pattern_page(offset)),
+            Copying::FromIt if firsts[offset / sys::page_size()] == STORED_AGAIN => Data::Sync,
+            Copying::FromIt => Data::Lost,
+        };
+        Ok(pages.offsets().iter().map(page).collect())
+    }
+
+    fn unpin(self: Box<Self>) -> anyhow::Result<()> {
+        drop(self.requests);
+        let code = self.child.wait().context("cannot wait for the other process")?;
+        ensure!(code == 0, "the other process ended with {code}");
+        Ok(())
+    }
+}
+
+/// The other process's part. It answers with its userfaultfd, its memory, the result of the copy, and
+/// the first byte of each page.
+fn serve(
+    us: u32,
+    copying: Copying,
+    mut requests: PipeReader,
+    mut answers: PipeWriter,
+) -> anyhow::Result<()> {
+    let [address, bytes] = [receive(&mut requests)?, receive(&mut requests)?];
+    let (address, bytes) = (usize::try_from(address)?, usize::try_from(bytes)?);
+    let memory = Mapping::new(bytes / sys::page_size())?;
+    let userfault = match Userfault::new() {
+        Ok(userfault) => userfault,
+        Err(error) => {
+            let code = error.raw_os_error().unwrap_or(libc::EIO) as usize;
+            send(&mut answers, code.wrapping_neg())?;
+            return send(&mut answers, 0);
+        }
+    };
+    userfault.register(&memory, Watch::Missing)?;
+    send(&mut answers, userfault.number() as usize)?;
+    send(&mut answers, memory.address())?;
+    receive(&mut requests)?;
+    let copied = sys::copy_with_process(us, copying, &memory, address);
+    let code = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO) as usize;
+    send(&mut answers, copied.unwrap_or_else(|error| code(&error).wrapping_neg()))?;
+    let firsts = (0..bytes).step_by(sys::page_size()).map(|at| memory.read_byte(at));
+    answers.write_all(&firsts.collect::<Vec<_>>())?;
+    // The pages were unpinned long ago; this is only so that both end in order.
+    let _ = requests.read(&mut [0])?;
+    Ok(())
+}
+
+fn send(to: &mut PipeWriter, number: usize) -> anyhow::Result<()> {
+    Ok(to.write_all(&number.to_ne_bytes())?)
+}
+
+fn receive(from: &mut PipeReader) -> anyhow::Result<i64> {
+    let mut bytes = [0; size_of::<i64>()];
+    from.read_exact(&mut bytes)?;
+    Ok(i64::from_ne_bytes(bytes))
+}

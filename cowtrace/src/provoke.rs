@@ -140,7 +140,7 @@ fn run_once(args: &Args, case: Case) -> anyhow::Result<String> {
     let mut scene = Scene::pin(args, case)?;
     rendezvous(args)?;
     scene.happen()?;
-    scene.measure(args)
+    Ok(outcome::lines(&scene.measure(args)?))
 }
 
 fn listen(args: &Args) -> anyhow::Result<Option<SecondaryMmu>> {

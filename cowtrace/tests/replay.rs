@@ -32,7 +32,7 @@ fn replay(bytes: Vec<u8>, format: Format) -> Option<(String, Trace)> {
     Some((String::from_utf8(out).expect("UTF-8"), trace))
 }
 
-/// `cowtrace record -o mprotect-5.10.cow -- cowtrace provoke io-uring-mprotect --pages 3`, on 5.10
+/// `cowtrace record -o mprotect-5.10.cow -- cowtrace provoke io-uring/4k/mprotect --pages 3`, on 5.10
 const MPROTECT: &str = "mprotect-5.10.cow";
 
 #[test]

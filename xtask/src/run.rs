@@ -26,7 +26,7 @@ const FINDINGS: u8 = 1;
 
 /// A break every three seconds, then cowtrace in the foreground.
 const GUEST: &str =
-    "cowtrace provoke io-uring-mprotect --repeat 1000 --interval 3 >/tmp/provoke.json 2>&1 &
+    "cowtrace provoke io-uring/4k/mprotect --repeat 1000 --interval 3 >/tmp/provoke.json 2>&1 &
 exec cowtrace \"$@\"";
 
 /// Options of `cargo xtask run`.

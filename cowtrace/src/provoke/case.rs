@@ -212,12 +212,11 @@ impl Case {
 
     const fn device_knows_event(self) -> bool {
         match (self.device, self.event) {
-            // It is what io-uring-ro does anyway.
-            (DeviceKind::IoUringRo, Event::Mprotect) => false,
             // Only a ring can be used by another process than the one that pinned.
             (device, Event::HolderExits) => matches!(device, DeviceKind::IoUring),
-            // So long no disk is slow.
-            (DeviceKind::ODirect, Event::Ksm | Event::Compact) => false,
+            // It is what io-uring-ro does anyway. And so long no disk is slow.
+            (DeviceKind::IoUringRo, Event::Mprotect)
+            | (DeviceKind::ODirect, Event::Ksm | Event::Compact) => false,
             _ => true,
         }
     }
@@ -265,7 +264,7 @@ fn section<T>(title: &str, rows: &[Row<T>]) -> String {
     std::iter::once(format!("{title}:\n")).chain(rows.iter().map(line)).collect()
 }
 
-fn name<T: PartialEq>(rows: &[Row<T>], value: T) -> &'static str {
+fn name<T: PartialEq + Copy>(rows: &[Row<T>], value: T) -> &'static str {
     rows.iter().find(|row| row.value == value).map_or("?", |row| row.name)
 }
 

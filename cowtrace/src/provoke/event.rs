@@ -78,7 +78,7 @@ impl Event {
             Self::Collapse => collapse(pages)?,
             Self::Mremap => pages.move_elsewhere().map_err(unknown_to_hugetlb)?,
             Self::DontNeed => {
-                pages.mapping().advise(Advice::DontNeed).map_err(unknown_to_hugetlb)?
+                pages.mapping().advise(Advice::DontNeed).map_err(unknown_to_hugetlb)?;
             }
             Self::Free => {
                 advise(pages, Advice::Free)?;

@@ -7,7 +7,7 @@ use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::{Args, Case, listen, rendezvous, scene::Scene, skipped};
+use super::{Args, Case, listen, outcome, rendezvous, scene::Scene, skipped};
 use crate::sys;
 
 /// Runs the case in two processes, one after the other; the second one's lines.
@@ -29,9 +29,9 @@ pub(super) fn run(args: &Args, case: Case) -> anyhow::Result<String> {
 fn hand_over(args: &Args, mut scene: Scene, tell: PipeWriter) -> i32 {
     let heir = |mut gone: PipeReader| {
         // The pipe ends with the holder's descriptors, and those go after its memory.
-        gone.read(&mut [0])?;
+        gone.read_to_end(&mut Vec::new())?;
         scene.happen()?;
-        scene.measure(args)
+        Ok(outcome::lines(&scene.measure(args)?))
     };
     let forked = || -> anyhow::Result<()> {
         rendezvous(args)?;
@@ -46,9 +46,9 @@ fn hand_over(args: &Args, mut scene: Scene, tell: PipeWriter) -> i32 {
 
 /// What [`understand`] reads.
 fn report(mut tell: PipeWriter, result: anyhow::Result<String>) -> i32 {
-    let text = match &result {
+    let text = match result {
         Ok(lines) => format!("={lines}"),
-        Err(error) => match skipped::reason(error) {
+        Err(error) => match skipped::reason(&error) {
             Some(why) => format!("~{why}"),
             None => format!("!{error:#}"),
         },

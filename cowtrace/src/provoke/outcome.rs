@@ -85,6 +85,11 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// A line for each.
+pub(super) fn lines(outcomes: &[Outcome]) -> String {
+    outcomes.iter().flat_map(|outcome| [outcome.to_string(), "\n".to_owned()]).collect()
+}
+
 /// The line of a case that cannot run here.
 pub(super) fn skipped_line(case: Case, why: &str) -> String {
     // Keeps its order too; only the reason may need escapes.

@@ -56,23 +56,23 @@ impl Scene {
         Ok(())
     }
 
-    /// Stores, measures, has the device use its pin, and unpins: a line for each measured page.
-    pub(super) fn measure(mut self, args: &Args) -> anyhow::Result<String> {
+    /// Stores, measures, has the device use its pin, and unpins: an outcome for each measured page.
+    pub(super) fn measure(mut self, args: &Args) -> anyhow::Result<Vec<Outcome>> {
         let (pages, tid) = store(self.pages, args.writer)?;
         self.pages = pages;
         let after = self.pages.pfns()?;
         let data = self.device.deliver(&self.pages)?;
         args.hold.into_iter().for_each(thread::sleep);
-        let lines = self.lines(tid, &after, &data);
+        let outcomes = self.outcomes(tid, &after, &data);
         self.aftermath.into_iter().try_for_each(Aftermath::end)?;
         self.device.unpin()?;
-        Ok(lines)
+        Ok(outcomes)
     }
 
-    fn lines(&self, tid: u32, after: &[u64], data: &[outcome::Data]) -> String {
+    fn outcomes(&self, tid: u32, after: &[u64], data: &[outcome::Data]) -> Vec<Outcome> {
         let measured = self.pfns.iter().zip(after).zip(data).zip(&self.kinds);
         let all = self.pages.offsets().iter().zip(measured);
-        let line = |(offset, (((&pfn_before, &pfn_after), &data), &page_kind))| Outcome {
+        let outcome = |(offset, (((&pfn_before, &pfn_after), &data), &page_kind))| Outcome {
             case: self.case,
             pid: std::process::id(),
             tid,
@@ -86,7 +86,7 @@ impl Scene {
             pages: self.pages.base_pages(),
             page_kind,
         };
-        all.map(line).map(|outcome| format!("{outcome}\n")).collect()
+        all.map(outcome).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd as _},
-        raw::{c_int, c_long},
+        raw::c_int,
     },
     ptr,
 };
@@ -30,11 +30,11 @@ fn numa(pages: &Mapping, offsets: &[usize], nodes: *const c_int) -> io::Result<V
     let addresses: Vec<usize> = offsets.iter().map(|offset| pages.address() + offset).collect();
     let mut status = vec![0; offsets.len()];
     let (count, ourselves) = (offsets.len() as u64, 0);
-    let (addresses, states) = (addresses.as_ptr(), status.as_mut_ptr());
+    let (addresses, answers) = (addresses.as_ptr(), status.as_mut_ptr());
     // SAFETY: all arrays have `count` entries (or `nodes` is null, which only asks); the kernel writes
     // to `status`. The contents of the pages stay.
     let answer = unsafe {
-        libc::syscall(libc::SYS_move_pages, ourselves, count, addresses, nodes, states, MOVE)
+        libc::syscall(libc::SYS_move_pages, ourselves, count, addresses, nodes, answers, MOVE)
     };
     succeeded(answer.min(0) as c_int)?;
     Ok(status)
@@ -77,5 +77,5 @@ pub fn discard_in_file(file: &File, bytes: usize) -> io::Result<()> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: takes numbers only; mappings of the file are Mappings, all access to which is volatile.
     let answer = unsafe { libc::fallocate(file.as_raw_fd(), mode, from, bytes) };
-    succeeded(c_long::from(answer) as c_int)
+    succeeded(answer)
 }

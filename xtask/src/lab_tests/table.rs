@@ -66,24 +66,24 @@ fn breaks() -> Vec<Case> {
     vec![
         Case::new(
             "mprotect under a pin is found exactly where the workload's own page moved",
-            traced!("--format json", "io-uring-mprotect"),
+            traced!("--format json", "io-uring/4k/mprotect"),
             agrees_with_the_workload,
         ),
         Case::new(
             "the same is found through kprobes where there is no fexit",
-            traced!("--kprobes --format json", "io-uring-mprotect --pages 3"),
+            traced!("--kprobes --format json", "io-uring/4k/mprotect --pages 3"),
             agrees_with_the_workload_through_kprobes,
         ),
         Case::new(
             "the programs load with their logging on, and find the same",
-            traced!("-v --format json", "io-uring-mprotect"),
+            traced!("-v --format json", "io-uring/4k/mprotect"),
             agrees_with_the_workload,
         ),
         Case {
             kernels: PAGE_COUNT_RULE,
             ..Case::new(
                 "23 provoked breaks are 23 findings, each with its own pages",
-                traced!("--format json", "io-uring-mprotect --pages 23"),
+                traced!("--format json", "io-uring/4k/mprotect --pages 23"),
                 agrees_with_the_workload,
             )
         },
@@ -91,7 +91,7 @@ fn breaks() -> Vec<Case> {
             kernels: PAGE_COUNT_RULE,
             ..Case::new(
                 "text tells the two PFNs, the holder, the writer and what to do",
-                traced!("", "io-uring-mprotect"),
+                traced!("", "io-uring/4k/mprotect"),
                 finds_one_of_each,
             )
         },
@@ -100,7 +100,7 @@ fn breaks() -> Vec<Case> {
             ..Case::new(
                 "a page that is unpinned dirty after it was replaced is lost",
                 "cowtrace stream --format json -- sh -c '
-                     cowtrace provoke af-xdp-mprotect --pages 3 >p
+                     cowtrace provoke af-xdp/4k/mprotect --pages 3 >p
                      count() { while read name value; do [ $name = $1 ] && echo $value; done </proc/vmstat; }
                      until echo 1 >/proc/sys/vm/stat_refresh
                          [ $(count nr_foll_pin_acquired) = $(count nr_foll_pin_released) ]; do :; done' >s
@@ -110,7 +110,7 @@ fn breaks() -> Vec<Case> {
         },
         Case::new(
             "a pin that predates the trace is a suspect where its page is replaced",
-            "cowtrace provoke io-uring-mprotect --pages 2 --ready ready --after go >p & child=$!
+            "cowtrace provoke io-uring/4k/mprotect --pages 2 --ready ready --after go >p & child=$!
              until [ -e ready ]; do :; done
              cowtrace stream --format json --pid $child -- sh -c 'touch go; until [ -s p ]; do :; done' >s
              status=$?; wait; cat p s; exit $status",
@@ -119,7 +119,7 @@ fn breaks() -> Vec<Case> {
         Case::new(
             "a write of 4 to clear_refs is told as what write-protects",
             "cowtrace stream --format json --events -- sh -c '
-                 cowtrace provoke io-uring-none --ready ready --hold 600 >/dev/null & child=$!
+                 cowtrace provoke io-uring/4k/nothing --ready ready --hold 600 >/dev/null & child=$!
                  until [ -e ready ]; do :; done
                  echo 4 >/proc/$child/clear_refs' >s
              status=$?; cat s; exit $status",
@@ -133,17 +133,17 @@ fn silence() -> Vec<Case> {
     vec![
         Case::new(
             "a registered buffer that nobody disturbs gives no finding",
-            traced!("--format json", "io-uring-none --pages 4"),
+            traced!("--format json", "io-uring/4k/nothing --pages 4"),
             finds_nothing,
         ),
         Case::new(
             "fork with a registered buffer gives no finding",
-            traced!("--format json", "io-uring-fork --pages 4"),
+            traced!("--format json", "io-uring/4k/fork --pages 4"),
             finds_nothing,
         ),
         Case::new(
             "fork without any pin gives no finding",
-            traced!("--format json", "nopin-fork --pages 4"),
+            traced!("--format json", "none/4k/fork --pages 4"),
             finds_nothing,
         ),
     ]
@@ -155,14 +155,14 @@ fn books() -> Vec<Case> {
         Case::new(
             "23 pin calls are 23 pin records and 23 releases",
             "cowtrace stream --format json --events -- \
-                 sh -c 'cowtrace provoke io-uring-none --repeat 23 >p' >s
+                 sh -c 'cowtrace provoke io-uring/4k/nothing --repeat 23 >p' >s
              status=$?; cat p s; exit $status",
             one_pin_record_each,
         ),
         Case::new(
             "pages that are still pinned at the end are the kernel's own count of them",
             "cowtrace stream --format json -- sh -c '
-                 cowtrace provoke io-uring-none --pages 40 --ready ready --hold 600 >/dev/null &
+                 cowtrace provoke io-uring/4k/nothing --pages 40 --ready ready --hold 600 >/dev/null &
                  until [ -e ready ]; do :; done' >s
              status=$?; cat s; exit $status",
             ledger_equals_vmstat,
@@ -170,7 +170,7 @@ fn books() -> Vec<Case> {
         Case::new(
             "a call that pins more pages than a program can list is completed from the page map",
             "cowtrace stream --format json -- sh -c '
-                 cowtrace provoke io-uring-none --pages 6000 --ready ready --hold 600 >/dev/null &
+                 cowtrace provoke io-uring/4k/nothing --pages 6000 --ready ready --hold 600 >/dev/null &
                  until [ -e ready ]; do :; done' >s
              status=$?; cat s; exit $status",
             ledger_equals_vmstat_of_a_long_call,
@@ -179,7 +179,7 @@ fn books() -> Vec<Case> {
             kernels: SECOND_WITNESS,
             ..Case::new(
                 "wp_page_copy itself counts as many copies as the faults are judged to be",
-                "cowtrace stream --format json -- sh -c 'cowtrace provoke nopin-fork --pages 50 >p' >s
+                "cowtrace stream --format json -- sh -c 'cowtrace provoke none/4k/fork --pages 50 >p' >s
                  status=$?; cat s; exit $status",
                 witnesses_agree,
             )
@@ -194,7 +194,7 @@ fn recordings() -> Vec<Case> {
             "a replay prints byte for byte what the live run printed",
             "for format in text json; do
                  cowtrace stream --events --format $format --record $format.cow -- \
-                     sh -c 'cowtrace provoke io-uring-mprotect --pages 3 >/dev/null' >live
+                     sh -c 'cowtrace provoke io-uring/4k/mprotect --pages 3 >/dev/null' >live
                  cowtrace replay --events --format $format $format.cow >replay
                  cmp live replay || exit 9
                  wc -l <live
@@ -203,14 +203,14 @@ fn recordings() -> Vec<Case> {
         ),
         Case::new(
             "a recording of a killed cowtrace replays up to there and is never clean",
-            "cowtrace record -o x.cow -- sh -c 'cowtrace provoke io-uring-none >/dev/null; kill -9 $PPID' 2>/dev/null
+            "cowtrace record -o x.cow -- sh -c 'cowtrace provoke io-uring/4k/nothing >/dev/null; kill -9 $PPID' 2>/dev/null
              cowtrace replay --format text x.cow",
             cut_recording_is_inconclusive,
         ),
         Case::new(
             "what does not fit the ring is counted by program, and never clean",
             "cowtrace stream --ring 4K --format json -- \
-                 sh -c 'cowtrace provoke io-uring-none --pages 400 >/dev/null' >s
+                 sh -c 'cowtrace provoke io-uring/4k/nothing --pages 400 >/dev/null' >s
              status=$?; cat s; exit $status",
             a_tight_ring_loses_and_is_never_clean,
         ),
@@ -223,15 +223,15 @@ fn filters() -> Vec<Case> {
         Case::new(
             "a filter by name keeps others' pins out",
             "cowtrace stream --format json --comm 'nobody-*' -- \
-                 sh -c 'cowtrace provoke io-uring-mprotect >/dev/null' >s
+                 sh -c 'cowtrace provoke io-uring/4k/mprotect >/dev/null' >s
              status=$?; cat s; exit $status",
             filtered_out,
         ),
         Case::new(
             "a filter by process follows its children",
-            "sh -c 'until [ -e go ]; do :; done; cowtrace provoke io-uring-none --repeat 3 >p' & child=$!
+            "sh -c 'until [ -e go ]; do :; done; cowtrace provoke io-uring/4k/nothing --repeat 3 >p' & child=$!
              cowtrace stream --format json --pid $child -- sh -c \
-                 \"touch go; cowtrace provoke io-uring-none >/dev/null; while kill -0 $child 2>/dev/null; do :; done\" >s
+                 \"touch go; cowtrace provoke io-uring/4k/nothing >/dev/null; while kill -0 $child 2>/dev/null; do :; done\" >s
              status=$?; cat p s; exit $status",
             three_pins_of_the_traced_process,
         ),
@@ -239,9 +239,9 @@ fn filters() -> Vec<Case> {
             "a filter by cgroup keeps those outside out",
             "mkdir /sys/fs/cgroup/inside
              cowtrace stream --format json --cgroup /inside -- sh -c '
-                 cowtrace provoke io-uring-none >/dev/null
+                 cowtrace provoke io-uring/4k/nothing >/dev/null
                  echo $$ >/sys/fs/cgroup/inside/cgroup.procs
-                 cowtrace provoke io-uring-none --repeat 3 >p' >s
+                 cowtrace provoke io-uring/4k/nothing --repeat 3 >p' >s
              status=$?; cat p s; exit $status",
             three_pins_of_the_traced_process,
         ),
@@ -268,7 +268,7 @@ fn secondary_mmus() -> Vec<Case> {
                  echo 'p:ended __mmu_notifier_invalidate_range_end' >>$tracing/kprobe_events
                  echo 1 >$tracing/events/kprobes/enable
                  cowtrace stream --events --format json --record x.cow -- \
-                     sh -c 'cowtrace provoke kvm-io-uring-mprotect --pages 3 >p' >s
+                     sh -c 'cowtrace provoke io-uring/4k/mprotect --secondary-mmu kvm --pages 3 >p' >s
                  status=$?
                  echo 0 >$tracing/events/kprobes/enable
                  sed -n 's/.* \\([0-9]*\\)\\.\\([0-9]*\\): \\(began\\|ended\\): .*/{\"type\":\"\\3\",\"us\":\\1\\2}/p' $tracing/trace
@@ -282,7 +282,7 @@ fn secondary_mmus() -> Vec<Case> {
         },
         Case::new(
             "the workload with a secondary MMU says what is missing where there is none",
-            "cowtrace provoke kvm-io-uring-mprotect",
+            "cowtrace provoke io-uring/4k/mprotect --secondary-mmu kvm",
             names_the_module_it_needs,
         ),
     ]

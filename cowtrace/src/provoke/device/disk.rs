@@ -31,7 +31,7 @@ const BURST: usize = 4;
 /// The disk, and the one read.
 #[derive(Debug)]
 pub(super) struct Disk {
-    disk: File,
+    file: File,
     read: Aio,
     /// What a read reads, page after page.
     expected: Vec<u8>,
@@ -42,9 +42,9 @@ impl Disk {
     pub(super) fn open(named: Option<&Path>) -> anyhow::Result<Self> {
         let path = named.map(PathBuf::from).or_else(|| Some(env::var_os("LAB_SLOW_DISK")?.into()));
         let path = path.ok_or_else(|| skipped("no slow disk: name one with --slow-disk PATH"))?;
-        let disk = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
-        let disk = disk.with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { disk, read: Aio::new().context("cannot use io_submit")?, expected: Vec::new() })
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { file, read: Aio::new().context("cannot use io_submit")?, expected: Vec::new() })
     }
 
     /// Reads until the disk holds reads back; then the next one stays in flight.
@@ -53,7 +53,7 @@ impl Disk {
         let offsets: Vec<_> = (0..scratch.bytes()).step_by(sys::page_size()).collect();
         for _ in 0..BURST {
             let start = Instant::now();
-            self.read.read(&self.disk, &scratch, &offsets).context("cannot read the disk")?;
+            self.read.read(&self.file, &scratch, &offsets).context("cannot read the disk")?;
             let done = self.read.wait().context("cannot read the disk")?;
             ensure!(done == scratch.bytes(), "short read: {done} bytes");
             if start.elapsed() >= SLOW {
@@ -70,7 +70,7 @@ impl Device for Disk {
         self.exhaust(pages.offsets().len())?;
         let clear = self.expected.iter().step_by(sys::page_size()).all(|&at| at != STORED_AGAIN);
         ensure!(clear, "the disk has the byte that the CPU stores");
-        self.read.read(&self.disk, pages.mapping(), pages.offsets()).context("cannot read the disk")
+        self.read.read(&self.file, pages.mapping(), pages.offsets()).context("cannot read the disk")
     }
 
     fn deliver(&mut self, pages: &Pages) -> anyhow::Result<Vec<Data>> {

@@ -11,7 +11,7 @@ use std::{
     os::raw::c_int,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use super::{Device, arrival, pattern, pattern_page};
 use crate::{
@@ -25,6 +25,8 @@ use crate::{
 
 /// The kernel pins no more in one go (mm/process_vm_access.c, PVM_MAX_KMALLOC_PAGES).
 const MOST_PAGES: usize = 1024;
+
+const GO: i64 = 0;
 
 /// The other process, as we see it.
 #[derive(Debug)]
@@ -56,40 +58,41 @@ impl Remote {
         Ok(Self { copying, child, requests, answers, memory: None })
     }
 
+    /// Takes its userfaultfd over.
+    fn take_userfault(&mut self) -> anyhow::Result<Userfault> {
+        let number = receive(&mut self.answers).context("the other process is gone")?;
+        let number = as_result(number).map_err(skip_on(
+            &[libc::EPERM, libc::ENOSYS],
+            "userfaultfd does not stop the kernel here",
+        ))?;
+        let fd = sys::descriptor_of(self.child.pid(), c_int::try_from(number)?);
+        fd.map(Userfault::from).context("cannot take the other process's userfaultfd over")
+    }
+
     /// How the copy ended: bytes, or the error.
     fn result(&mut self) -> anyhow::Result<usize> {
         let result = receive(&mut self.answers).context("the other process is gone")?;
-        let failed = |_| io::Error::from_raw_os_error(-result as c_int);
-        usize::try_from(result).map_err(failed).context("cannot copy between processes")
+        as_result(result).context("cannot copy between processes")
     }
 }
 
 impl Device for Remote {
     fn pin(&mut self, pages: &Pages) -> anyhow::Result<()> {
-        let (address, bytes) = (pages.mapping().address(), pages.mapping().bytes());
-        ensure!(pages.mapping().pages() <= MOST_PAGES, "at most {MOST_PAGES} pages in one copy");
-        send(&mut self.requests, address)?;
+        let (mapping, bytes) = (pages.mapping(), pages.mapping().bytes());
+        ensure!(mapping.pages() <= MOST_PAGES, "at most {MOST_PAGES} pages in one copy");
+        send(&mut self.requests, mapping.address())?;
         send(&mut self.requests, bytes)?;
-        let [fd, theirs] = [receive(&mut self.answers)?, receive(&mut self.answers)?];
-        let (fd, address) = (c_int::try_from(fd)?, usize::try_from(theirs)?);
-        let why = "userfaultfd does not stop the kernel here";
-        let fd = if fd < 0 {
-            return Err(skip_on(&[libc::EPERM, libc::ENOSYS], why)(io::Error::from_raw_os_error(
-                -fd,
-            )));
-        } else {
-            sys::descriptor_of(self.child.pid(), fd).context("cannot take its userfaultfd")?
-        };
-        let mut userfault = Userfault::from(fd);
-        send(&mut self.requests, 0)?;
+        let mut userfault = self.take_userfault()?;
+        let address = receive(&mut self.answers).context("the other process is gone")?;
+        send(&mut self.requests, GO)?;
         // Once it has touched its own memory, it has pinned ours.
         let [_, ended] = sys::wait_readable(&userfault, &self.answers)?;
         if ended {
-            self.result()?;
-            anyhow::bail!("the copy did not wait");
+            let copied = self.result()?;
+            bail!("the copy of {copied} bytes did not wait");
         }
         userfault.take_message().context("cannot hear of the fault")?;
-        self.memory = Some(Memory { userfault, address, bytes });
+        self.memory = Some(Memory { userfault, address: usize::try_from(address)?, bytes });
         Ok(())
     }
 
@@ -132,29 +135,32 @@ fn serve(
     let [address, bytes] = [receive(&mut requests)?, receive(&mut requests)?];
     let (address, bytes) = (usize::try_from(address)?, usize::try_from(bytes)?);
     let memory = Mapping::new(bytes / sys::page_size())?;
-    let userfault = match Userfault::new() {
-        Ok(userfault) => userfault,
-        Err(error) => {
-            let code = error.raw_os_error().unwrap_or(libc::EIO) as usize;
-            send(&mut answers, code.wrapping_neg())?;
-            return send(&mut answers, 0);
-        }
-    };
-    userfault.register(&memory, Watch::Missing)?;
-    send(&mut answers, userfault.number() as usize)?;
+    let userfault = Userfault::new();
+    send(&mut answers, as_number(&userfault, |userfault| i64::from(userfault.number())))?;
+    userfault?.register(&memory, Watch::Missing)?;
     send(&mut answers, memory.address())?;
     receive(&mut requests)?;
     let copied = sys::copy_with_process(us, copying, &memory, address);
-    let code = |error: &io::Error| error.raw_os_error().unwrap_or(libc::EIO) as usize;
-    send(&mut answers, copied.unwrap_or_else(|error| code(&error).wrapping_neg()))?;
+    send(&mut answers, as_number(&copied, |&bytes| bytes.cast_signed() as i64))?;
     let firsts = (0..bytes).step_by(sys::page_size()).map(|at| memory.read_byte(at));
     answers.write_all(&firsts.collect::<Vec<_>>())?;
     // The pages were unpinned long ago; this is only so that both end in order.
-    let _ = requests.read(&mut [0])?;
+    requests.read_to_end(&mut Vec::new())?;
     Ok(())
 }
 
-fn send(to: &mut PipeWriter, number: usize) -> anyhow::Result<()> {
+/// A number, or a negative errno.
+fn as_number<T>(result: &io::Result<T>, number: impl FnOnce(&T) -> i64) -> i64 {
+    let errno = |error: &io::Error| -i64::from(error.raw_os_error().unwrap_or(libc::EIO));
+    result.as_ref().map_or_else(errno, number)
+}
+
+fn as_result(number: i64) -> io::Result<usize> {
+    usize::try_from(number).map_err(|_| io::Error::from_raw_os_error(-number as c_int))
+}
+
+fn send<T: TryInto<i64>>(to: &mut PipeWriter, number: T) -> anyhow::Result<()> {
+    let number = number.try_into().ok().context("a number too large")?;
     Ok(to.write_all(&number.to_ne_bytes())?)
 }
 
@@ -162,4 +168,22 @@ fn receive(from: &mut PipeReader) -> anyhow::Result<i64> {
     let mut bytes = [0; size_of::<i64>()];
     from.read_exact(&mut bytes)?;
     Ok(i64::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_errors_pass_the_pipe() {
+        let (mut from, mut to) = io::pipe().expect("pipe");
+        for result in [Ok(42), Err(io::Error::from_raw_os_error(libc::EPERM))] {
+            send(&mut to, as_number(&result, |&number| number)).expect("room");
+            let received = as_result(receive(&mut from).expect("sent"));
+            assert_eq!(
+                received.map_err(|error| error.raw_os_error()),
+                result.map(|_| 42).map_err(|error| error.raw_os_error())
+            );
+        }
+    }
 }

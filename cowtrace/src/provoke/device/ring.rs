@@ -15,7 +15,7 @@ use crate::{
 /// The ring, and the bytes that it will write through the pin.
 #[derive(Debug)]
 pub(super) struct Ring {
-    ring: Uring,
+    uring: Uring,
     source: File,
     /// Address of the buffer when it was registered: what the kernel knows it by.
     registered: usize,
@@ -26,17 +26,17 @@ pub(super) struct Ring {
 impl Ring {
     pub(super) fn new() -> anyhow::Result<Self> {
         let why = "there is no io_uring here";
-        let ring = Uring::new()
+        let uring = Uring::new()
             .map_err(skip_on(&[libc::ENOSYS, libc::EPERM], why))
             .context("cannot make an io_uring")?;
         let source = sys::memory_file().context("cannot make the file to read from")?;
-        Ok(Self { ring, source, registered: 0, holder: 0 })
+        Ok(Self { uring, source, registered: 0, holder: 0 })
     }
 
     fn write_page(&mut self, offset: usize) -> anyhow::Result<()> {
         let (address, bytes) = (self.registered + offset, sys::page_size());
         let length = u32::try_from(bytes)?;
-        let done = self.ring.read_fixed(&self.source, offset as u64, address, length)?;
+        let done = self.uring.read_fixed(&self.source, offset as u64, address, length)?;
         ensure!(done == bytes, "short read: {done} bytes");
         Ok(())
     }
@@ -50,7 +50,7 @@ impl Device for Ring {
         let (mapping, why) = (pages.mapping(), "io_uring registers no such pages on this kernel");
         // Best effort: root needs no limit, and on refusal the registration says what is missing.
         let _ = sys::raise_memlock_limit(mapping.bytes() as u64);
-        self.ring
+        self.uring
             .register(mapping)
             .map_err(skip_on(&[libc::EOPNOTSUPP], why))
             .with_context(|| format!("cannot register {} bytes with io_uring", mapping.bytes()))?;
@@ -71,6 +71,6 @@ impl Device for Ring {
     }
 
     fn unpin(self: Box<Self>) -> anyhow::Result<()> {
-        self.ring.unregister().context("cannot unregister the buffer")
+        self.uring.unregister().context("cannot unregister the buffer")
     }
 }

@@ -22,8 +22,8 @@ pub(super) fn move_to_another_node(pages: &Pages) -> anyhow::Result<()> {
 /// `0-1,3` in numbers.
 fn nodes(list: &str) -> impl Iterator<Item = u32> {
     let ranges = list.trim().split(',').filter_map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(first.parse().ok()?..=last.parse().ok()?)
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        Some(from.parse().ok()?..=to.parse().ok()?)
     });
     ranges.flatten()
 }

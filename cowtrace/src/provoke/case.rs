@@ -43,6 +43,7 @@ pub enum Event {
     Vfork,
     DontFork,
     Mprotect,
+    MprotectPart,
     UffdWp,
     ClearRefs,
     PagemapScan,
@@ -128,6 +129,11 @@ pub const EVENTS: &[Row<Event>] = &[
     row(Event::Vfork, "vfork", "a child that shares the memory until it exits, as of posix_spawn"),
     row(Event::DontFork, "dontfork", "MADV_DONTFORK, then fork; the child lives"),
     row(Event::Mprotect, "mprotect", "mprotect to read-only and back"),
+    row(
+        Event::MprotectPart,
+        "mprotect-part",
+        "the same for the first base page of each huge page, which splits its mapping",
+    ),
     row(Event::UffdWp, "uffd-wp", "userfaultfd write-protects and un-protects"),
     row(Event::ClearRefs, "clear-refs", "4 into /proc/self/clear_refs: soft-dirty tracking begins"),
     row(
@@ -200,6 +206,8 @@ impl Case {
         match self.event {
             // The pool's pages are not reclaimed.
             Event::PageoutWrite | Event::PageoutReadWrite => !matches!(self.page, Hugetlb),
+            // Others are mapped page by page anyway, or the kernel protects them as a whole only.
+            Event::MprotectPart => matches!(self.page, Thp),
             // Only the process's own anonymous pages, which it has stored to, are shared or freed.
             Event::Ksm | Event::Free => matches!(self.page, Base | Thp | ThpPte),
             // The others are huge, or have nothing to put into a huge page.
@@ -215,7 +223,7 @@ impl Case {
             // Only a ring can be used by another process than the one that pinned.
             (device, Event::HolderExits) => matches!(device, DeviceKind::IoUring),
             // It is what io-uring-ro does anyway. And so long no disk is slow.
-            (DeviceKind::IoUringRo, Event::Mprotect)
+            (DeviceKind::IoUringRo, Event::Mprotect | Event::MprotectPart)
             | (DeviceKind::ODirect, Event::Ksm | Event::Compact) => false,
             _ => true,
         }

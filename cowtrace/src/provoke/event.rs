@@ -62,6 +62,10 @@ impl Event {
                 pages.protect(Protection::Read)?;
                 pages.protect(Protection::ReadWrite)?;
             }
+            Self::MprotectPart => {
+                pages.protect_first_pages(Protection::Read)?;
+                pages.protect_first_pages(Protection::ReadWrite)?;
+            }
             Self::UffdWp => write_protect(pages).context("cannot use userfaultfd")?,
             Self::ClearRefs => {
                 fs::write("/proc/self/clear_refs", "4").context("cannot clear soft-dirty bits")?;

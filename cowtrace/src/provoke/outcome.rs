@@ -24,7 +24,7 @@ pub(super) struct Outcome {
     pub(super) pfn_after: u64,
     pub(super) data: Data,
     pub(super) pin: Pin,
-    /// How many base pages share its fate.
+    /// Of how many base pages it is one that is measured.
     pub(super) pages: usize,
     /// What the kernel said that it was when it was pinned.
     pub(super) page_kind: &'static str,

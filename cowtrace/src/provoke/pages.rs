@@ -132,7 +132,7 @@ impl Pages {
         &self.mapping
     }
 
-    /// How many base pages share the fate of a measured one.
+    /// Of how many base pages three are measured, or each one.
     pub(super) fn base_pages(&self) -> usize {
         if self.is_large { HUGE_PAGE / sys::page_size() } else { 1 }
     }
@@ -144,6 +144,13 @@ impl Pages {
 
     pub(super) fn protect(&self, protection: Protection) -> anyhow::Result<()> {
         self.mapping.protect(protection).context("cannot mprotect the pages")
+    }
+
+    /// Of the first base page of each huge page.
+    pub(super) fn protect_first_pages(&self, protection: Protection) -> anyhow::Result<()> {
+        let protect = |start| self.mapping.protect_part(start, sys::page_size(), protection);
+        let mut starts = (0..self.mapping.bytes()).step_by(HUGE_PAGE);
+        starts.try_for_each(protect).context("cannot mprotect a page")
     }
 
     /// Maps the same anew over the pages.

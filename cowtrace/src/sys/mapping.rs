@@ -110,7 +110,19 @@ impl Mapping {
 
     /// `mprotect` of the whole.
     pub fn protect(&self, protection: Protection) -> io::Result<()> {
-        self.region.protect(self.start, self.bytes, protection.bits())
+        self.protect_part(0, self.bytes, protection)
+    }
+
+    /// `mprotect` of a part.
+    ///
+    /// Panics when it is not all inside.
+    pub fn protect_part(
+        &self,
+        offset: usize,
+        bytes: usize,
+        protection: Protection,
+    ) -> io::Result<()> {
+        self.region.protect(self.inside(offset, bytes), bytes, protection.bits())
     }
 
     /// `madvise` of the whole.

@@ -137,7 +137,9 @@ fn serve(
     let memory = Mapping::new(bytes / sys::page_size())?;
     let userfault = Userfault::new();
     send(&mut answers, as_number(&userfault, |userfault| i64::from(userfault.number())))?;
-    userfault?.register(&memory, Watch::Missing)?;
+    // Ours too until the end: it may be taken over any time from now on.
+    let userfault = userfault?;
+    userfault.register(&memory, Watch::Missing)?;
     send(&mut answers, memory.address())?;
     receive(&mut requests)?;
     let copied = sys::copy_with_process(us, copying, &memory, address);
@@ -146,6 +148,7 @@ fn serve(
     answers.write_all(&firsts.collect::<Vec<_>>())?;
     // The pages were unpinned long ago; this is only so that both end in order.
     requests.read_to_end(&mut Vec::new())?;
+    drop(userfault);
     Ok(())
 }
 

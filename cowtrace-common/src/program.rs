@@ -93,6 +93,48 @@ programs! {
     ClearRefs = "clear_refs",
     /// `do_wp_page` returned, and the kernel skipped the program that looks at that.
     WpFaultAgain = "wp_fault_again",
+    /// `unmap_page_range` (6.19 and before) or `__zap_vma_range` (7.x) begins.
+    Zap = "zap",
+    /// `__unmap_hugepage_range` begins.
+    ZapHuge = "zap_huge",
+    /// `move_page_tables` with six arguments (6.7 and before) returned.
+    MoveExit = "move_exit",
+    /// `move_page_tables` with seven arguments (6.8 to 6.14) returned.
+    MoveStackExit = "move_stack_exit",
+    /// `move_page_tables` with a struct (6.15 and later) returned.
+    MoveStructExit = "move_struct_exit",
+    /// `handle_mm_fault` returned.
+    Refault = "refault",
+    /// `hugetlb_wp` with a `vm_fault` (6.10 and later) returned.
+    HugetlbWpExit = "hugetlb_wp_exit",
+    /// `hugetlb_cow` (5.18 and before) or `hugetlb_wp` with (mm, vma, address, ptep, …) begins.
+    HugetlbCowEnter = "hugetlb_cow_enter",
+    /// It returned.
+    HugetlbCowReturn = "hugetlb_cow_return",
+    /// `do_huge_pmd_wp_page` returned.
+    HugeWpExit = "huge_wp_exit",
+    /// `memfd_pin_folios` begins and ends with the same arguments, so its return is enough.
+    PinFoliosExit = "pin_folios_exit",
+    /// `folio_add_pin`.
+    FolioAddPin = "add_pin",
+    /// `folio_add_pins` returned.
+    FolioAddPins = "add_pins",
+    /// `unpin_folio`.
+    UnpinOneFolio = "unpin_one_folio",
+    /// `unpin_folios`.
+    UnpinFolios = "unpin_many_folios",
+    /// The PAGEMAP_SCAN ioctl comes to a VMA.
+    PagemapScan = "pagemap_scan",
+    /// Reclaim is about to unmap a page.
+    ReclaimUnmap = "reclaim_unmap",
+    /// A huge page's mapping is about to be split.
+    SplitHuge = "split_huge",
+    /// A fork begins to copy a VMA.
+    ForkCopyEnter = "fork_copy_enter",
+    /// It has copied it.
+    ForkCopyExit = "fork_copy_exit",
+    /// `move_vma` begins, where the compiler split `move_page_tables`.
+    MoveVmaEnter = "move_vma_enter",
 }
 
 impl Program {

@@ -89,6 +89,36 @@ fields! {
     WalkPrivate = "mm_walk"."private",
     /// Operations of an MMU notifier.
     NotifierOps = "mmu_notifier"."ops",
+    /// Where the PMD stands.
+    VmfPmd = "vm_fault"."pmd",
+    /// Top of an address space's page table.
+    MmPgd = "mm_struct"."pgd",
+    /// What a zap leaves alone; see `Setting::ZapSpares` for how each name says it.
+    ZapSpares = "zap_details"."check_mapping"|"even_cows"|"skip_cows",
+    /// The VMA that mappings move from; the struct came with 6.15.
+    MoveOld = "pagetable_move_control"."old",
+    /// Where they move from: counts up while they do.
+    MoveOldAddress = "pagetable_move_control"."old_addr",
+    /// First address behind.
+    MoveOldEnd = "pagetable_move_control"."old_end",
+    /// How many bytes there were to move.
+    MoveLen = "pagetable_move_control"."len_in",
+    /// Where they move to: counts up while they do.
+    MoveNewAddress = "pagetable_move_control"."new_addr",
+}
+
+impl Field {
+    /// Whether programs that read it are for some kernels only, so that others may lack it.
+    pub const fn is_optional(self) -> bool {
+        matches!(
+            self,
+            Self::MoveOld
+                | Self::MoveOldAddress
+                | Self::MoveOldEnd
+                | Self::MoveLen
+                | Self::MoveNewAddress
+        )
+    }
 }
 
 macro_rules! settings {
@@ -124,6 +154,25 @@ settings! {
     PgHead,
     /// Where the pin count of a large folio stands, from its first `struct page`.
     FolioPins,
+    /// Where the number of pages of a large folio stands, from its first `struct page`.
+    FolioPages,
+    /// Where the mappings of a large folio stand, all pages together; 0 where they are not counted so
+    /// (before 6.8).
+    FolioMappings,
+    /// Where, on such a kernel, the mappings of the folio as a whole stand.
+    EntireMappings,
+    /// The mask of PG_lru in page flags.
+    PgLru,
+    /// The mask of PG_swapcache in page flags.
+    PgSwapcache,
+    /// The mask of PG_double_map in page flags; 0 from 6.2 on.
+    PgDoubleMap,
+    /// Address of the kernel variable that holds where physical address 0 is mapped.
+    PageOffsetBase,
+    /// Levels of the page table: 4 or 5.
+    PageTableLevels,
+    /// How `Field::ZapSpares` says that only a file's pages go: see [`zap_spares`].
+    ZapSpares,
     /// FAULT_FLAG_UNSHARE; 0 before 5.19.
     FaultUnshare,
     /// 1 where `unpin_user_pages*` may call `unpin_user_page` (5.12 and before).
@@ -142,4 +191,14 @@ settings! {
     FilterCommMask,
     /// Second half.
     FilterCommRestMask,
+}
+
+/// Values of [`Setting::ZapSpares`].
+pub mod zap_spares {
+    /// `check_mapping`, a pointer: set (5.17 and before).
+    pub const IF_POINTER: u64 = 0;
+    /// `even_cows`, a bool: not set.
+    pub const UNLESS_FLAG: u64 = 1;
+    /// `skip_cows`, a bool: set (7.x).
+    pub const IF_FLAG: u64 = 2;
 }

@@ -40,6 +40,16 @@ pub mod kind {
     pub const MM_EXIT: u16 = 7;
     /// Body: [`Protect`](super::Protect).
     pub const PROTECT: u16 = 8;
+    /// Body: [`Zap`](super::Zap).
+    pub const ZAP: u16 = 9;
+    /// Body: [`Move`](super::Move).
+    pub const MOVE: u16 = 10;
+    /// Body: [`Refault`](super::Refault).
+    pub const REFAULT: u16 = 11;
+    /// Body: [`Content`](super::Content).
+    pub const CONTENT: u16 = 12;
+    /// Body: [`ForkCopy`](super::ForkCopy).
+    pub const FORK_COPY: u16 = 13;
     /// The first kind of the source's own.
     pub const SOURCE: u16 = 128;
     /// Body: a key, a NUL, a value; UTF-8. A fact about host, kernel or run.
@@ -122,6 +132,16 @@ pub mod page_bit {
     pub const ANON: u32 = 8;
     /// A KSM page.
     pub const KSM: u32 = 16;
+    /// A page of hugetlbfs.
+    pub const HUGETLB: u32 = 32;
+    /// It was mapped by a PMD.
+    pub const PMD: u32 = 64;
+    /// It is in the swap cache, which holds a reference.
+    pub const SWAPCACHE: u32 = 128;
+    /// It is on an LRU list. One that is not may wait in a CPU's batch, which holds a reference.
+    pub const ON_LRU: u32 = 256;
+    /// From here on: log2 of the pages in its folio.
+    pub const ORDER_SHIFT: u32 = 24;
 }
 
 /// A write-protect fault, after its answer.
@@ -144,7 +164,8 @@ pub struct Fault {
     pub new_pfn: u64,
     /// `_refcount` of the old folio after the fault.
     pub references: i32,
-    /// `_mapcount` of the old page after the fault, counted from 0.
+    /// Mappings of the old page after the fault, counted from 0; of a large folio those of all its
+    /// pages, where a page was replaced.
     pub mappings: i32,
     /// Pin count of the old folio: exact for a large one, references / 1024 else.
     pub pins: i32,
@@ -201,9 +222,12 @@ pub struct Unpin {
     pub pointers: u32,
     /// log2 of `sizeof(struct page)`.
     pub page_struct_shift: u32,
-    /// See [`unpin_form`].
+    /// See [`unpin_form`]; above its 8 bits the pages in the folio of the first page, 0 if it has but one.
     pub form: u32,
 }
+
+/// Bits of [`Unpin::form`] that hold the form itself.
+pub const UNPIN_FORM_BITS: u32 = 8;
 
 /// How an [`Unpin`] names its pages.
 pub mod unpin_form {
@@ -213,6 +237,8 @@ pub mod unpin_form {
     pub const RANGE: u32 = 1;
     /// `pages` references, somewhere in the folio that begins at the one pointer.
     pub const FOLIO: u32 = 2;
+    /// One reference on each folio that begins at a pointer.
+    pub const FOLIOS: u32 = 3;
 }
 
 /// An MMU-notifier invalidation, told when it ends.
@@ -279,12 +305,110 @@ pub struct Protect {
     pub by: u32,
 }
 
-/// What write-protects, in [`Protect::by`].
+/// What write-protects or unmaps, in [`Protect::by`].
 pub mod protect_by {
     /// `change_protection`: mprotect, userfaultfd write protection or NUMA balancing, by its flags.
     pub const CHANGE_PROTECTION: u32 = 0;
     /// A write of 4 to /proc/PID/clear_refs.
     pub const CLEAR_REFS: u32 = 1;
+    /// The PAGEMAP_SCAN ioctl, with PM_SCAN_WP_MATCHING.
+    pub const PAGEMAP_SCAN: u32 = 2;
+    /// Reclaim: the page is unmapped by way of its reverse mapping, and perhaps swapped out.
+    pub const RECLAIM: u32 = 3;
+    /// A huge page's mapping is split into those of its pages.
+    pub const SPLIT: u32 = 4;
+}
+
+/// Mappings in a range of an address space with pins are about to be discarded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Zap {
+    /// Address space.
+    pub mm: u64,
+    /// Range.
+    pub start: u64,
+    /// See `start`.
+    pub end: u64,
+    /// The VMA.
+    pub vma_start: u64,
+    /// See `vma_start`.
+    pub vma_end: u64,
+    /// VM_* flags.
+    pub vma_flags: u64,
+    /// 1 if only pages of the file go, and what the process has written to stays.
+    pub spares_cows: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Mappings were moved to another address (mremap).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Move {
+    /// Address space.
+    pub mm: u64,
+    /// From where.
+    pub from: u64,
+    /// To where.
+    pub to: u64,
+    /// Bytes moved: the call may give up half-way.
+    pub len: u64,
+}
+
+/// A fault was answered in a range that had been zapped.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Refault {
+    /// Address space.
+    pub mm: u64,
+    /// Faulting address.
+    pub address: u64,
+    /// PFN mapped there now; 0 if none.
+    pub pfn: u64,
+    /// FAULT_FLAG_*.
+    pub fault_flags: u32,
+    /// 1 if the page may be written to now.
+    pub writable: u32,
+}
+
+/// What a page held, as a hash over its bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Content {
+    /// The page.
+    pub pfn: u64,
+    /// See `cowtrace-ebpf/src/orphan.rs`: 64 bits, for comparing with another of the same page only.
+    pub hash: u64,
+    /// See [`content_at`].
+    pub at: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// When a page's content was looked at, in [`Content::at`].
+pub mod content_at {
+    /// When the process was moved off it.
+    pub const BREAK: u32 = 0;
+    /// When it was about to be unpinned.
+    pub const UNPIN: u32 = 1;
+}
+
+/// A fork copied a range of an address space with pins: the kernel copies pinned pages for the child.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ForkCopy {
+    /// The parent's address space.
+    pub parent_mm: u64,
+    /// The child's.
+    pub child_mm: u64,
+    /// Range of the VMA.
+    pub start: u64,
+    /// See `start`.
+    pub end: u64,
+    /// VM_* flags.
+    pub vma_flags: u64,
+    /// CLOCK_BOOTTIME when it began; it ended at the record's time.
+    pub began_ns: u64,
 }
 
 /// An address space that was reported before is gone.
@@ -320,6 +444,11 @@ const _: () = {
     assert!(size_of::<Fork>() == 2 * 8 + 2 * 4);
     assert!(size_of::<MmExit>() == 8);
     assert!(size_of::<Protect>() == 4 * 8 + 2 * 4);
+    assert!(size_of::<Zap>() == 6 * 8 + 2 * 4);
+    assert!(size_of::<Move>() == 4 * 8);
+    assert!(size_of::<Refault>() == 3 * 8 + 2 * 4);
+    assert!(size_of::<Content>() == 2 * 8 + 2 * 4);
+    assert!(size_of::<ForkCopy>() == 6 * 8);
     assert!(size_of::<Tally>() == 4 * 8);
     assert!(align_of::<Header>() == 8 && size_of::<Header>().is_multiple_of(8));
 };

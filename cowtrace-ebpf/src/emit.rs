@@ -52,6 +52,17 @@ struct Buffer {
     rest: [u8; BODY + TAIL],
 }
 
+/// Words of [`scratch`].
+pub const SCRATCH: usize = POINTERS;
+
+/// Room for a program to read to, until it begins a record.
+#[inline(always)]
+pub fn scratch(program: Program) -> Option<&'static mut [u64; SCRATCH]> {
+    let buffer = BUFFERS.get_ptr_mut(program as u32)?;
+    // SAFETY: `rest` begins at a multiple of 8, is long enough, and is this program's on this CPU.
+    Some(unsafe { &mut *(&raw mut (*buffer).rest).cast::<[u64; SCRATCH]>() })
+}
+
 /// CLOCK_BOOTTIME, ns.
 #[inline(always)]
 pub fn now() -> u64 {

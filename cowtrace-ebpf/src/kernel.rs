@@ -5,9 +5,12 @@
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_buf};
 use cowtrace_common::{
+    program::Program,
     setting::{Field, Setting},
     wire::page_bit,
 };
+
+use crate::emit;
 
 /// Byte offsets by [`Field`].
 #[unsafe(no_mangle)]
@@ -157,6 +160,66 @@ impl Pte {
     }
 }
 
+/// The entry of a page table that maps an address: a PTE, or that of a huge page.
+#[derive(Clone, Copy)]
+pub struct Mapped {
+    /// The entry.
+    pub entry: Pte,
+    /// Bits of an address that it leaves open.
+    pub shift: u64,
+}
+
+impl Mapped {
+    /// PFN of the page that holds the address.
+    #[inline(always)]
+    pub fn pfn(self, address: u64) -> u64 {
+        let within = (address & ((1 << self.shift) - 1)) >> setting(Setting::PageShift);
+        // The low bits of a huge page's PFN hold other things (PAT).
+        (self.entry.pfn() >> (self.shift - 12) << (self.shift - 12)) + within
+    }
+
+    /// Walks the page table of an address space: present entries only. Nothing keeps the tables from
+    /// going away meanwhile, so callers have the mmap lock or take what they get.
+    #[inline(always)]
+    pub fn at(mm: u64, address: u64) -> Option<Self> {
+        const HUGE: u64 = 1 << 7; // _PAGE_PSE
+        let mut table: u64 = Untyped(mm).read(Field::MmPgd);
+        let mut shift = if setting(Setting::PageTableLevels) == 5 { 48 } else { 39 };
+        while shift >= 12 {
+            let slot = (address >> shift) & 511;
+            let entry = Pte::at(table + 8 * slot);
+            if !entry.present() {
+                return None;
+            }
+            if shift == 12 || (shift < 39 && entry.0 & HUGE != 0) {
+                return Some(Self { entry, shift });
+            }
+            table = page_address(entry.pfn());
+            shift -= 9;
+        }
+        None
+    }
+}
+
+/// Where the kernel has the bytes of a page.
+#[inline(always)]
+pub fn page_address(pfn: u64) -> u64 {
+    let base: u64 = read_at(setting(Setting::PageOffsetBase));
+    base + (pfn << setting(Setting::PageShift))
+}
+
+/// The `struct page` of a PFN.
+#[inline(always)]
+pub fn page_of(pfn: u64) -> u64 {
+    vmemmap() + (pfn << setting(Setting::PageStructShift))
+}
+
+/// The PFN of a `struct page`.
+#[inline(always)]
+pub fn pfn_of(page: u64) -> u64 {
+    page.wrapping_sub(vmemmap()) >> setting(Setting::PageStructShift)
+}
+
 /// What the counts of a page said.
 #[derive(Clone, Copy, Default)]
 pub struct PageState {
@@ -168,6 +231,8 @@ pub struct PageState {
     pub mappings: i32,
     /// Pins of the folio, exact for a large one.
     pub pins: i32,
+    /// First `struct page` of a large folio; 0 for a small one.
+    pub folio: u64,
 }
 
 impl PageState {
@@ -179,34 +244,166 @@ impl PageState {
         if page.address() == 0 {
             return Self::default();
         }
-        let mappings: i32 = page.read(Field::PageMappings);
-        let mut state = Self { bits: page_bit::KNOWN, mappings: mappings + 1, ..Self::default() };
-        state.references = page.read(Field::PageReferences);
-        let flags: u64 = page.read(Field::PageFlags);
+        let mut state = Self::small(page);
         // The references of a folio are counted in its first page; in the others the count is 0.
-        if state.references != 0 && flags & setting(Setting::PgHead) == 0 {
-            state.pins = (state.references as u32 / PIN_BIAS) as i32;
-        } else {
-            let page = from.number(field);
-            let info: u64 = Untyped(page).read(Field::PageHead);
-            if info & 1 != 0 || flags & setting(Setting::PgHead) != 0 {
-                state.bits |= page_bit::LARGE;
-                let head = head(page, info);
-                state.references = Untyped(head).read(Field::PageReferences);
-                state.pins = read_at(head + setting(Setting::FolioPins));
-            }
+        if state.references == 0 || state.bits & page_bit::LARGE != 0 {
+            state.large(from.number(field));
         }
-        if state.pins > 0 {
-            state.bits |= page_bit::MAYBE_PINNED;
+        state.test()
+    }
+
+    /// The same of a page by its address.
+    #[inline(always)]
+    pub fn of(page: u64) -> Self {
+        let mut state = Self::small(Untyped(page));
+        if state.references == 0 || state.bits & page_bit::LARGE != 0 {
+            state.large(page);
         }
-        state
+        state.test()
+    }
+
+    /// What stands in the page itself.
+    #[inline(always)]
+    fn small<P: Pointer>(page: P) -> Self {
+        let mappings: i32 = page.read(Field::PageMappings);
+        let references: i32 = page.read(Field::PageReferences);
+        let flags: u64 = page.read(Field::PageFlags);
+        let mut bits = page_bit::KNOWN;
+        if flags & setting(Setting::PgHead) != 0 {
+            bits |= page_bit::LARGE;
+        }
+        Self {
+            bits: bits | flag_bits(flags),
+            references,
+            mappings: mappings + 1,
+            pins: (references as u32 / PIN_BIAS) as i32,
+            folio: 0,
+        }
+    }
+
+    /// What the first page of its folio says, if it is a large one.
+    #[inline(always)]
+    fn large(&mut self, page: u64) {
+        let info: u64 = Untyped(page).read(Field::PageHead);
+        if info & 1 == 0 && self.bits & page_bit::LARGE == 0 {
+            return;
+        }
+        self.folio = head(page, info);
+        let flags: u64 = Untyped(self.folio).read(Field::PageFlags);
+        self.bits = page_bit::KNOWN | page_bit::LARGE | flag_bits(flags);
+        self.bits |= order(folio_pages(self.folio)) << page_bit::ORDER_SHIFT;
+        self.references = Untyped(self.folio).read(Field::PageReferences);
+        self.pins = read_at(self.folio + setting(Setting::FolioPins));
+    }
+
+    #[inline(always)]
+    fn test(mut self) -> Self {
+        if self.pins > 0 {
+            self.bits |= page_bit::MAYBE_PINNED;
+        }
+        self
+    }
+
+    /// Whether the kernel's own test calls it maybe-pinned.
+    #[inline(always)]
+    pub fn maybe_pinned(self) -> bool {
+        self.bits & page_bit::MAYBE_PINNED != 0
+    }
+
+    /// Counts the mappings of all pages of a large folio, in place of those of the one.
+    #[inline(always)]
+    pub fn count_mappings<const HUGETLB: bool>(&mut self, program: Program) {
+        if self.folio != 0 {
+            self.mappings = folio_mappings::<HUGETLB>(program, self.folio);
+        }
+    }
+
+    /// References that neither mappings nor the swap cache explain, nor a CPU's batch of pages that are
+    /// about to be put on an LRU list.
+    #[inline(always)]
+    pub fn extra_references(self) -> i32 {
+        let pages = 1 << (self.bits >> page_bit::ORDER_SHIFT);
+        let cached = if self.bits & page_bit::SWAPCACHE != 0 { pages } else { 0 };
+        let batched = self.bits & (page_bit::ON_LRU | page_bit::HUGETLB) == 0;
+        self.references - self.mappings - cached - batched as i32
     }
 }
 
+#[inline(always)]
+fn flag_bits(flags: u64) -> u32 {
+    let mut bits = 0;
+    if flags & setting(Setting::PgLru) != 0 {
+        bits |= page_bit::ON_LRU;
+    }
+    if flags & setting(Setting::PgSwapcache) != 0 {
+        bits |= page_bit::SWAPCACHE;
+    }
+    bits
+}
+
+/// Pages of a large folio.
+#[inline(always)]
+pub fn folio_pages(folio: u64) -> u32 {
+    read_at(folio + setting(Setting::FolioPages))
+}
+
+/// log2 of a power of two, by counting: a loop would have the verifier go on from each way out of it.
+#[inline(always)]
+fn order(pages: u32) -> u32 {
+    pages.wrapping_sub(1).count_ones() & 31
+}
+
+/// Mappings of all pages of a large folio together.
+#[inline(always)]
+fn folio_mappings<const HUGETLB: bool>(program: Program, folio: u64) -> i32 {
+    let whole = setting(Setting::FolioMappings);
+    if whole != 0 {
+        return read_at::<i32>(folio + whole) + 1;
+    }
+    // As total_mapcount() up to 6.1: the folio as a whole, and each page; where both are in use each
+    // page is counted once too often (PG_double_map, in the second page's flags).
+    let mut count: i32 = read_at::<i32>(folio + setting(Setting::EntireMappings)) + 1;
+    if HUGETLB {
+        return count;
+    }
+    let shift = setting(Setting::PageStructShift);
+    let second: u64 = Untyped(folio + (1 << shift)).read(Field::PageFlags);
+    let twice = second & setting(Setting::PgDoubleMap) != 0;
+    let pages = folio_pages(folio);
+    let Some(words) = emit::scratch(program) else {
+        return count;
+    };
+    // Read many at once: each step costs the verifier of 5.10 a comparison with all before it.
+    let mut first = 0;
+    while first < 512 {
+        if first >= pages {
+            break;
+        }
+        // SAFETY: words are bytes.
+        let bytes = unsafe {
+            core::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), size_of_val(words))
+        };
+        if !copy(folio + (u64::from(first) << shift), bytes) {
+            return count;
+        }
+        for page in words.chunks_exact(PAGE_WORDS) {
+            // Volatile: the place is known to the verifier only.
+            let own = unsafe {
+                page.as_ptr().byte_add(offset(Field::PageMappings)).cast::<i32>().read_volatile()
+            };
+            count += own + 1 - twice as i32;
+        }
+        first += (emit::SCRATCH / PAGE_WORDS) as u32;
+    }
+    count
+}
+
+/// Words of a `struct page` on the kernels that are read so: 64 bytes.
+const PAGE_WORDS: usize = 8;
+
 /// Page bits that tell whose a page is: wanted only for a record, so not part of the counts above.
 #[inline(always)]
-pub fn page_kind<P: Pointer>(from: P, field: Field) -> u32 {
-    let page = from.number(field);
+pub fn page_kind(page: u64) -> u32 {
     if page == 0 {
         return 0;
     }
@@ -219,11 +416,16 @@ pub fn page_kind<P: Pointer>(from: P, field: Field) -> u32 {
     }
 }
 
-/// Whether the folio that begins at this `struct page` has more than one page.
+/// First `struct page` of the folio that a page belongs to, and its pages; 0 pages if it has but one.
 #[inline(always)]
-pub fn is_large(folio: u64) -> bool {
-    let flags: u64 = Untyped(folio).read(Field::PageFlags);
-    flags & setting(Setting::PgHead) != 0
+pub fn folio_of(page: u64) -> (u64, u32) {
+    let flags: u64 = Untyped(page).read(Field::PageFlags);
+    let info: u64 = Untyped(page).read(Field::PageHead);
+    if info & 1 == 0 && flags & setting(Setting::PgHead) == 0 {
+        return (page, 0);
+    }
+    let folio = head(page, info);
+    (folio, folio_pages(folio))
 }
 
 /// First `struct page` of the folio that `page` belongs to. `info` is the page's `compound_head`

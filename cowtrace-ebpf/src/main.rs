@@ -10,13 +10,16 @@
 
 mod emit;
 mod kernel;
+mod orphan;
 mod probes {
     mod fault;
     mod gup;
+    mod huge;
     mod lineage;
     mod notifier;
     mod protect;
     mod unpin;
+    mod zap;
 }
 mod scope;
 

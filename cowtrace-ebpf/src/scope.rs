@@ -6,7 +6,7 @@
 use aya_ebpf::{
     helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
     macros::map,
-    maps::HashMap,
+    maps::{Array, HashMap},
 };
 use cowtrace_common::setting::Setting;
 
@@ -25,6 +25,107 @@ pub enum Role {
 /// whether the last pin is gone is the ledger's knowledge, not ours.
 #[map]
 static MMS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
+
+/// Which parts of which address spaces have pins, or were zapped under them: a byte for each hash of
+/// both, set and never cleared. So it may say yes where the answer is no, which costs a record, and
+/// never the other way round; and two programs that set one byte at once are no race.
+#[map]
+static MARKS: Array<u8> = Array::with_max_entries(2 * CELLS + 2, 0);
+
+/// Cells for each of the two questions, and behind them one each that stands for everything.
+const CELLS: u32 = 1 << 16;
+/// log2 of the bytes that a cell stands for.
+const PART: u64 = 25;
+/// Parts of 32 MiB that one call marks (an io_uring buffer has at most 1 GiB); beyond, everything is marked.
+const MOST_MARKED: u64 = 33;
+/// Parts that one question looks at; beyond, the answer is yes.
+const MOST_ASKED: u64 = 8;
+
+/// A question about a part of an address space.
+#[derive(Clone, Copy)]
+pub enum Mark {
+    /// Were pages there pinned?
+    Pinned = 0,
+    /// Were mappings there zapped since?
+    Zapped = 1,
+}
+
+impl Mark {
+    #[inline(always)]
+    fn cell(self, mm: u64, part: u64) -> u32 {
+        let hash = (mm ^ part << 13).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        self as u32 * CELLS + (hash as u32 & (CELLS - 1))
+    }
+
+    #[inline(always)]
+    fn everything(self) -> u32 {
+        2 * CELLS + self as u32
+    }
+
+    /// Sets it for a range.
+    #[inline(always)]
+    pub fn set(self, mm: u64, start: u64, end: u64) {
+        let first = start >> PART;
+        let count = (end.wrapping_sub(1) >> PART).wrapping_sub(first) + 1;
+        if count > MOST_MARKED {
+            return set(self.everything());
+        }
+        let mut n = 0;
+        while n < MOST_MARKED {
+            if n >= count {
+                break;
+            }
+            set(self.cell(mm, first + n));
+            n += 1;
+        }
+    }
+
+    /// Whether it may be set for a part of a range.
+    #[inline(always)]
+    pub fn may_hold(self, mm: u64, start: u64, end: u64) -> bool {
+        let first = start >> PART;
+        let count = (end.wrapping_sub(1) >> PART).wrapping_sub(first) + 1;
+        if count > MOST_ASKED || is_set(self.everything()) {
+            return true;
+        }
+        let mut n = 0;
+        while n < MOST_ASKED {
+            if n >= count {
+                break;
+            }
+            if is_set(self.cell(mm, first + n)) {
+                return true;
+            }
+            n += 1;
+        }
+        false
+    }
+
+    /// The same for one address.
+    #[inline(always)]
+    pub fn may_hold_at(self, mm: u64, address: u64) -> bool {
+        is_set(self.cell(mm, address >> PART)) || is_set(self.everything())
+    }
+}
+
+#[inline(always)]
+fn set(cell: u32) {
+    if let Some(cell) = MARKS.get_ptr_mut(cell) {
+        // SAFETY: a byte of the map; all writers write the same.
+        unsafe { *cell = 1 };
+    }
+}
+
+#[inline(always)]
+fn is_set(cell: u32) -> bool {
+    MARKS.get(cell).is_some_and(|cell| *cell != 0)
+}
+
+/// Whether a range of an address space may hold pins.
+#[inline(always)]
+pub fn has_pins_in(mm: u64, start: u64, end: u64) -> bool {
+    has_pins(mm) && Mark::Pinned.may_hold(mm, start, end)
+}
 
 /// Processes that a filter by process lets through; children join their parent.
 #[map]

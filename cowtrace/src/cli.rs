@@ -14,7 +14,7 @@ use crate::{provoke, sinks::Format};
 /// says which page, who pinned it, who wrote, and what to do.
 ///
 /// Exit status: 0 nothing found and nothing missed; 1 findings; 2 could not run; 3 ran, but something
-/// was missed, so that "nothing found" cannot be said.
+/// was missed, so that "nothing found" cannot be said; 4 only pages held by plain references were found.
 #[derive(Debug, Parser)]
 #[command(name = "cowtrace", version, max_term_width = 100)]
 pub struct Cli {

@@ -109,14 +109,17 @@ fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source
 }
 
 /// The answer as an exit status. A finding is certain enough to say so even where something was missed;
-/// "nothing" is not.
+/// "nothing" is not. References that are no pins are held apart.
 fn status(trace: &Trace) -> u8 {
-    let found = trace.findings.iter().any(|finding| finding.verdict > Verdict::Inconclusive);
-    if found {
+    let any =
+        |wanted: fn(Verdict) -> bool| trace.findings.iter().any(|finding| wanted(finding.verdict));
+    if any(|verdict| verdict > Verdict::SuspectGet) {
         exit::FINDINGS
-    } else if trace.findings.is_empty() && trace.unseen().is_empty() {
-        exit::CLEAN
-    } else {
+    } else if any(|verdict| verdict == Verdict::Inconclusive) || !trace.unseen().is_empty() {
         exit::INCONCLUSIVE
+    } else if any(|verdict| verdict == Verdict::SuspectGet) {
+        exit::REFERENCES
+    } else {
+        exit::CLEAN
     }
 }

@@ -4,12 +4,12 @@ use std::fmt;
 
 use cowtrace_common::{
     program::Program,
-    wire::{Header, Outcome, kind, protect_by, unpin_form},
+    wire::{Header, Outcome, UNPIN_FORM_BITS, content_at, kind, protect_by, unpin_form},
 };
 
 use crate::event::{
-    Comm, Event, Extent, Fault, Invalidate, Notifier, Pfn, Pin, ProbeState, Protect, Protector,
-    Stack, Tally, Task, Unpin, What,
+    Comm, Event, Extent, Fault, ForkCopy, Invalidate, Notifier, Pfn, Pin, ProbeState, Protect,
+    Protector, Stack, Tally, Task, Unpin, What, Zap,
 };
 
 /// Why bytes are no event.
@@ -132,6 +132,31 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             What::Fork { parent_mm, child_mm, child_tgid }
         }
         kind::MM_EXIT => What::MmExit { mm: u64_le(body)? },
+        kind::ZAP => What::Zap(zap(body)?),
+        kind::MOVE => What::Move {
+            mm: u64_le(body)?,
+            from: u64_le(body)?,
+            to: u64_le(body)?,
+            len: u64_le(body)?,
+        },
+        kind::REFAULT => {
+            let (mm, address, pfn) = (u64_le(body)?, u64_le(body)? & !0xfff, u64_le(body)?);
+            let (_fault_flags, _writable) = (u32_le(body)?, u32_le(body)?);
+            What::Refault { mm, address, pfn }
+        }
+        kind::CONTENT => {
+            let (pfn, hash) = (u64_le(body)?, u64_le(body)?);
+            let (at, _reserved) = (u32_le(body)?, u32_le(body)?);
+            What::Content { pfn, hash, at_unpin: at == content_at::UNPIN }
+        }
+        kind::FORK_COPY => What::ForkCopy(ForkCopy {
+            parent_mm: u64_le(body)?,
+            child_mm: u64_le(body)?,
+            start: u64_le(body)?,
+            end: u64_le(body)?,
+            vma_flags: u64_le(body)?,
+            began: u64_le(body)?,
+        }),
         kind::FACT => {
             let [key, value] = texts(body)?;
             What::Fact { key, value }
@@ -190,7 +215,11 @@ fn pin(body: &mut &[u8]) -> Result<Pin, Malformed> {
     let (call_pages, unlisted) = (u64_le(body)?, u64_le(body)?);
     let (gup_flags, count) = (u32_le(body)?, u32_le(body)?);
     let (shift, part) = (u32_le(body)?, u32_le(body)?);
-    let extents = consecutive(&pfns(body, count, vmemmap, shift)?);
+    let mut extents = consecutive(&pfns(body, count, vmemmap, shift)?);
+    // `folio_add_pins` tells one folio and how many references.
+    if let ([only], 0) = (&mut *extents, mm) {
+        only.pages = only.pages.max(call_pages.min(u32::MAX.into()));
+    }
     Ok(Pin { mm, address, pages: count.into(), call_pages, unlisted, gup_flags, part, extents })
 }
 
@@ -199,20 +228,55 @@ fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
     let (make_dirty, count) = (u32_le(body)? != 0, u32_le(body)?);
     let (shift, form) = (u32_le(body)?, u32_le(body)?);
     let pfns = pfns(body, count, vmemmap, shift)?;
-    let run = |folio_wise| -> Box<[Extent]> {
-        // No machine has 2^32 pages in one call; a number that could overflow a sum is no count.
-        let pages = pages.min(u32::MAX.into());
-        pfns.iter().map(|pfn| Extent { pfn: *pfn, pages, folio_wise }).collect()
-    };
-    let extents = match form {
-        unpin_form::ARRAY => consecutive(&pfns),
-        unpin_form::RANGE => run(false),
-        unpin_form::FOLIO => run(true),
+    let folio = u64::from(form >> UNPIN_FORM_BITS);
+    // No machine has 2^32 pages in one call; a number that could overflow a sum is no count.
+    let pages = pages.min(u32::MAX.into());
+    let first = pfns.first().copied();
+    let extents = match form & ((1 << UNPIN_FORM_BITS) - 1) {
+        unpin_form::ARRAY => in_folio(consecutive(&pfns), folio, first),
+        unpin_form::FOLIOS => consecutive(&pfns),
+        unpin_form::RANGE => {
+            let run = first.map(|pfn| Extent { pfn, pages, folio: 0 });
+            in_folio(run.into_iter().collect(), folio, first)
+        }
+        unpin_form::FOLIO => {
+            let all = |pfn| Extent { pfn: begin(pfn, folio), pages, folio: folio.max(1) };
+            first.map(all).into_iter().collect()
+        }
         form => {
             return Err(Malformed::Number { field: "form of unpin", value: form.into() });
         }
     };
     Ok(Unpin { pages, unlisted, make_dirty, extents })
+}
+
+/// Makes of the pages that lie in the first one's folio (of `folio` pages; 0: it has but one) references to
+/// that folio: who drops some of them may mean all (io_uring keeps one of 512, from 6.1 on).
+fn in_folio(extents: Box<[Extent]>, folio: u64, first: Option<Pfn>) -> Box<[Extent]> {
+    let Some(first) = first.filter(|_| folio.is_power_of_two()) else {
+        return extents;
+    };
+    let (start, end) = (begin(first, folio), begin(first, folio) + folio);
+    let mut inside = 0;
+    let mut parts = Vec::with_capacity(extents.len() + 1);
+    for extent in extents {
+        let within = (extent.pfn.max(start), (extent.pfn + extent.pages).min(end));
+        inside += within.1.saturating_sub(within.0);
+        let before = (extent.pfn, (extent.pfn + extent.pages).min(start));
+        let behind = (extent.pfn.max(end), extent.pfn + extent.pages);
+        for (pfn, next) in [before, behind] {
+            if pfn < next {
+                parts.push(Extent { pfn, pages: next - pfn, folio: 0 });
+            }
+        }
+    }
+    parts.insert(0, Extent { pfn: start, pages: inside, folio });
+    parts.into()
+}
+
+/// First page of a folio: folios are aligned to their size.
+fn begin(pfn: Pfn, folio: u64) -> Pfn {
+    if folio.is_power_of_two() { pfn & !(folio - 1) } else { pfn }
 }
 
 /// Page pointers as PFNs. A pointer that is none gives a PFN that no machine has, below 2^58 whatever it is,
@@ -232,7 +296,7 @@ fn pfns(body: &mut &[u8], count: u32, vmemmap: u64, shift: u32) -> Result<Vec<Pf
 /// Runs of consecutive PFNs.
 fn consecutive(pfns: &[Pfn]) -> Box<[Extent]> {
     pfns.chunk_by(|one, next| *next == one + 1)
-        .map(|run| Extent { pfn: run[0], pages: run.len() as u64, folio_wise: false })
+        .map(|run| Extent { pfn: run[0], pages: run.len() as u64, folio: 0 })
         .collect()
 }
 
@@ -254,11 +318,14 @@ fn protect(body: &mut &[u8]) -> Result<Protect, Malformed> {
     let by = match by {
         protect_by::CHANGE_PROTECTION => protector(vma_flags, change_flags),
         protect_by::CLEAR_REFS => Some(Protector::SoftDirty),
+        protect_by::PAGEMAP_SCAN => Some(Protector::PagemapScan),
+        protect_by::RECLAIM => Some(Protector::Reclaim),
+        protect_by::SPLIT => Some(Protector::Split),
         by => {
             return Err(Malformed::Number { field: "protector", value: by.into() });
         }
     };
-    Ok(Protect { mm, start, end, by })
+    Ok(Protect { mm, start, end, vma_flags, by })
 }
 
 /// What a call of `change_protection` is, by its flags (MM_CP_*, the same bits since 5.7) and by what the
@@ -277,6 +344,14 @@ fn protector(vma_flags: u64, change_flags: u32) -> Option<Protector> {
     } else {
         Some(Protector::Mprotect)
     }
+}
+
+fn zap(body: &mut &[u8]) -> Result<Zap, Malformed> {
+    let (mm, start, end) = (u64_le(body)?, u64_le(body)?, u64_le(body)?);
+    let vma = (u64_le(body)?, u64_le(body)?);
+    let vma_flags = u64_le(body)?;
+    let (spares, _reserved) = (u32_le(body)?, u32_le(body)?);
+    Ok(Zap { mm, start, end, vma, vma_flags, spares_cows: spares != 0 })
 }
 
 fn notifier(body: &mut &[u8]) -> Result<Notifier, Malformed> {

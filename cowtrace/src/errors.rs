@@ -16,6 +16,8 @@ pub mod exit {
     pub const FAILED: u8 = 2;
     /// It ran, but what was missed makes the answer inconclusive.
     pub const INCONCLUSIVE: u8 = 3;
+    /// Only pages that plain references hold were found, no pins.
+    pub const REFERENCES: u8 = 4;
 }
 
 /// Not the right machine.

@@ -91,6 +91,39 @@ pub enum What {
     Invalidate(Invalidate),
     /// Pages were write-protected, or made writable again.
     Protect(Protect),
+    /// Mappings were discarded.
+    Zap(Zap),
+    /// Mappings were moved.
+    Move {
+        /// Address space.
+        mm: Mm,
+        /// From where.
+        from: u64,
+        /// To where.
+        to: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// A fault was answered where mappings had been discarded.
+    Refault {
+        /// Address space.
+        mm: Mm,
+        /// Start of the page.
+        address: u64,
+        /// What is mapped there now.
+        pfn: Pfn,
+    },
+    /// What a page held.
+    Content {
+        /// The page.
+        pfn: Pfn,
+        /// For comparing only.
+        hash: u64,
+        /// When it was about to be unpinned; else when its process was moved off it.
+        at_unpin: bool,
+    },
+    /// A fork copied a range.
+    ForkCopy(ForkCopy),
     /// A notifier was registered.
     Notifier(Notifier),
     /// A process with pins was forked.
@@ -188,6 +221,102 @@ impl Fault {
     pub fn anon(&self) -> bool {
         self.page_bits & page_bit::ANON != 0
     }
+
+    /// Whether it was a page of hugetlbfs.
+    pub fn hugetlb(&self) -> bool {
+        self.page_bits & page_bit::HUGETLB != 0
+    }
+
+    /// Pages of the old folio.
+    pub fn folio_pages(&self) -> u64 {
+        1 << (self.page_bits >> page_bit::ORDER_SHIFT & 31)
+    }
+
+    /// Pages that the fault replaced: all of a hugetlb page, one of any other.
+    pub fn pages(&self) -> u64 {
+        if self.hugetlb() { self.folio_pages() } else { 1 }
+    }
+
+    /// First address of what it replaced.
+    pub fn start(&self) -> u64 {
+        self.address & !((self.pages() << 12) - 1)
+    }
+
+    /// References to the old folio that neither mappings nor pins explain, nor the swap cache, nor a CPU's
+    /// batch of pages on their way to an LRU list.
+    pub fn extra_references(&self) -> i64 {
+        let is = |bit| self.page_bits & bit != 0;
+        let cached = if is(page_bit::SWAPCACHE) { self.folio_pages().cast_signed() } else { 0 };
+        let batched = !is(page_bit::ON_LRU) && !self.hugetlb();
+        let pins = if self.folio_pages() > 1 { self.pins } else { 0 };
+        i64::from(self.references)
+            - i64::from(self.mappings)
+            - i64::from(pins)
+            - cached
+            - i64::from(batched)
+    }
+
+    /// What sort of page it was, in words.
+    pub fn page_kind(&self) -> String {
+        let is = |bit| self.page_bits & bit != 0;
+        let kib = self.folio_pages() * 4;
+        if !is(page_bit::KNOWN) {
+            "zero page or special mapping".to_owned()
+        } else if self.hugetlb() {
+            format!("hugetlb page of {kib} KiB")
+        } else if is(page_bit::KSM) {
+            "KSM page".to_owned()
+        } else if kib > 4 {
+            let by = if is(page_bit::PMD) { "PMD" } else { "PTEs" };
+            format!("folio of {kib} KiB, mapped by {by}")
+        } else if is(page_bit::ANON) {
+            "anonymous page".to_owned()
+        } else {
+            "file page".to_owned()
+        }
+    }
+}
+
+/// See `wire::Zap`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Zap {
+    /// Address space.
+    pub mm: Mm,
+    /// First address.
+    pub start: u64,
+    /// First address behind.
+    pub end: u64,
+    /// The VMA's range.
+    pub vma: (u64, u64),
+    /// VM_*.
+    pub vma_flags: u64,
+    /// Only pages of the file go; what the process has written to stays.
+    pub spares_cows: bool,
+}
+
+impl Zap {
+    /// Whether the mapping is shared: then the page stays where it was, and comes back.
+    pub fn shared(&self) -> bool {
+        const VM_SHARED: u64 = 8;
+        self.vma_flags & VM_SHARED != 0
+    }
+}
+
+/// See `wire::ForkCopy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForkCopy {
+    /// The parent's address space.
+    pub parent_mm: Mm,
+    /// The child's.
+    pub child_mm: Mm,
+    /// First address.
+    pub start: u64,
+    /// First address behind.
+    pub end: u64,
+    /// VM_*.
+    pub vma_flags: u64,
+    /// When it began; it ended at the event's time.
+    pub began: Time,
 }
 
 /// Pages with consecutive PFNs.
@@ -197,8 +326,8 @@ pub struct Extent {
     pub pfn: Pfn,
     /// How many.
     pub pages: u64,
-    /// The call named a folio, not these pages: see `wire::unpin_form::FOLIO`.
-    pub folio_wise: bool,
+    /// Not 0: these are `pages` references, somewhere in the folio of this many pages that begins at `pfn`.
+    pub folio: u64,
 }
 
 /// See `wire::Pin`.
@@ -283,6 +412,8 @@ pub struct Protect {
     pub start: u64,
     /// First address behind.
     pub end: u64,
+    /// VM_* flags that the range has now.
+    pub vma_flags: u64,
     /// What takes the right to write away; `None`: this gives it back.
     pub by: Option<Protector>,
 }
@@ -298,6 +429,12 @@ pub enum Protector {
     NumaBalancing,
     /// A write of 4 to clear_refs.
     SoftDirty,
+    /// The PAGEMAP_SCAN ioctl.
+    PagemapScan,
+    /// Reclaim unmapped the page, and perhaps swapped it out.
+    Reclaim,
+    /// A huge page's mapping was split.
+    Split,
 }
 
 impl Protector {
@@ -308,6 +445,9 @@ impl Protector {
             Self::UserfaultfdWp => "uffd-wp",
             Self::NumaBalancing => "numa-balancing",
             Self::SoftDirty => "soft-dirty",
+            Self::PagemapScan => "pagemap-scan",
+            Self::Reclaim => "reclaim",
+            Self::Split => "thp-split",
         }
     }
 }

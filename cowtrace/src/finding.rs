@@ -3,7 +3,7 @@
 use std::{fmt, rc::Rc};
 
 use crate::{
-    event::{Fault, Protector, Stack, Task, Time},
+    event::{Fault, Mm, Pfn, Protector, Stack, Task, Time},
     ledger::PinRecord,
 };
 
@@ -12,10 +12,18 @@ use crate::{
 pub enum Verdict {
     /// The evidence overlaps a loss or contradicts itself: it cannot be told.
     Inconclusive,
+    /// The process was given a copy of a page that plain references (FOLL_GET) hold.
+    SuspectGet,
     /// The old page was maybe-pinned by the kernel's own test, but no pin record exists.
     Suspect,
+    /// A pinned page became write-protected, and this kernel would copy it at the next write.
+    Armed,
+    /// The holder's address space is gone; a child, which has a copy of its pages, keeps the device.
+    Snapshot,
     /// Device and CPU have different pages, and the device only reads: it reads old data.
     StaleRead,
+    /// A pinned range was unmapped, discarded or replaced under its pin.
+    RangeInvalidated,
     /// Device and CPU have different pages.
     Diverged,
     /// The same, and the old page is known to have been written to since.
@@ -24,15 +32,28 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them, the worst last.
-    pub const ALL: [Self; 5] =
-        [Self::Inconclusive, Self::Suspect, Self::StaleRead, Self::Diverged, Self::Lost];
+    pub const ALL: [Self; 9] = [
+        Self::Inconclusive,
+        Self::SuspectGet,
+        Self::Suspect,
+        Self::Armed,
+        Self::Snapshot,
+        Self::StaleRead,
+        Self::RangeInvalidated,
+        Self::Diverged,
+        Self::Lost,
+    ];
 
     /// Its name in text, JSON and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Inconclusive => "inconclusive",
+            Self::SuspectGet => "suspect-get",
             Self::Suspect => "suspect",
+            Self::Armed => "armed",
+            Self::Snapshot => "snapshot",
             Self::StaleRead => "stale-read",
+            Self::RangeInvalidated => "range-invalidated",
             Self::Diverged => "diverged",
             Self::Lost => "lost",
         }
@@ -42,8 +63,11 @@ impl Verdict {
     pub fn certainty(self) -> &'static str {
         match self {
             Self::Inconclusive => "cannot be told",
-            Self::Suspect => "possible",
+            Self::SuspectGet | Self::Suspect => "possible",
+            Self::Armed => "prediction",
+            Self::Snapshot => "certain that the child has other pages",
             Self::StaleRead | Self::Diverged => "certain that the pages differ",
+            Self::RangeInvalidated => "certain that the range is gone",
             Self::Lost => "proven",
         }
     }
@@ -55,7 +79,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Something that happened to the pinned pages before the break and can have write-protected them.
+/// Something that happened to the pinned pages before they were lost, and can have brought it about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// What.
@@ -66,9 +90,11 @@ pub struct Cause {
     pub task: Task,
     /// From where.
     pub stack: Stack,
+    /// How many other things could have: this is the last of the most direct ones.
+    pub others: usize,
 }
 
-/// What can write-protect a page.
+/// What can take a process off a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CauseKind {
     /// The address space was forked.
@@ -80,16 +106,44 @@ pub enum CauseKind {
     Protect(Protector),
     /// MMU notifiers were told of it; the event's name.
     Invalidation(&'static str),
+    /// The mapping was discarded.
+    Zap(ZapKind),
+    /// Nobody saw it, but the page is still mapped elsewhere: a fork shared it.
+    StillShared,
+    /// Nobody saw it, but the page is in the swap cache.
+    Swapped,
+    /// KSM had merged the page with others.
+    Ksm,
 }
 
 impl CauseKind {
     /// How directly it speaks of the page's own protection: the greater, the better a cause.
     pub fn directness(self) -> u8 {
         match self {
-            // From 5.9 on a fork leaves pinned pages writable, so it is the last thing to blame.
-            Self::Fork { .. } => 0,
-            Self::Invalidation(_) => 1,
-            Self::Protect(_) => 2,
+            // A split leaves the right to write as it is.
+            Self::Protect(Protector::Split) => 0,
+            // From 5.9 on a fork leaves pinned pages writable.
+            Self::Fork { .. } => 1,
+            Self::Invalidation(_) => 2,
+            Self::Protect(_) | Self::Zap(_) | Self::StillShared | Self::Swapped | Self::Ksm => 3,
+        }
+    }
+
+    /// Whether what the page itself tells (`told`) is the better cause.
+    pub fn yields_to(self, told: Self) -> bool {
+        self.directness() <= 1 && told != Self::StillShared
+    }
+
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fork { .. } => "fork",
+            Self::Protect(by) => by.name(),
+            Self::Invalidation(_) => "invalidation",
+            Self::Zap(kind) => kind.name(),
+            Self::StillShared => "still-shared",
+            Self::Swapped => "swap",
+            Self::Ksm => "ksm",
         }
     }
 }
@@ -100,6 +154,97 @@ impl fmt::Display for CauseKind {
             Self::Fork { child } => write!(f, "fork of process {child}"),
             Self::Protect(by) => f.write_str(by.name()),
             Self::Invalidation(event) => write!(f, "a change that MMU notifiers call {event}"),
+            Self::Zap(kind) => f.write_str(kind.words()),
+            Self::StillShared => f.write_str("a fork that nobody saw: the page is still shared"),
+            Self::Swapped => f.write_str("swap: the page was unmapped and is in the swap cache"),
+            Self::Ksm => f.write_str("KSM had merged the page with others"),
+        }
+    }
+}
+
+/// Which call discarded mappings, as its kernel stack tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZapKind {
+    /// madvise(2): MADV_DONTNEED and the like.
+    Madvise,
+    /// munmap(2).
+    Munmap,
+    /// mmap(2) over what was there.
+    Mmap,
+    /// mremap(2), where it shrinks or replaces.
+    Mremap,
+    /// A file became shorter.
+    Truncate,
+    /// A hole was punched in a file.
+    PunchHole,
+    /// brk(2).
+    Brk,
+    /// The process is being killed for its memory.
+    Oom,
+    /// The stack does not tell.
+    Other,
+}
+
+impl ZapKind {
+    /// Frames that tell, the most telling first: what system calls are made of, the same in all versions.
+    const FRAMES: [(&'static str, Self); 20] = [
+        ("oom_reap", Self::Oom),
+        ("__oom_reap", Self::Oom),
+        ("madvise_remove", Self::PunchHole),
+        ("vfs_fallocate", Self::PunchHole),
+        ("shmem_fallocate", Self::PunchHole),
+        ("hugetlbfs_fallocate", Self::PunchHole),
+        ("do_truncate", Self::Truncate),
+        ("truncate_pagecache", Self::Truncate),
+        ("shmem_setattr", Self::Truncate),
+        ("notify_change", Self::Truncate),
+        ("do_madvise", Self::Madvise),
+        ("__x64_sys_process_madvise", Self::Madvise),
+        ("__x64_sys_madvise", Self::Madvise),
+        ("__x64_sys_mremap", Self::Mremap),
+        ("__do_sys_mremap", Self::Mremap),
+        ("__x64_sys_brk", Self::Brk),
+        ("__do_sys_brk", Self::Brk),
+        ("__x64_sys_munmap", Self::Munmap),
+        ("__vm_munmap", Self::Munmap),
+        ("vm_mmap_pgoff", Self::Mmap),
+    ];
+
+    /// What a kernel stack's names tell, innermost first.
+    pub fn of<'a>(frames: impl Iterator<Item = &'a str>) -> Self {
+        let frames: Vec<_> = frames.collect();
+        let names = |wanted| frames.iter().any(|frame: &&str| frame.starts_with(wanted));
+        let told = Self::FRAMES.iter().find(|(frame, _)| names(*frame));
+        told.map_or(Self::Other, |(_, kind)| *kind)
+    }
+
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Madvise => "madvise",
+            Self::Munmap => "munmap",
+            Self::Mmap => "mmap",
+            Self::Mremap => "mremap",
+            Self::Truncate => "truncate",
+            Self::PunchHole => "punch-hole",
+            Self::Brk => "brk",
+            Self::Oom => "oom",
+            Self::Other => "zap",
+        }
+    }
+
+    /// The same in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Madvise => "madvise (MADV_DONTNEED or the like)",
+            Self::Munmap => "munmap",
+            Self::Mmap => "mmap over it",
+            Self::Mremap => "mremap",
+            Self::Truncate => "truncation of its file",
+            Self::PunchHole => "a hole punched in its file",
+            Self::Brk => "brk",
+            Self::Oom => "the out-of-memory killer",
+            Self::Other => "its mapping was discarded",
         }
     }
 }
@@ -115,29 +260,180 @@ pub struct Unpinned {
     pub dirty: bool,
 }
 
-/// A write-protect fault that replaced a page which is, or may be, pinned.
+/// How a process lost a page, or is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// It wrote, and was given a copy.
+    Copied,
+    /// Its mapping was discarded.
+    Zapped,
+    /// Not yet: its next write will be answered with a copy.
+    WillBeCopied,
+    /// It is another process than the one that pinned.
+    Inherited,
+}
+
+impl How {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Copied => "copied",
+            Self::Zapped => "zapped",
+            Self::WillBeCopied => "will-be-copied",
+            Self::Inherited => "inherited",
+        }
+    }
+
+    /// What the writer did, before "by".
+    pub fn deed(self) -> &'static str {
+        match self {
+            Self::Copied => "written and copied",
+            Self::Zapped => "mapped again",
+            Self::WillBeCopied => "write-protected",
+            Self::Inherited => "the holder's address space ended",
+        }
+    }
+}
+
+/// What proves that the old page was used after the process had lost it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It was unpinned dirty.
+    UnpinnedDirty,
+    /// It held other bytes when it was unpinned than when the process was moved off it.
+    ContentChanged,
+}
+
+impl Proof {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnpinnedDirty => "unpinned-dirty",
+            Self::ContentChanged => "content-changed",
+        }
+    }
+
+    /// The same in a sentence.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::UnpinnedDirty => {
+                "the old page was unpinned dirty after the process had lost it: what was written to it \
+                 never reached the process"
+            }
+            Self::ContentChanged => {
+                "the old page held other bytes when it was unpinned than when the process lost it: what \
+                 was written to it never reached the process"
+            }
+        }
+    }
+}
+
+/// A page that is, or may be, pinned and that its process has lost or is about to lose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Its number, from 1, in the order found.
     pub id: usize,
-    /// Its grade now; a later unpin can raise it.
+    /// Its grade now; a later event can raise it.
     pub verdict: Verdict,
     /// Why this grade, in a sentence.
     pub reason: String,
+    /// How the page was lost.
+    pub how: How,
     /// The pin; none where none was seen.
     pub pin: Option<Rc<PinRecord>>,
-    /// Who wrote.
+    /// Who wrote, discarded or protected; after a zap who mapped the range again.
     pub writer: Task,
     /// From where.
     pub writer_stack: Stack,
-    /// The fault: address, pages, VMA.
-    pub fault: Fault,
     /// When.
     pub broken_at: Time,
-    /// What write-protected the page, where that is known.
+    /// Whose pages they are.
+    pub mm: Mm,
+    /// First address.
+    pub address: u64,
+    /// Pages from there on that are concerned.
+    pub pages: u64,
+    /// The page that the device has at `address`.
+    pub old_pfn: Pfn,
+    /// The page that the process has there; 0: none that is known.
+    pub new_pfn: Pfn,
+    /// The VMA's range.
+    pub vma: (u64, u64),
+    /// VM_*.
+    pub vma_flags: u64,
+    /// What the kernel's counts said of the old page, where it was copied.
+    pub fault: Option<Fault>,
+    /// What write-protected or discarded the page, where that is known.
     pub cause: Option<Cause>,
+    /// What proves that it matters.
+    pub proof: Option<Proof>,
     /// The end of the pin, once it came.
     pub unpinned: Option<Unpinned>,
     /// What to do about it on this kernel.
     pub advice: String,
+}
+
+impl Finding {
+    /// One without evidence yet.
+    pub fn new(verdict: Verdict, how: How) -> Self {
+        Self {
+            id: 0,
+            verdict,
+            reason: String::new(),
+            how,
+            pin: None,
+            writer: Task::default(),
+            writer_stack: Stack::default(),
+            broken_at: 0,
+            mm: 0,
+            address: 0,
+            pages: 1,
+            old_pfn: 0,
+            new_pfn: 0,
+            vma: (0, 0),
+            vma_flags: 0,
+            fault: None,
+            cause: None,
+            proof: None,
+            unpinned: None,
+            advice: String::new(),
+        }
+    }
+
+    /// Whether the writer's deed has come yet: after a zap it is to map the range again.
+    pub fn is_broken(&self) -> bool {
+        match self.how {
+            How::Copied | How::Inherited => true,
+            How::Zapped => self.verdict != Verdict::RangeInvalidated,
+            How::WillBeCopied => false,
+        }
+    }
+
+    /// First address behind what it is about.
+    pub fn end(&self) -> u64 {
+        self.address.saturating_add(self.pages.saturating_mul(4096))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zap_is_named_after_the_call_that_is_the_most_telling() {
+        let kind = |frames: &[&str]| ZapKind::of(frames.iter().copied());
+        let dontneed = ["unmap_page_range+0x5", "zap_page_range+0x1", "do_madvise.part.0+0x2"];
+        assert_eq!(kind(&dontneed), ZapKind::Madvise);
+        let remove = ["unmap_page_range+0x5", "vfs_fallocate+0x1", "do_madvise+0x2"];
+        assert_eq!(kind(&remove), ZapKind::PunchHole);
+        let over = ["unmap_vmas+0x5", "mmap_region+0x1", "vm_mmap_pgoff+0x2", "__x64_sys_mmap+1"];
+        assert_eq!(kind(&over), ZapKind::Mmap);
+        assert_eq!(kind(&["unmap_vmas+0x5"]), ZapKind::Other);
+        assert_eq!(kind(&[]), ZapKind::Other);
+    }
+
+    #[test]
+    fn verdicts_are_listed_from_the_least_to_the_worst() {
+        assert!(Verdict::ALL.is_sorted());
+    }
 }

@@ -8,11 +8,15 @@
 //! Invariant: a balance never goes below zero. An unpin we saw no pin for means the pin predates us
 //! (or was filtered out), and is counted as unmatched, not subtracted.
 
+mod places;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     rc::Rc,
 };
 
+pub use self::places::Place;
+use self::places::Places;
 use crate::event::{Event, Extent, Fault, Mm, Pfn, Pin, Stack, Task, Time, Unpin};
 
 /// Number of a pin record, in the order seen.
@@ -44,15 +48,19 @@ pub struct PinRecord {
 }
 
 impl PinRecord {
-    /// Addresses at which this call pinned `pfn`. More than one if it is mapped more than once.
-    pub fn addresses(&self, pfn: Pfn) -> impl Iterator<Item = u64> {
-        let mut address = self.listed_from;
-        self.extents.iter().filter_map(move |extent| {
-            let start = address;
-            address = address.wrapping_add(extent.pages << 12);
-            let within = pfn.checked_sub(extent.pfn)?;
-            (within < extent.pages).then(|| start.wrapping_add(within << 12))
+    /// The page that it pinned as its `index`th, from 0, of those told in this record.
+    pub fn pfn_at(&self, index: u64) -> Option<Pfn> {
+        let mut first = 0;
+        self.extents.iter().find_map(|extent| {
+            let within = index - first;
+            first += extent.pages;
+            (index < first).then(|| extent.pfn + within)
         })
+    }
+
+    /// Pages told in this record.
+    fn listed(&self) -> u64 {
+        self.extents.iter().map(|extent| extent.pages).sum()
     }
 }
 
@@ -85,6 +93,12 @@ pub struct Ledger {
     next: PinId,
     /// By thread, the first record of its last call that takes several: only that one has the stacks.
     long_calls: HashMap<u32, Rc<PinRecord>>,
+    /// Where pinned pages are mapped.
+    places: Places,
+    /// Pins of address spaces that are gone: their addresses may soon be another's.
+    gone: HashSet<PinId>,
+    /// References dropped of what a pin holds in a folio, by its first page, until all are.
+    dropped: HashMap<(PinId, Pfn), u64>,
     /// PFN that stands for no page: from 6.5 on it is returned, but neither pinned nor unpinned
     /// (c8070b787519).
     zero_pfn: Option<Pfn>,
@@ -180,7 +194,40 @@ impl Ledger {
         self.pinned += booked;
         if booked > 0 {
             self.live.insert(id, booked);
+            self.places.add(record);
         }
+    }
+
+    /// Mappings were moved (mremap), and what is pinned there with them.
+    pub fn moved(&mut self, mm: Mm, from: u64, to: u64, len: u64) {
+        self.places.moved(mm, (from, from.saturating_add(len)), to);
+    }
+
+    /// An address space is gone; its pins live on. Those that were mapped in it.
+    pub fn mm_exit(&mut self, mm: Mm) -> Vec<Rc<PinRecord>> {
+        let pins = self.places.forget(mm);
+        self.gone.extend(pins.iter().map(|pin| pin.id));
+        pins
+    }
+
+    /// Where pinned pages are mapped in a range, by address; parts of it that are pinned no more included.
+    pub fn places(&self, mm: Mm, start: u64, end: u64) -> Vec<Place> {
+        self.places.overlapping(mm, start, end)
+    }
+
+    /// Every place where pinned pages are mapped, by address space and address.
+    pub fn all_places(&self) -> impl Iterator<Item = (Mm, &Place)> {
+        self.places.all()
+    }
+
+    /// Whether a pin still holds a page.
+    pub fn holds(&self, pin: PinId, pfn: Pfn) -> bool {
+        self.holders(pfn).iter().any(|holder| holder.id == pin)
+    }
+
+    /// Whether a pin still holds any page.
+    pub fn is_live(&self, pin: PinId) -> bool {
+        self.live.contains_key(&pin)
     }
 
     /// The first record of the call that this one goes on.
@@ -200,16 +247,13 @@ impl Ledger {
         self.unlisted = self.unlisted.saturating_add(unpin.unlisted);
         let mut released = Vec::new();
         for extent in &unpin.extents {
-            if extent.folio_wise {
+            if extent.folio > 0 {
                 self.drop_in_folio(extent, &mut released);
             } else {
                 for (pfn, pages) in self.real(extent) {
                     self.drop_pages(pfn, pages, &mut released);
                 }
             }
-        }
-        for release in &released {
-            self.settle(release);
         }
         released
     }
@@ -225,12 +269,15 @@ impl Ledger {
         parts.into_iter().filter(|(from, to)| from < to).map(|(from, to)| (from, to - from))
     }
 
-    fn settle(&mut self, release: &Release) {
-        self.unpinned += release.pages;
-        if let Some(left) = self.live.get_mut(&release.pin) {
-            *left = left.saturating_sub(release.pages);
+    /// Takes references of a pin off the books.
+    fn settle(&mut self, pin: PinId, pages: u64) {
+        self.unpinned += pages;
+        if let Some(left) = self.live.get_mut(&pin) {
+            *left = left.saturating_sub(pages);
             if *left == 0 {
-                self.live.remove(&release.pin);
+                self.live.remove(&pin);
+                self.places.remove(pin);
+                self.gone.remove(&pin);
             }
         }
     }
@@ -274,7 +321,7 @@ impl Ledger {
         let end = pfn + pages;
         self.cut(pfn);
         self.cut(end);
-        let mut matched = 0;
+        let (mut matched, before) = (0, released.len());
         let mut empty = Vec::new();
         for (&start, segment) in self.segments.range_mut(pfn..end) {
             matched += segment.pages;
@@ -291,36 +338,89 @@ impl Ledger {
             self.segments.remove(&start);
         }
         self.unmatched += pages - matched;
+        for release in &released[before..] {
+            self.settle(release.pin, release.pages);
+        }
     }
 
-    /// Drops references that a call told by folio, not by page: on the first pages from `pfn` on that
-    /// hold any, up to where the folio must end.
+    /// Drops references to a folio. A pin holds all its pages there until as many references were dropped:
+    /// which of them a device still uses, only its driver knows.
     fn drop_in_folio(&mut self, extent: &Extent, released: &mut Vec<Release>) {
-        // A folio's size is a power of two and it is aligned to it, so it cannot reach further.
-        let reach = if extent.pfn == 0 { 1 } else { 1 << extent.pfn.trailing_zeros().min(18) };
+        if extent.folio == 1 && self.zero_pfn == Some(extent.pfn) {
+            return;
+        }
+        let end = extent.pfn + extent.folio;
+        self.cut(extent.pfn);
+        self.cut(end);
         let mut left = extent.pages;
         while left > 0 {
-            let next = self.segments.range(extent.pfn..extent.pfn + reach).next();
-            let Some((&start, segment)) = next else { break };
-            let pages = segment.pages.min(left);
-            self.drop_pages(start, pages, released);
-            left -= pages;
+            let Some((pin, held)) = self.youngest_in(extent.pfn, end) else { break };
+            let dropped = self.dropped.entry((pin, extent.pfn)).or_default();
+            let taken = left.min(held.saturating_sub(*dropped)).max(1);
+            *dropped += taken;
+            if *dropped >= held {
+                self.dropped.remove(&(pin, extent.pfn));
+                self.release_in(extent.pfn, end, pin, released);
+            }
+            self.settle(pin, taken);
+            left -= taken;
         }
         self.unmatched += left;
     }
 
-    /// Pins of the faulting address space on the page that it lost. An anonymous page has one place in
-    /// an address space, so a pin at another address means it was moved there (mremap); a file page may be
-    /// mapped twice, and only the place that was pinned counts.
+    /// The youngest pin in a range of pages, and how many of them it holds.
+    fn youngest_in(&self, pfn: Pfn, end: Pfn) -> Option<(PinId, u64)> {
+        let segments = || self.segments.range(pfn..end).map(|(_, segment)| segment);
+        let pin = segments().flat_map(|segment| &segment.holders).map(|pin| pin.id).max()?;
+        let holds = |segment: &&Segment| segment.holders.iter().any(|holder| holder.id == pin);
+        Some((pin, segments().filter(holds).map(|segment| segment.pages).sum()))
+    }
+
+    /// Takes a pin off all pages of a range.
+    fn release_in(&mut self, pfn: Pfn, end: Pfn, pin: PinId, released: &mut Vec<Release>) {
+        for (&pfn, segment) in self.segments.range_mut(pfn..end) {
+            if let Some(at) = segment.holders.iter().position(|holder| holder.id == pin) {
+                segment.holders.remove(at);
+                released.push(Release { pin, pfn, pages: segment.pages });
+            }
+        }
+        let bare = self.segments.range(pfn..end).filter(|(_, segment)| segment.holders.is_empty());
+        let empty: Vec<_> = bare.map(|(pfn, _)| *pfn).collect();
+        for pfn in empty {
+            self.segments.remove(&pfn);
+        }
+    }
+
+    /// Pins of the faulting address space on what it lost. An anonymous page has one place in an address
+    /// space, so it is enough that the pin is on it; a file page may be mapped twice, and only the place that
+    /// was pinned counts.
     pub fn pins_broken_by(&self, fault: &Fault) -> Vec<Rc<PinRecord>> {
+        if fault.pages() > 1 {
+            return self.pins_broken_at(fault);
+        }
         self.holders(fault.old_pfn)
             .iter()
-            .filter(|pin| pin.mm == fault.mm)
-            .filter(|pin| {
-                fault.anon() || pin.addresses(fault.old_pfn).any(|at| at == fault.address)
-            })
+            .filter(|pin| pin.mm == fault.mm && !self.gone.contains(&pin.id))
+            .filter(|pin| fault.anon() || self.is_at(pin.id, fault))
             .map(Rc::clone)
             .collect()
+    }
+
+    /// Whether a pin has the page that was lost at the address where it was lost.
+    fn is_at(&self, pin: PinId, fault: &Fault) -> bool {
+        let places = self.places(fault.mm, fault.address, fault.address + 1);
+        places.iter().any(|place| place.pin.id == pin && place.pfn() == Some(fault.old_pfn))
+    }
+
+    /// The same for a huge page that was replaced as a whole.
+    fn pins_broken_at(&self, fault: &Fault) -> Vec<Rc<PinRecord>> {
+        let old = fault.old_pfn..fault.old_pfn + fault.pages();
+        let end = fault.start() + (fault.pages() << 12);
+        let mut places = self.places(fault.mm, fault.start(), end);
+        places.retain(|place| {
+            place.pfn().is_some_and(|pfn| old.contains(&pfn) && self.holds(place.pin.id, pfn))
+        });
+        places.into_iter().map(|place| place.pin).collect()
     }
 }
 

@@ -12,6 +12,7 @@ pub mod errors;
 pub mod event;
 pub mod facts;
 pub mod finding;
+pub mod history;
 pub mod kallsyms;
 pub mod ledger;
 pub mod pagemap;

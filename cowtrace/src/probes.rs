@@ -57,6 +57,8 @@ pub enum Point {
     Kprobe(&'static str),
     /// The same where the arguments changed: only on kernels that also have the second function.
     KprobeIf(&'static str, &'static str),
+    /// The same where BTF has exactly this prototype, but fentry does not take it (too many arguments).
+    KprobeAs(&'static str),
     /// Its return.
     Kretprobe(&'static str),
     /// A tracepoint with BTF.
@@ -67,7 +69,9 @@ impl Point {
     /// Name of the function or tracepoint.
     pub fn function(self) -> &'static str {
         match self {
-            Self::Fentry(prototype) | Self::Fexit(prototype) => name_in(prototype),
+            Self::Fentry(prototype) | Self::Fexit(prototype) | Self::KprobeAs(prototype) => {
+                name_in(prototype)
+            }
             Self::FentryAny(name)
             | Self::FexitAny(name)
             | Self::Kprobe(name)
@@ -82,7 +86,7 @@ impl Point {
         match self {
             Self::Fentry(_) | Self::FentryAny(_) => "fentry",
             Self::Fexit(_) | Self::FexitAny(_) => "fexit",
-            Self::Kprobe(_) | Self::KprobeIf(..) => "kprobe",
+            Self::Kprobe(_) | Self::KprobeIf(..) | Self::KprobeAs(_) => "kprobe",
             Self::Kretprobe(_) => "kretprobe",
             Self::Tracepoint(_) => "tp_btf",
         }
@@ -99,7 +103,9 @@ const fn at(program: Program, at: Point) -> Attachment {
     Attachment { program, at }
 }
 
-use Point::{Fentry, FentryAny, Fexit, FexitAny, Kprobe, KprobeIf, Kretprobe, Tracepoint};
+use Point::{
+    Fentry, FentryAny, Fexit, FexitAny, Kprobe, KprobeAs, KprobeIf, Kretprobe, Tracepoint,
+};
 
 /// All things seen, in the order in which they are attached: what ends a pin before what begins one, or a
 /// pin that came and went in between would seem to live for ever.
@@ -163,6 +169,21 @@ pub const TABLE: &[Probe] = &[
         )]],
         need: Need::Where("unpin_user_folio"),
         unseen: "unpins of io_uring and block I/O (6.11 and later)",
+    },
+    Probe {
+        sees: "one folio unpinned",
+        any_of: &[&[at(Program::UnpinOneFolio, Fentry("void unpin_folio(struct folio *)"))]],
+        need: Need::Where("unpin_folio"),
+        unseen: "unpins of udmabuf (6.11 and later)",
+    },
+    Probe {
+        sees: "folios unpinned",
+        any_of: &[&[at(
+            Program::UnpinFolios,
+            Fentry("void unpin_folios(struct folio **, unsigned long)"),
+        )]],
+        need: Need::Where("unpin_folios"),
+        unseen: "unpins of udmabuf and iommufd (6.11 and later)",
     },
     Probe {
         sees: "long-term pin's inner unpins",
@@ -281,6 +302,32 @@ pub const TABLE: &[Probe] = &[
         unseen: "pins of i915 (6.2 and before)",
     },
     Probe {
+        sees: "folios of a memfd pinned",
+        any_of: &[&[at(
+            Program::PinFoliosExit,
+            Fexit(
+                "long memfd_pin_folios(struct file *, loff_t, loff_t, struct folio **, unsigned int, unsigned long *)",
+            ),
+        )]],
+        need: Need::Where("memfd_pin_folios"),
+        unseen: "pins of udmabuf and iommufd (6.11 and later)",
+    },
+    Probe {
+        sees: "pin added to a folio",
+        any_of: &[&[at(Program::FolioAddPin, Fentry("void folio_add_pin(struct folio *)"))]],
+        need: Need::Where("folio_add_pin"),
+        unseen: "pins that block I/O adds to pages it has pinned (6.5 and later)",
+    },
+    Probe {
+        sees: "pins added to a folio",
+        any_of: &[&[at(
+            Program::FolioAddPins,
+            Fexit("int folio_add_pins(struct folio *, unsigned int)"),
+        )]],
+        need: Need::Where("folio_add_pins"),
+        unseen: "pins that iommufd adds to folios it has pinned (6.13 and later)",
+    },
+    Probe {
         sees: "MMU-notifier invalidation",
         any_of: &[
             &[
@@ -365,6 +412,194 @@ pub const TABLE: &[Probe] = &[
         )]],
         need: Need::Extra,
         unseen: "that clear_refs write-protected a page: findings lack their cause",
+    },
+    Probe {
+        sees: "written pages searched for",
+        any_of: &[&[at(
+            Program::PagemapScan,
+            Fentry("int pagemap_scan_test_walk(unsigned long, unsigned long, struct mm_walk *)"),
+        )]],
+        need: Need::Extra,
+        unseen: "that PAGEMAP_SCAN write-protected a page: findings lack their cause (6.7 and later)",
+    },
+    Probe {
+        sees: "page unmapped by reclaim",
+        any_of: &[
+            &[at(
+                Program::ReclaimUnmap,
+                Fentry(
+                    "bool try_to_unmap_one(struct folio *, struct vm_area_struct *, unsigned long, void *)",
+                ),
+            )],
+            &[at(
+                Program::ReclaimUnmap,
+                Fentry(
+                    "bool try_to_unmap_one(struct page *, struct vm_area_struct *, unsigned long, void *)",
+                ),
+            )],
+        ],
+        need: Need::Extra,
+        unseen: "that reclaim unmapped a pinned page: findings lack their cause",
+    },
+    Probe {
+        sees: "huge page's mapping split",
+        any_of: &[
+            &[at(
+                Program::SplitHuge,
+                Fentry(
+                    "void __split_huge_pmd(struct vm_area_struct *, pmd_t *, unsigned long, bool)",
+                ),
+            )],
+            &[at(
+                Program::SplitHuge,
+                Fentry(
+                    "void __split_huge_pmd(struct vm_area_struct *, pmd_t *, unsigned long, bool, struct folio *)",
+                ),
+            )],
+            &[at(
+                Program::SplitHuge,
+                Fentry(
+                    "void __split_huge_pmd(struct vm_area_struct *, pmd_t *, unsigned long, bool, struct page *)",
+                ),
+            )],
+        ],
+        need: Need::Extra,
+        unseen: "that a huge page's mapping was split: findings lack that step",
+    },
+    Probe {
+        sees: "address space copied by fork",
+        any_of: &[&[
+            at(
+                Program::ForkCopyEnter,
+                Fentry("int copy_page_range(struct vm_area_struct *, struct vm_area_struct *)"),
+            ),
+            at(
+                Program::ForkCopyExit,
+                Fexit("int copy_page_range(struct vm_area_struct *, struct vm_area_struct *)"),
+            ),
+        ]],
+        need: Need::Extra,
+        unseen: "which ranges a fork copied, and what that cost",
+    },
+    Probe {
+        sees: "mappings moved (mremap)",
+        any_of: &[
+            // First: the whole of a split function attaches and sees nothing.
+            &[at(Program::MoveVmaEnter, KprobeIf("move_vma", "move_page_tables.part.0"))],
+            &[at(
+                Program::MoveStructExit,
+                Fexit("unsigned long move_page_tables(struct pagetable_move_control *)"),
+            )],
+            &[at(
+                Program::MoveStackExit,
+                Fexit(
+                    "unsigned long move_page_tables(struct vm_area_struct *, unsigned long, struct vm_area_struct *, unsigned long, unsigned long, bool, bool)",
+                ),
+            )],
+            &[at(
+                Program::MoveExit,
+                Fexit(
+                    "unsigned long move_page_tables(struct vm_area_struct *, unsigned long, struct vm_area_struct *, unsigned long, unsigned long, bool)",
+                ),
+            )],
+        ],
+        need: Need::Always,
+        unseen: "that pinned pages moved to another address: they would seem to be unmapped",
+    },
+    Probe {
+        sees: "mappings zapped",
+        any_of: &[
+            &[at(
+                Program::Zap,
+                Fentry(
+                    "void unmap_page_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
+                ),
+            )],
+            &[at(
+                Program::Zap,
+                Fentry(
+                    "void __zap_vma_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
+                ),
+            )],
+        ],
+        need: Need::Always,
+        unseen: "munmap, MADV_DONTNEED and truncation under a pin",
+    },
+    Probe {
+        sees: "huge mappings zapped",
+        any_of: &[
+            &[at(
+                Program::ZapHuge,
+                Fentry(
+                    "void __unmap_hugepage_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct folio *, zap_flags_t)",
+                ),
+            )],
+            &[at(
+                Program::ZapHuge,
+                Fentry(
+                    "void __unmap_hugepage_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct page *, zap_flags_t)",
+                ),
+            )],
+            &[at(
+                Program::ZapHuge,
+                Fentry(
+                    "void __unmap_hugepage_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct page *)",
+                ),
+            )],
+        ],
+        need: Need::Where("__unmap_hugepage_range"),
+        unseen: "munmap, MADV_DONTNEED and truncation of hugetlb pages under a pin",
+    },
+    Probe {
+        sees: "page mapped again after a zap",
+        any_of: &[&[at(
+            Program::Refault,
+            Fexit(
+                "vm_fault_t handle_mm_fault(struct vm_area_struct *, unsigned long, unsigned int, struct pt_regs *)",
+            ),
+        )]],
+        need: Need::Always,
+        unseen: "which page took the place of a pinned one that was zapped",
+    },
+    Probe {
+        sees: "hugetlb write-protect fault answered",
+        any_of: &[
+            &[at(Program::HugetlbWpExit, Fexit("vm_fault_t hugetlb_wp(struct vm_fault *)"))],
+            // Seven arguments up to 6.9; before 5.19 it was hugetlb_cow.
+            &[
+                at(
+                    Program::HugetlbCowEnter,
+                    KprobeAs(
+                        "vm_fault_t hugetlb_wp(struct mm_struct *, struct vm_area_struct *, unsigned long, pte_t *, unsigned int, struct folio *, spinlock_t *)",
+                    ),
+                ),
+                at(Program::HugetlbCowReturn, Kretprobe("hugetlb_wp")),
+            ],
+            &[
+                at(
+                    Program::HugetlbCowEnter,
+                    KprobeAs(
+                        "vm_fault_t hugetlb_wp(struct mm_struct *, struct vm_area_struct *, unsigned long, pte_t *, unsigned int, struct page *, spinlock_t *)",
+                    ),
+                ),
+                at(Program::HugetlbCowReturn, Kretprobe("hugetlb_wp")),
+            ],
+            &[
+                at(Program::HugetlbCowEnter, Kprobe("hugetlb_cow")),
+                at(Program::HugetlbCowReturn, Kretprobe("hugetlb_cow")),
+            ],
+        ],
+        need: Need::Where("hugetlb_fault"),
+        unseen: "COW breaks of hugetlb pages",
+    },
+    Probe {
+        sees: "huge write-protect fault answered",
+        any_of: &[&[at(
+            Program::HugeWpExit,
+            Fexit("vm_fault_t do_huge_pmd_wp_page(struct vm_fault *)"),
+        )]],
+        need: Need::Extra,
+        unseen: "nothing but a count: a PMD-mapped page is reused, or split and then seen page by page",
     },
     Probe {
         sees: "write-protect fault answered",

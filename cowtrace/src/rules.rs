@@ -3,10 +3,17 @@
 //! The ladder is in ARCHITECTURE.md. What is certain is kept apart from what is only possible, and
 //! where evidence overlaps a loss, the answer is that it cannot be told.
 
+mod advice;
+mod range;
+
 use std::rc::Rc;
 
 use cowtrace_common::wire::Outcome;
 
+pub use self::{
+    advice::advice,
+    range::{arms, invalidates},
+};
 use crate::{
     event::Fault,
     facts::Facts,
@@ -110,7 +117,7 @@ fn broken_pin(fault: &Fault, pin: &Rc<PinRecord>, facts: &Facts) -> Judgement {
 /// No pin of the faulting address space is known on the page that it lost.
 fn no_pin(fault: &Fault, ledger: &Ledger, lost: impl FnOnce() -> u64) -> Judgement {
     if !fault.maybe_pinned() {
-        return Judgement::Unconcerned;
+        return plain_references(fault);
     }
     if fault.outcome == Outcome::Unshare {
         return Judgement::Benign(Benign::Unshare);
@@ -132,29 +139,15 @@ fn no_pin(fault: &Fault, ledger: &Ledger, lost: impl FnOnce() -> u64) -> Judgeme
     Judgement::Found { verdict, reason, pin: None }
 }
 
-/// What to do about a finding, on the kernel it was found on.
-pub fn advice(verdict: Verdict, fault: &Fault, facts: &Facts) -> &'static str {
-    match (verdict, facts.anon_exclusive()) {
-        (Verdict::Inconclusive, _) => {
-            "Run again with a larger ring (--ring) or a narrower filter, so that nothing is lost."
-        }
-        (Verdict::Suspect, _) => {
-            "Restart the application under cowtrace, so that its pins are seen from the start."
-        }
-        (Verdict::StaleRead, _) if !fault.anon() => {
-            "Kernels before 6.2 copy file and zero pages under read-only long-term pins: run 6.2 or \
-             later, or write to the buffer once before it is registered."
-        }
-        (Verdict::StaleRead | Verdict::Diverged | Verdict::Lost, false) => {
-            "This kernel copies any write-protected page with extra references (page_count rule, \
-             5.9 to 5.18): run 5.19 or later (LTS: 6.1). Until then keep the buffer from being \
-             write-protected while it is registered: no mprotect, userfaultfd-wp, soft-dirty \
-             (CRIU), swap or NUMA balancing on it."
-        }
-        (Verdict::StaleRead | Verdict::Diverged | Verdict::Lost, true) => {
-            "This kernel keeps pinned anonymous pages exclusive, so a break of one means a kernel \
-             bug or a driver that keeps pages from get_user_pages: report it with this record."
-        }
+/// The old page had no pin at all; somebody may hold it with plain references.
+fn plain_references(fault: &Fault) -> Judgement {
+    if fault.outcome != Outcome::Copy || !fault.anon() || fault.extra_references() <= 0 {
+        return Judgement::Unconcerned;
+    }
+    Judgement::Found {
+        verdict: Verdict::SuspectGet,
+        reason: "the process was given a copy of a page that somebody holds with plain references (FOLL_GET: vmsplice, O_DIRECT before 6.5, NFS, some drivers)",
+        pin: None,
     }
 }
 

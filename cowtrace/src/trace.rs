@@ -1,18 +1,21 @@
 //! Everything known so far: the one state, folded from events, that all sinks look at.
 
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    rc::Rc,
-};
+mod findings;
+mod lineage;
+mod losses;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use cowtrace_common::{program::Program, wire::Outcome};
 
+use self::{findings::Open, lineage::Lineage};
 use crate::{
     decode::Malformed,
-    event::{Event, Fault, Mm, ProbeState, Tally, Time, Unpin, What},
+    event::{Event, Fault, ProbeState, Tally, Time, What},
     facts::{Facts, key},
-    finding::{Cause, CauseKind, Finding, Unpinned, Verdict},
-    ledger::{Ledger, PinRecord},
+    finding::{CauseKind, Finding, Verdict},
+    history::History,
+    ledger::Ledger,
     rules::{self, Benign, Judgement},
 };
 
@@ -21,8 +24,8 @@ use crate::{
 pub enum Change {
     /// A new one.
     Opened(usize),
-    /// Its pin has ended, which may have changed its verdict.
-    Closed(usize),
+    /// There is more to say of it, and its verdict may have changed; its pin may have ended.
+    Updated(usize),
 }
 
 /// How many events of each sort there were.
@@ -42,17 +45,18 @@ pub struct Counts {
     pub notifiers: u64,
     /// Forks.
     pub forks: u64,
+    /// Zaps of ranges that may have pins.
+    pub zaps: u64,
+    /// Pinned pages that the kernel copied for children, as it forked.
+    pub fork_copies: u64,
+    /// Nanoseconds that forks spent on ranges with pins.
+    pub fork_ns: u64,
+    /// Suspects by plain references beyond those listed for their process.
+    pub suspects_unlisted: u64,
     /// Bytes that were no event.
     pub malformed: u64,
     /// Records of kinds that this version does not know.
     pub unknown: u64,
-}
-
-/// What happened to an address space that matters for a later break.
-#[derive(Clone, Debug, Default)]
-struct History {
-    /// Newest last.
-    causes: Vec<(Cause, (u64, u64))>,
 }
 
 /// The state.
@@ -77,15 +81,17 @@ pub struct Trace {
     /// Time of the newest event.
     pub now: Time,
     symbols: HashMap<(u32, u64), String>,
-    histories: HashMap<Mm, History>,
-    open: HashMap<u64, Vec<usize>>,
+    history: History,
+    open: Open,
+    lineage: Lineage,
+    suspects: HashMap<u32, usize>,
     recent_faults: VecDeque<(u32, Fault)>,
 }
 
 /// Faults that an understudy's record is compared with: more than there are CPUs to interleave.
 const RECENT_FAULTS: usize = 256;
-/// Causes kept for one address space.
-const CAUSES: usize = 64;
+/// Suspects by plain references that are listed for one process; beyond, they are counted.
+const SUSPECTS: usize = 64;
 
 impl Trace {
     /// Takes one event in; what it changed among the findings.
@@ -95,75 +101,6 @@ impl Trace {
         }
         self.counts.malformed += 1;
         Vec::new()
-    }
-
-    /// Records that were not seen, for whatever reason.
-    pub fn lost(&self) -> u64 {
-        let untold = self.counts.malformed.saturating_add(self.ledger.unlisted());
-        self.losses().map(|(_, tally)| tally.lost()).fold(untold, u64::saturating_add)
-    }
-
-    /// What each program counted, with as many skipped runs as may have gone unseen: where a program has an
-    /// understudy, what the kernel made it skip is lost only if that one was skipped too.
-    pub fn losses(&self) -> impl Iterator<Item = (Program, Tally)> {
-        let is_understudy =
-            |program: Program| Program::ALL.iter().any(|other| other.understudy() == Some(program));
-        self.tallies.iter().map(move |(program, tally)| {
-            let recursion = match program.understudy() {
-                Some(other) => {
-                    let skipped = self.tallies.get(&other).map_or(0, |tally| tally.recursion);
-                    tally.recursion.min(skipped)
-                }
-                None if is_understudy(*program) => 0,
-                None => tally.recursion,
-            };
-            (*program, Tally { recursion, ..*tally })
-        })
-    }
-
-    /// Why "nothing found" cannot be said of a trace that has ended: the [blind spots](Self::blind_spots),
-    /// and that it has not been ended by cowtrace.
-    pub fn unseen(&self) -> Vec<String> {
-        let mut unseen = self.blind_spots();
-        if self.facts.text(key::ENDED).is_none() {
-            unseen.push("the end: the recording stops before cowtrace did".to_owned());
-        }
-        unseen
-    }
-
-    /// What was missed up to now, a sentence each.
-    pub fn blind_spots(&self) -> Vec<String> {
-        let mut spots = Vec::new();
-        for (program, tally) in self.losses() {
-            if tally.lost() > 0 {
-                spots.push(format!(
-                    "{} lost {} of {}: {} did not fit the ring, {} did not fit a map, {} were skipped by the kernel",
-                    program.name(), tally.lost(), tally.hits.max(tally.lost()), tally.ring_full,
-                    tally.map_full, tally.recursion,
-                ));
-            }
-        }
-        if self.counts.malformed > 0 {
-            spots.push(format!("{} records could not be decoded", self.counts.malformed));
-        }
-        if self.counts.unknown > 0 {
-            spots.push(format!(
-                "{} records are of kinds that this cowtrace does not know: a newer one wrote them",
-                self.counts.unknown
-            ));
-        }
-        if self.ledger.unlisted() > 0 {
-            spots.push(format!("{} pinned pages could not be listed", self.ledger.unlisted()));
-        }
-        if let Some(damage) = self.facts.text(key::DAMAGE) {
-            spots.push(damage.to_owned());
-        }
-        for probe in self.probes.values() {
-            if probe.attached.is_empty() && !probe.unseen.is_empty() {
-                spots.push(format!("\"{}\" is not watched: {}", probe.sees, probe.unseen));
-            }
-        }
-        spots
     }
 
     /// The name of an address in a process (0: the kernel), if the source had one.
@@ -195,38 +132,61 @@ impl Trace {
         if event.program.is_some() && !matches!(event.what, What::Tally(_)) {
             self.counts.records += 1;
         }
+        let mut changes = self.inherited(&event);
         match &event.what {
-            What::Fault(fault) => return self.fault(&event, fault),
-            What::Unpin(unpin) => return self.unpin(&event, unpin),
+            What::Fault(fault) => changes.extend(self.fault(&event, fault)),
+            What::Unpin(unpin) => changes.extend(self.unpin(&event, unpin)),
+            What::Zap(zap) => changes.extend(self.zap(&event, zap)),
+            What::Refault { mm, address, pfn } => {
+                changes.extend(self.refault(&event, *mm, *address, *pfn));
+            }
+            What::Protect(protect) => changes.extend(self.protect(&event, protect)),
+            What::Content { pfn, hash, at_unpin } => {
+                changes.extend(self.content(*pfn, *hash, *at_unpin));
+            }
             What::Pin(pin) => {
                 self.counts.pins += u64::from(pin.part == 0);
                 self.ledger.pin(&event, pin);
             }
             What::PinRest(pin) => self.ledger.pin_rest(&event, pin),
-            What::Fork { parent_mm, child_tgid, .. } => {
-                self.counts.forks += 1;
-                let kind = CauseKind::Fork { child: *child_tgid };
-                self.remember(*parent_mm, kind, &event, (0, u64::MAX));
-            }
+            What::Move { mm, from, to, len } => self.ledger.moved(*mm, *from, *to, *len),
+            What::Fork { .. } | What::ForkCopy(_) | What::MmExit { .. } => self.lineage(&event),
             What::Invalidate(invalidate) => {
                 self.counts.invalidations += 1;
                 if invalidate.is_protection() {
                     let kind = CauseKind::Invalidation(invalidate.event_name());
-                    self.remember(invalidate.mm, kind, &event, (invalidate.start, invalidate.end));
-                }
-            }
-            What::Protect(protect) => {
-                if let Some(by) = protect.by {
-                    let range = (protect.start, protect.end);
-                    self.remember(protect.mm, CauseKind::Protect(by), &event, range);
+                    let range = (invalidate.start, invalidate.end);
+                    self.history.remember(invalidate.mm, kind, &event, range);
                 }
             }
             What::Notifier(_) => self.counts.notifiers += 1,
-            // The pins outlive the address space, but the address may soon name another one.
-            What::MmExit { mm } => drop(self.histories.remove(mm)),
             _ => self.source(event),
         }
-        Vec::new()
+        changes
+    }
+
+    /// Birth and death of address spaces.
+    fn lineage(&mut self, event: &Event) {
+        match &event.what {
+            What::Fork { parent_mm, child_mm, child_tgid } => {
+                self.counts.forks += 1;
+                let kind = CauseKind::Fork { child: *child_tgid };
+                self.history.remember(*parent_mm, kind, event, (0, u64::MAX));
+                self.lineage.born(*parent_mm, *child_mm, *child_tgid);
+            }
+            What::ForkCopy(copy) => {
+                let places = self.ledger.places(copy.parent_mm, copy.start, copy.end);
+                self.counts.fork_copies += places.iter().map(|place| place.pages).sum::<u64>();
+                let took = event.time.saturating_sub(copy.began);
+                self.counts.fork_ns = self.counts.fork_ns.saturating_add(took);
+            }
+            What::MmExit { mm } => {
+                self.history.forget(*mm);
+                let left = self.ledger.mm_exit(*mm);
+                self.lineage.died(*mm, left, event);
+            }
+            _ => {}
+        }
     }
 
     /// Records of the source's own.
@@ -255,15 +215,6 @@ impl Trace {
         }
     }
 
-    fn remember(&mut self, mm: Mm, kind: CauseKind, event: &Event, range: (u64, u64)) {
-        let causes = &mut self.histories.entry(mm).or_default().causes;
-        if causes.len() == CAUSES {
-            causes.remove(0);
-        }
-        let stack = event.stack.clone();
-        causes.push((Cause { kind, time: event.time, task: event.task, stack }, range));
-    }
-
     fn fault(&mut self, event: &Event, fault: &Fault) -> Vec<Change> {
         if self.was_told(event, fault) {
             return Vec::new();
@@ -275,10 +226,21 @@ impl Trace {
                 *self.benign.entry(why).or_default() += 1;
                 Vec::new()
             }
+            Judgement::Found { verdict: Verdict::SuspectGet, .. } if self.is_one_more(event) => {
+                self.counts.suspects_unlisted += 1;
+                Vec::new()
+            }
             Judgement::Found { verdict, reason, pin } => {
-                vec![self.open(event, fault, verdict, reason, pin)]
+                vec![self.broken(event, fault, verdict, reason, pin)]
             }
         }
+    }
+
+    /// Whether so many pages of a process are suspects by plain references that one more tells nothing new.
+    fn is_one_more(&mut self, event: &Event) -> bool {
+        let listed = self.suspects.entry(event.task.tgid).or_default();
+        *listed += 1;
+        *listed > SUSPECTS
     }
 
     /// Whether the understudy tells again what the program itself has just told.
@@ -296,97 +258,6 @@ impl Trace {
         }
         self.recent_faults.push_back(told);
         false
-    }
-
-    fn open(
-        &mut self,
-        event: &Event,
-        fault: &Fault,
-        verdict: Verdict,
-        reason: &str,
-        pin: Option<Rc<PinRecord>>,
-    ) -> Change {
-        let index = self.findings.len();
-        if let Some(pin) = &pin {
-            self.open.entry(pin.id).or_default().push(index);
-        }
-        self.findings.push(Finding {
-            id: index + 1,
-            verdict,
-            reason: reason.to_owned(),
-            writer: event.task,
-            writer_stack: event.stack.clone(),
-            fault: *fault,
-            broken_at: event.time,
-            cause: self.cause(fault, pin.as_deref()),
-            pin,
-            unpinned: None,
-            advice: rules::advice(verdict, fault, &self.facts).to_owned(),
-        });
-        Change::Opened(index)
-    }
-
-    /// The most direct of the things since the pin that cover the address and can have write-protected it; of
-    /// several as direct the last.
-    fn cause(&self, fault: &Fault, pin: Option<&PinRecord>) -> Option<Cause> {
-        let since = pin.map_or(0, |pin| pin.time);
-        let history = self.histories.get(&fault.mm)?;
-        history
-            .causes
-            .iter()
-            .filter(|(cause, (start, end))| {
-                cause.time >= since && (*start..*end).contains(&fault.address)
-            })
-            .map(|(cause, _)| cause)
-            .max_by_key(|cause| (cause.kind.directness(), cause.time))
-            .cloned()
-    }
-
-    fn unpin(&mut self, event: &Event, unpin: &Unpin) -> Vec<Change> {
-        self.counts.unpins += 1;
-        let released = self.ledger.unpin(unpin);
-        if self.open.is_empty() {
-            return Vec::new();
-        }
-        let end = Unpinned { time: event.time, task: event.task, dirty: unpin.make_dirty };
-        let mut changes = Vec::new();
-        for release in &released {
-            let Some(open) = self.open.get_mut(&release.pin) else {
-                continue;
-            };
-            open.retain(|index| {
-                let finding = &mut self.findings[*index];
-                let pages = release.pfn..release.pfn + release.pages;
-                if !pages.contains(&finding.fault.old_pfn) {
-                    return true;
-                }
-                close(finding, end);
-                changes.push(Change::Closed(*index));
-                false
-            });
-            if open.is_empty() {
-                self.open.remove(&release.pin);
-            }
-        }
-        changes
-    }
-}
-
-/// The pin of a finding has ended.
-fn close(finding: &mut Finding, end: Unpinned) {
-    finding.unpinned = Some(end);
-    if !matches!(finding.verdict, Verdict::Diverged | Verdict::StaleRead) {
-        return;
-    }
-    if end.dirty {
-        finding.verdict = Verdict::Lost;
-        "the old page was unpinned dirty after the process had been given a copy: what was written \
-         to it never reached the process"
-            .clone_into(&mut finding.reason);
-    } else {
-        "the process was given a copy while the pin was live; the old page was then unpinned clean, \
-         so nothing proves that it was used after"
-            .clone_into(&mut finding.reason);
     }
 }
 

@@ -19,7 +19,7 @@ use cowtrace_common::{
 use crate::{
     emit::{self, Record},
     kernel::{self, PageState, Pointer, Pte, Typed, Untyped, setting},
-    scope,
+    orphan, scope,
 };
 
 /// VM_SHARED; the same bit in all versions.
@@ -104,57 +104,158 @@ fn thread() -> u64 {
     aya_ebpf::helpers::bpf_get_current_pid_tgid()
 }
 
+/// A write-protect fault and its answer.
+pub struct Answer {
+    /// Faulting address.
+    pub address: u64,
+    /// FAULT_FLAG_*.
+    pub flags: u32,
+    /// What was mapped when it came.
+    pub before: Pte,
+    /// What is mapped now.
+    pub after: Pte,
+}
+
 #[inline(always)]
 fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
     emit::hit(program);
+    let answer = Answer {
+        address: vmf.read(Field::VmfAddress),
+        flags: vmf.read(Field::VmfFlags),
+        before: Pte(vmf.read(Field::VmfOrigPte)),
+        after: Pte::at(vmf.read(Field::VmfPte)),
+    };
     let vma = vmf.follow(Field::VmfVma);
-    let before = Pte(vmf.read(Field::VmfOrigPte));
-    let after = Pte::at(vmf.read(Field::VmfPte));
-    let flags: u32 = vmf.read(Field::VmfFlags);
-    let outcome = outcome(vma.read(Field::VmaFlags), u64::from(flags), before, after);
+    let outcome = outcome(vma.read(Field::VmaFlags), &answer);
     emit::outcome(outcome);
     if !matches!(outcome, Outcome::Copy | Outcome::Unshare | Outcome::Reuse) {
         return;
     }
-    let mm: u64 = vma.read(Field::VmaMm);
-    let page = PageState::at(vmf, Field::VmfPage);
-    let maybe_pinned = page.bits & page_bit::MAYBE_PINNED != 0;
+    let mut page = PageState::at(vmf, Field::VmfPage);
+    if let Some(need) = need::<false>(program, &mut page, vma.read(Field::VmaMm), outcome) {
+        page.bits |= kernel::page_kind(vmf.number(Field::VmfPage));
+        report(ctx, program, vma, &answer, outcome, &page, need);
+    }
+}
+
+/// A fault on a hugetlb page; its address may be any in the page.
+#[inline(always)]
+pub fn hugetlb<P: Pointer>(ctx: &impl EbpfContext, program: Program, vma: P, answer: &Answer) {
+    let outcome = outcome(vma.read(Field::VmaFlags), answer);
+    emit::outcome(outcome);
+    if !answer.before.present()
+        || !matches!(outcome, Outcome::Copy | Outcome::Unshare | Outcome::Reuse)
+    {
+        return;
+    }
+    let old = kernel::page_of(answer.before.pfn());
+    let mut page = PageState::of(old);
+    page.bits |= page_bit::HUGETLB;
+    if let Some(need) = need::<true>(program, &mut page, vma.read(Field::VmaMm), outcome) {
+        page.bits |= kernel::page_kind(old);
+        report(ctx, program, vma, answer, outcome, &page, need);
+    }
+}
+
+/// A fault on a page that a PMD maps: told only if the page is kept, since a split is told as such.
+#[inline(always)]
+pub fn huge_pmd<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P, after: Pte) {
+    let answer = Answer {
+        address: vmf.read(Field::VmfAddress),
+        flags: vmf.read(Field::VmfFlags),
+        before: Pte(vmf.read(Field::VmfOrigPte)),
+        after,
+    };
+    let vma = vmf.follow(Field::VmfVma);
+    if outcome(vma.read(Field::VmaFlags), &answer) != Outcome::Reuse {
+        return;
+    }
+    emit::outcome(Outcome::Reuse);
+    let old = kernel::page_of(answer.before.pfn());
+    let mut page = PageState::of(old);
+    page.bits |= page_bit::PMD;
+    if let Some(need) = need::<false>(program, &mut page, vma.read(Field::VmaMm), Outcome::Reuse) {
+        page.bits |= kernel::page_kind(old);
+        report(ctx, program, vma, &answer, Outcome::Reuse, &page, need);
+    }
+}
+
+/// Why a fault is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Its page is maybe-pinned, or held by references that nothing explains.
+    Held,
+    /// It is in an address space with pins, and its page was replaced: the record of the pin tells.
+    Replaced,
+}
+
+/// Whether a fault has to be told. A page that no pin can hold matters only where it was replaced under
+/// one: then the record of that pin tells, since counts do not (the zero page from 6.5 on, see
+/// c8070b787519).
+#[inline(always)]
+fn need<const HUGETLB: bool>(
+    program: Program,
+    page: &mut PageState,
+    mm: u64,
+    outcome: Outcome,
+) -> Option<Need> {
     let has_pins = scope::has_pins(mm);
-    // A page that no pin can hold matters only where it was replaced under one: then the record of
-    // that pin tells, since counts do not (the zero page from 6.5 on, see c8070b787519).
-    if !maybe_pinned && !(has_pins && outcome != Outcome::Reuse) {
-        return;
+    let mut held = page.maybe_pinned();
+    if outcome == Outcome::Copy && page.bits & page_bit::KNOWN != 0 {
+        page.count_mappings::<HUGETLB>(program);
+        held |= page.extra_references() > 0;
     }
-    if !has_pins && !scope::wanted() {
-        return;
-    }
+    let need = if held {
+        Need::Held
+    } else if has_pins && outcome != Outcome::Reuse {
+        Need::Replaced
+    } else {
+        return None;
+    };
+    (has_pins || scope::wanted()).then_some(need)
+}
+
+#[inline(always)]
+fn report<P: Pointer>(
+    ctx: &impl EbpfContext,
+    program: Program,
+    vma: P,
+    answer: &Answer,
+    outcome: Outcome,
+    page: &PageState,
+    need: Need,
+) {
     let Some(mut record) = Record::<Fault>::new(program, kind::FAULT) else {
         return;
     };
     record.body(Fault {
-        mm,
-        address: vmf.read(Field::VmfAddress),
+        mm: vma.read(Field::VmaMm),
+        address: answer.address,
         vma_start: vma.read(Field::VmaStart),
         vma_end: vma.read(Field::VmaEnd),
         vma_flags: vma.read(Field::VmaFlags),
-        old_pfn: before.pfn(),
-        new_pfn: if after.present() { after.pfn() } else { 0 },
+        old_pfn: answer.before.pfn(),
+        new_pfn: if answer.after.present() { answer.after.pfn() } else { 0 },
         references: page.references,
         mappings: page.mappings,
         pins: page.pins,
-        fault_flags: flags,
-        page_bits: page.bits | kernel::page_kind(vmf, Field::VmfPage),
+        fault_flags: answer.flags,
+        page_bits: page.bits,
         outcome: outcome as u32,
     });
-    if maybe_pinned || page.bits & page_bit::KNOWN == 0 {
+    if need == Need::Held || page.bits & page_bit::KNOWN == 0 {
         record.stacks(ctx);
     }
     record.submit();
+    if outcome == Outcome::Copy && page.maybe_pinned() {
+        orphan::keep(program, answer.before.pfn());
+    }
 }
 
 #[inline(always)]
-fn outcome(vma_flags: u64, fault_flags: u64, before: Pte, after: Pte) -> Outcome {
-    let unshare = fault_flags & setting(Setting::FaultUnshare) != 0;
+fn outcome(vma_flags: u64, answer: &Answer) -> Outcome {
+    let unshare = u64::from(answer.flags) & setting(Setting::FaultUnshare) != 0;
+    let Answer { before, after, .. } = *answer;
     if vma_flags & VM_SHARED != 0 {
         Outcome::Shared
     } else if moved(before, after) {

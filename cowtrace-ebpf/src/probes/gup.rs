@@ -18,7 +18,7 @@ use cowtrace_common::{
 use crate::{
     emit::{self, Record},
     kernel,
-    scope::{self, Role},
+    scope::{self, Mark, Role},
 };
 
 /// The arguments of a pin call.
@@ -91,7 +91,7 @@ pin_exits! {
 /// unsigned int gup_flags, struct page **pages, int *locked)`, from 6.5
 #[fexit(function = "pin_user_pages_remote")]
 pub fn pin_remote_exit(ctx: FExitContext) -> i32 {
-    let call = Call::new(ctx.arg(0), ctx.arg(1), ctx.arg(3), slot(&ctx, 4));
+    let call = Call::new(slot(&ctx, 0), ctx.arg(1), ctx.arg(3), slot(&ctx, 4));
     pinned(&ctx, Program::PinRemoteExit, &call, ctx.arg(6));
     0
 }
@@ -132,6 +132,59 @@ pub fn pin_return(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// `long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end, struct folio **folios,
+/// unsigned int max_folios, pgoff_t *offset)`, from 6.11: one pin on each folio, of no address.
+#[fexit(function = "memfd_pin_folios")]
+pub fn pin_folios_exit(ctx: FExitContext) -> i32 {
+    emit::hit(Program::PinFoliosExit);
+    let folios: i64 = ctx.arg(6);
+    if folios <= 0 || !scope::wanted() {
+        return 0;
+    }
+    // By driver ioctl only, and always for long.
+    let call = Call::new(0, 0, 0, slot(&ctx, 3));
+    listed(&ctx, Program::PinFoliosExit, &call, folios as u64);
+    0
+}
+
+/// `void folio_add_pin(struct folio *folio)`, from 6.5: one more pin on what is pinned already.
+#[fentry(function = "folio_add_pin")]
+pub fn add_pin(ctx: FEntryContext) -> i32 {
+    emit::hit(Program::FolioAddPin);
+    more(Program::FolioAddPin, kernel::read_at(ctx.as_ptr() as u64), 1)
+}
+
+/// `int folio_add_pins(struct folio *folio, unsigned int pins)`, from 6.13
+#[fexit(function = "folio_add_pins")]
+pub fn add_pins(ctx: FExitContext) -> i32 {
+    emit::hit(Program::FolioAddPins);
+    if ctx.arg::<i32>(2) != 0 {
+        return 0;
+    }
+    more(Program::FolioAddPins, slot(&ctx, 0), ctx.arg::<u32>(1).into())
+}
+
+/// Pins on a folio that a call adds to those it has: of no address, `pages` references.
+#[inline(always)]
+fn more(program: Program, folio: u64, pages: u64) -> i32 {
+    if let Some(mut record) = Record::<Pin>::new(program, kind::PIN) {
+        record.pointer(folio);
+        record.body(Pin {
+            mm: 0,
+            address: 0,
+            vmemmap: kernel::vmemmap(),
+            call_pages: pages,
+            unlisted: 0,
+            gup_flags: 0,
+            pointers: 1,
+            page_struct_shift: kernel::setting(Setting::PageStructShift) as u32,
+            part: 0,
+        });
+        record.submit();
+    }
+    0
+}
+
 /// `__gup_longterm_locked` begins. What it unpins inside was never told as a pin.
 #[fentry(function = "__gup_longterm_locked")]
 pub fn longterm_enter(_: FEntryContext) -> i32 {
@@ -155,8 +208,8 @@ pub fn inside_longterm_pin() -> bool {
     unsafe { LONGTERM.get(bpf_get_current_pid_tgid()) }.is_some()
 }
 
-/// Argument `n` of a fexit program. For a pointer to a pointer: the verifier refuses the plain load up to
-/// 6.18, so the slot is read like any other memory.
+/// Argument `n` of a fexit program, read like any other memory. For a pointer to a pointer, whose plain load
+/// the verifier refuses up to 6.18, and for one that is hashed: it allows no bit operation on a pointer.
 #[inline(always)]
 fn slot(ctx: &FExitContext, n: u64) -> u64 {
     kernel::read_at(ctx.as_ptr() as u64 + 8 * n)
@@ -195,6 +248,14 @@ fn pinned(ctx: &impl EbpfContext, program: Program, call: &Call, returned: i64) 
         emit::lose(program);
     }
     let pages = returned as u64;
+    let start = call.address & !0xfff;
+    Mark::Pinned.set(call.mm, start, start.wrapping_add(pages << 12));
+    listed(ctx, program, call, pages);
+}
+
+/// Tells a call's pages, as many as fit its records.
+#[inline(always)]
+fn listed(ctx: &impl EbpfContext, program: Program, call: &Call, pages: u64) {
     // The first part stands outside the loop: with the stacks in it the verifier's work would grow with
     // the square of the parts.
     if let Some(mut record) = part_of(program, call, pages, 0) {

@@ -1,8 +1,8 @@
 //! What write-protects pages of an address space with pins: the causes of later breaks.
 //!
 //! `change_protection` serves mprotect, userfaultfd write protection and NUMA balancing, and its flags tell
-//! which; soft-dirty tracking walks the page tables itself. Fork has a probe of its own. KSM, swap and
-//! migration refuse pinned pages and need none.
+//! which; soft-dirty tracking walks the page tables itself. Fork has a probe of its own. KSM and
+//! migration refuse pages with references that they cannot explain and need none.
 
 use aya_ebpf::{
     EbpfContext,
@@ -23,6 +23,8 @@ use crate::{
 
 /// CLEAR_REFS_SOFT_DIRTY: the one of the numbers written to clear_refs that write-protects.
 const SOFT_DIRTY: u32 = 4;
+/// PM_SCAN_WP_MATCHING.
+const WP_MATCHING: u64 = 1;
 
 /// Up to 5.18: `unsigned long change_protection(struct vm_area_struct *vma, unsigned long start,
 /// unsigned long end, pgprot_t newprot, unsigned long cp_flags)`. 5.10 takes no fentry on a function with
@@ -67,6 +69,46 @@ pub fn clear_refs(ctx: FEntryContext) -> i32 {
     let flags: u64 = walk.follow(Field::WalkVma).read(Field::VmaFlags);
     let range = (ctx.arg(0), ctx.arg(1));
     tell(&ctx, Program::ClearRefs, mm, range, flags, (protect_by::CLEAR_REFS, 0));
+    0
+}
+
+/// `int pagemap_scan_test_walk(unsigned long start, unsigned long end, struct mm_walk *walk)`, from 6.7,
+/// called for each VMA that the PAGEMAP_SCAN ioctl comes to.
+#[fentry(function = "pagemap_scan_test_walk")]
+pub fn pagemap_scan(ctx: FEntryContext) -> i32 {
+    emit::hit(Program::PagemapScan);
+    let walk = Typed(ctx.arg(2));
+    let mm = walk.follow(Field::WalkMm).address();
+    // `struct pagemap_scan_private` begins with the ioctl's `struct pm_scan_arg`: size, flags.
+    let flags_at = walk.number(Field::WalkPrivate) + 8;
+    if !scope::has_pins(mm) || kernel::read_at::<u64>(flags_at) & WP_MATCHING == 0 {
+        return 0;
+    }
+    let flags: u64 = walk.follow(Field::WalkVma).read(Field::VmaFlags);
+    let range = (ctx.arg(0), ctx.arg(1));
+    tell(&ctx, Program::PagemapScan, mm, range, flags, (protect_by::PAGEMAP_SCAN, 0));
+    0
+}
+
+/// `bool try_to_unmap_one(struct page *page, struct vm_area_struct *vma, unsigned long address, void *arg)`;
+/// a folio in place of the page from 5.18 on. The kernel means to leave pinned pages alone; up to 5.18 it
+/// looked before it held the lock that would keep others from pinning.
+#[fentry(function = "try_to_unmap_one")]
+pub fn reclaim_unmap(ctx: FEntryContext) -> i32 {
+    emit::hit(Program::ReclaimUnmap);
+    let vma = Typed(ctx.arg(1));
+    let mm: u64 = vma.number(Field::VmaMm);
+    if !scope::has_pins(mm) {
+        return 0;
+    }
+    let page: u64 = kernel::read_at(ctx.as_ptr() as u64);
+    if kernel::PageState::of(page).maybe_pinned() {
+        let (_, pages) = kernel::folio_of(page);
+        let start: u64 = ctx.arg(2);
+        let range = (start, start + (u64::from(pages.max(1)) << 12));
+        let by = (protect_by::RECLAIM, 0);
+        tell(&ctx, Program::ReclaimUnmap, mm, range, vma.read(Field::VmaFlags), by);
+    }
     0
 }
 

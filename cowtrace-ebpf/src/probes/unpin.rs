@@ -16,13 +16,14 @@ use aya_ebpf::{
 use cowtrace_common::{
     program::Program,
     setting::Setting,
-    wire::{PARTS, POINTERS, Unpin, kind, unpin_form},
+    wire::{PARTS, POINTERS, UNPIN_FORM_BITS, Unpin, kind, unpin_form},
 };
 
 use super::gup;
 use crate::{
     emit::{self, Record},
     kernel::{self, setting},
+    orphan,
 };
 
 /// Threads inside `unpin_user_pages_dirty_lock`, and the array of pages that they work on.
@@ -45,7 +46,7 @@ pub fn unpin_pages(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinPages);
     let pages = slot(&ctx, 0);
     if unpinning() != Some(pages) {
-        array(Program::UnpinPages, pages, ctx.arg(1), 0);
+        array(Program::UnpinPages, pages, ctx.arg(1), 0, unpin_form::ARRAY);
     }
     0
 }
@@ -58,7 +59,8 @@ pub fn unpin_dirty_enter(ctx: FEntryContext) -> i32 {
     if UNPINNING.insert(bpf_get_current_pid_tgid(), pages, 0).is_err() {
         emit::lose(Program::UnpinDirtyEnter);
     }
-    array(Program::UnpinDirtyEnter, pages, ctx.arg(1), ctx.arg::<u64>(2) as u32 & 1);
+    let make_dirty = ctx.arg::<u64>(2) as u32 & 1;
+    array(Program::UnpinDirtyEnter, pages, ctx.arg(1), make_dirty, unpin_form::ARRAY);
     0
 }
 
@@ -81,10 +83,22 @@ pub fn unpin_range(ctx: FEntryContext) -> i32 {
 #[fentry(function = "unpin_user_folio")]
 pub fn unpin_folio_pages(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinFolio);
-    let folio = slot(&ctx, 0);
-    // A folio of one page leaves no doubt about the page.
-    let form = if kernel::is_large(folio) { unpin_form::FOLIO } else { unpin_form::RANGE };
-    one(Program::UnpinFolio, folio, ctx.arg(1), 0, form)
+    one(Program::UnpinFolio, slot(&ctx, 0), ctx.arg(1), 0, unpin_form::FOLIO)
+}
+
+/// `void unpin_folio(struct folio *folio)`, from 6.11
+#[fentry(function = "unpin_folio")]
+pub fn unpin_one_folio(ctx: FEntryContext) -> i32 {
+    emit::hit(Program::UnpinOneFolio);
+    one(Program::UnpinOneFolio, slot(&ctx, 0), 1, 0, unpin_form::FOLIO)
+}
+
+/// `void unpin_folios(struct folio **folios, unsigned long nfolios)`, from 6.11
+#[fentry(function = "unpin_folios")]
+pub fn unpin_many_folios(ctx: FEntryContext) -> i32 {
+    emit::hit(Program::UnpinFolios);
+    array(Program::UnpinFolios, slot(&ctx, 0), ctx.arg(1), 0, unpin_form::FOLIOS);
+    0
 }
 
 #[inline(always)]
@@ -100,12 +114,24 @@ fn slot(ctx: &FEntryContext, n: u64) -> u64 {
     kernel::read_at(ctx.as_ptr() as u64 + 8 * n)
 }
 
+/// Looks at a page again if a process was moved off it or off one in its folio; the pages in the folio, 0
+/// if it has but one.
+#[inline(always)]
+fn look_again(program: Program, page: u64) -> u32 {
+    let (folio, pages) = kernel::folio_of(page);
+    if let Some(pfn) = orphan::in_folio_of(page, folio, pages) {
+        orphan::compare(program, pfn);
+    }
+    pages
+}
+
 /// Unpins that one `struct page` or folio, and a count, tell.
 #[inline(always)]
 fn one(program: Program, page: u64, pages: u64, make_dirty: u32, form: u32) -> i32 {
     if gup::inside_longterm_pin() {
         return 0;
     }
+    let in_folio = look_again(program, page);
     let Some(mut record) = Record::<Unpin>::new(program, kind::UNPIN) else {
         return 0;
     };
@@ -116,7 +142,7 @@ fn one(program: Program, page: u64, pages: u64, make_dirty: u32, form: u32) -> i
         make_dirty,
         pointers: 1,
         page_struct_shift: setting(Setting::PageStructShift) as u32,
-        form,
+        form: form | in_folio << UNPIN_FORM_BITS,
     });
     record.pointer(page);
     record.submit();
@@ -125,10 +151,14 @@ fn one(program: Program, page: u64, pages: u64, make_dirty: u32, form: u32) -> i
 
 /// Unpins of an array of pages.
 #[inline(always)]
-fn array(program: Program, pages: u64, count: u64, make_dirty: u32) {
+fn array(program: Program, pages: u64, count: u64, make_dirty: u32, form: u32) {
     if gup::inside_longterm_pin() {
         return;
     }
+    // Where several pages of one large folio are unpinned and others of it are not, it is the folio that
+    // counts: io_uring drops all but one reference so (6.1 and later).
+    let in_folio = look_again(program, kernel::read_at(pages));
+    let form = form | in_folio << UNPIN_FORM_BITS;
     let vmemmap = kernel::vmemmap();
     let mut part = 0;
     while part < PARTS {
@@ -150,7 +180,7 @@ fn array(program: Program, pages: u64, count: u64, make_dirty: u32) {
             make_dirty,
             pointers,
             page_struct_shift: setting(Setting::PageStructShift) as u32,
-            form: unpin_form::ARRAY,
+            form,
         });
         record.submit();
         part += 1;

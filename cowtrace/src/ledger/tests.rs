@@ -7,6 +7,9 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::event::What;
 
+/// Pages of the folios that `unpin-folio` names.
+const FOLIO: u64 = 8;
+
 /// Runs a script of `pin PFN xN`, `unpin PFN xN` and `unpin-folio PFN xN`, PFNs in hex, and compares
 /// what the ledger holds.
 fn check(script: &str, expected: &Expect) {
@@ -25,7 +28,8 @@ fn step(ledger: &mut Ledger, line: &str) {
     };
     let pfn = u64::from_str_radix(pfn, 16).expect("a PFN in hex");
     let pages = pages.trim_start_matches('x').parse().expect("a count");
-    let extents = [Extent { pfn, pages, folio_wise: verb == "unpin-folio" }];
+    let folio = if verb == "unpin-folio" { FOLIO } else { 0 };
+    let extents = [Extent { pfn, pages, folio }];
     match verb {
         "pin" => pin(ledger, &extents),
         _ => drop(ledger.unpin(&Unpin {
@@ -155,23 +159,39 @@ fn the_zero_page_is_neither_pinned_nor_unpinned() {
 }
 
 #[test]
-fn references_dropped_on_a_folio_are_taken_from_its_pinned_pages() {
+fn a_folio_is_held_whole_until_all_its_references_are_dropped() {
+    // io_uring pins 8 pages of a folio, drops 7 of the references, and goes on to use all 8.
     check(
-        "pin 202 x3
-         unpin-folio 200 x2",
+        "pin 200 x8
+         unpin-folio 200 x7",
         &expect![[r"
-            204 x1 held by [0]
-            pinned 3 unpinned 2 live 1 unmatched 0
+            200 x8 held by [0]
+            pinned 8 unpinned 7 live 1 unmatched 0
+        "]],
+    );
+    check(
+        "pin 200 x8
+         unpin-folio 200 x7
+         unpin-folio 200 x1",
+        &expect![[r"
+            pinned 8 unpinned 8 live 0 unmatched 0
         "]],
     );
 }
 
 #[test]
-fn references_dropped_on_a_folio_do_not_reach_past_where_it_must_end() {
-    // A folio at 204 is at most 4 pages long.
+fn references_dropped_on_a_folio_leave_the_pages_beside_it_alone() {
+    check(
+        "pin 206 x4
+         unpin-folio 200 x2",
+        &expect![[r"
+            208 x2 held by [0]
+            pinned 4 unpinned 2 live 2 unmatched 0
+        "]],
+    );
     check(
         "pin 208 x1
-         unpin-folio 204 x1",
+         unpin-folio 200 x1",
         &expect![[r"
             208 x1 held by [0]
             pinned 1 unpinned 0 live 1 unmatched 1
@@ -180,16 +200,38 @@ fn references_dropped_on_a_folio_do_not_reach_past_where_it_must_end() {
 }
 
 #[test]
-fn the_address_of_a_page_is_found_through_its_extent() {
+fn of_two_pins_on_a_folio_the_younger_is_dropped_first() {
+    check(
+        "pin 200 x8
+         pin 200 x2
+         unpin-folio 200 x3",
+        &expect![[r"
+            200 x2 held by [0]
+            202 x6 held by [0]
+            pinned 10 unpinned 3 live 7 unmatched 0
+        "]],
+    );
+}
+
+#[test]
+fn a_page_is_found_by_where_it_was_pinned() {
     let mut ledger = Ledger::default();
-    let extent = |pfn, pages| Extent { pfn, pages, folio_wise: false };
+    let extent = |pfn, pages| Extent { pfn, pages, folio: 0 };
     pin(&mut ledger, &[extent(0x40, 2), extent(0x90, 1), extent(0x40, 1)]);
-    let holders = ledger.holders(0x40);
     // The page is mapped twice in the range, and held twice.
-    assert_eq!(holders.len(), 2);
-    let addresses: Vec<_> = holders[0].addresses(0x40).collect();
-    assert_eq!(addresses, [0x10_0000, 0x10_3000]);
-    assert_eq!(holders[0].addresses(0x90).collect::<Vec<_>>(), [0x10_2000]);
+    assert_eq!(ledger.holders(0x40).len(), 2);
+    let place = &ledger.places(1, 0x10_0000, 0x10_4000)[0];
+    let pfns: Vec<_> = place.pfns().collect();
+    assert_eq!(pfns, [(0x10_0000, 0x40), (0x10_1000, 0x41), (0x10_2000, 0x90), (0x10_3000, 0x40)]);
+}
+
+#[test]
+fn a_pin_whose_address_space_is_gone_is_nobody_elses_at_that_address() {
+    let mut ledger = Ledger::default();
+    pin(&mut ledger, &[Extent { pfn: 0x40, pages: 1, folio: 0 }]);
+    assert_eq!(ledger.mm_exit(1).len(), 1);
+    assert!(ledger.places(1, 0, u64::MAX).is_empty());
+    assert_eq!(ledger.live_pages(), 1, "the pin lives on");
 }
 
 #[test]
@@ -205,7 +247,7 @@ fn a_long_call_is_one_call_to_whoever_asks_its_parts() {
             unlisted: 0,
             gup_flags: 1,
             part,
-            extents: Box::new([Extent { pfn, pages: 256, folio_wise: false }]),
+            extents: Box::new([Extent { pfn, pages: 256, folio: 0 }]),
         };
         let kernel = if part == 0 { vec![0xabc].into() } else { Box::default() };
         let event = Event {
@@ -221,7 +263,8 @@ fn a_long_call_is_one_call_to_whoever_asks_its_parts() {
     let second = &ledger.holders(0x2001)[0];
     assert_eq!((second.address, second.pages), (0x10_0000, 512));
     assert_eq!(*second.stack.kernel, [0xabc]);
-    assert_eq!(second.addresses(0x2001).collect::<Vec<_>>(), [0x10_0000 + 257 * 4096]);
+    let place = &ledger.places(1, 0x10_0000 + 257 * 4096, 0x10_0000 + 258 * 4096)[0];
+    assert_eq!(place.pfn(), Some(0x2001));
 }
 
 #[test]
@@ -239,7 +282,7 @@ fn random_pins_and_unpins_keep_the_books() {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for _ in 0..2000 {
         let (pfn, pages) = (random(64), 1 + random(8));
-        let extent = Extent { pfn, pages, folio_wise: false };
+        let extent = Extent { pfn, pages, folio: 0 };
         if random(2) == 0 {
             pin(&mut ledger, &[extent]);
             (pfn..pfn + pages).for_each(|page| *counts.entry(page).or_default() += 1);

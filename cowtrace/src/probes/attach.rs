@@ -140,11 +140,13 @@ impl Attacher<'_> {
     fn fits(&self, at: Point) -> Result<(), String> {
         let name = at.function();
         match at {
-            Point::Fentry(want) | Point::Fexit(want) => match self.btf.prototype(name) {
-                Some(found) if found == want => Ok(()),
-                Some(found) => Err(format!("{} {name}: this kernel has {found}", at.mode())),
-                None => Err(format!("{} {name}: not a function of this kernel", at.mode())),
-            },
+            Point::Fentry(want) | Point::Fexit(want) | Point::KprobeAs(want) => {
+                match self.btf.prototype(name) {
+                    Some(found) if found == want => Ok(()),
+                    Some(found) => Err(format!("{} {name}: this kernel has {found}", at.mode())),
+                    None => Err(format!("{} {name}: not a function of this kernel", at.mode())),
+                }
+            }
             Point::FentryAny(_) | Point::FexitAny(_) => {
                 let known = self.btf.prototype(name).is_some();
                 known.then_some(()).ok_or(format!("{} {name}: not in BTF", at.mode()))
@@ -224,7 +226,7 @@ fn attach_to(
             program.load(name, types)?;
             program.attach()?;
         }
-        Point::Kprobe(_) | Point::KprobeIf(..) | Point::Kretprobe(_) => {
+        Point::Kprobe(_) | Point::KprobeIf(..) | Point::KprobeAs(_) | Point::Kretprobe(_) => {
             let program: &mut KProbe = loaded.try_into()?;
             if fresh {
                 program.load()?;

@@ -1,6 +1,8 @@
 //! The numbers for the programs, from the running kernel's BTF and symbols.
 
-use cowtrace_common::setting::{Field, Setting};
+use std::fs;
+
+use cowtrace_common::setting::{Field, Setting, zap_spares};
 
 use crate::{btf::Btf, errors, event::Comm, facts::key, kallsyms::Kallsyms};
 
@@ -51,15 +53,17 @@ impl Settings {
         let mut offsets = [0; Field::ALL.len()];
         for (offset, field) in offsets.iter_mut().zip(Field::ALL) {
             let member = field.member();
-            *offset = member
-                .names
-                .iter()
-                .find_map(|name| btf.offset(member.of, name))
-                .ok_or_else(|| errors::no_member(&member))?;
+            let found = member.names.iter().find_map(|name| btf.offset(member.of, name));
+            *offset = match found {
+                Some(found) => found,
+                None if field.is_optional() => 0,
+                None => return Err(errors::no_member(&member)),
+            };
         }
         let mut settings = Self { offsets, numbers: [0; Setting::COUNT] };
         settings.architecture();
         settings.pages(btf, kallsyms)?;
+        settings.zaps(btf);
         settings.filter(filter);
         Ok(settings)
     }
@@ -74,6 +78,9 @@ impl Settings {
         self.set(Setting::PteWrite, 1 << 1);
         self.set(Setting::PtePfn, 0x000f_ffff_ffff_f000);
         self.set(Setting::PageShift, 12);
+        // Without the flag the kernel runs with four, whatever the CPU can do (setup_clear_cpu_cap).
+        let five = fs::read_to_string("/proc/cpuinfo").is_ok_and(|info| has_flag(&info, "la57"));
+        self.set(Setting::PageTableLevels, if five { 5 } else { 4 });
     }
 
     fn pages(&mut self, btf: &Btf, kallsyms: &Kallsyms) -> anyhow::Result<()> {
@@ -82,16 +89,56 @@ impl Settings {
         self.set(Setting::PageStructShift, page.ilog2().into());
         let base = kallsyms.address("vmemmap_base");
         self.set(Setting::VmemmapBase, base.ok_or_else(|| errors::no_variable("vmemmap_base"))?);
-        let head = btf.enumerator("PG_head").ok_or_else(|| errors::no_type("PG_head"))?;
-        self.set(Setting::PgHead, 1 << head);
-        let pins = folio_pins(btf, page).ok_or_else(|| errors::no_type("a folio's pin count"))?;
-        self.set(Setting::FolioPins, pins);
+        let offset = kallsyms.address("page_offset_base");
+        let offset = offset.ok_or_else(|| errors::no_variable("page_offset_base"))?;
+        self.set(Setting::PageOffsetBase, offset);
+        for (setting, flag) in [
+            (Setting::PgHead, "PG_head"),
+            (Setting::PgLru, "PG_lru"),
+            (Setting::PgSwapcache, "PG_swapcache"),
+        ] {
+            let bit = btf.enumerator(flag).ok_or_else(|| errors::no_type(flag))?;
+            self.set(setting, 1 << bit);
+        }
+        let double_map = btf.enumerator("PG_double_map");
+        self.set(Setting::PgDoubleMap, double_map.map_or(0, |bit| 1 << bit));
+        self.folios(btf, page)?;
         // The bit came with 5.19; before, no fault is an unshare.
         self.set(Setting::FaultUnshare, btf.enumerator("FAULT_FLAG_UNSHARE").unwrap_or(0));
         // unpin_user_page_range_dirty_lock came with 5.13 and, with it, loops that do not nest.
         let nested = btf.prototype("unpin_user_page_range_dirty_lock").is_none();
         self.set(Setting::NestedUnpins, nested.into());
         Ok(())
+    }
+
+    fn folios(&mut self, btf: &Btf, page: u64) -> anyhow::Result<()> {
+        let pins = folio_pins(btf, page).ok_or_else(|| errors::no_type("a folio's pin count"))?;
+        self.set(Setting::FolioPins, pins);
+        let pages =
+            folio_pages(btf, page).ok_or_else(|| errors::no_type("a folio's page count"))?;
+        self.set(Setting::FolioPages, pages);
+        if let Some(offset) = btf.offset("folio", "_large_mapcount") {
+            self.set(Setting::FolioMappings, offset.into());
+        } else {
+            let entire = btf.offset("page", "compound_mapcount");
+            let entire = entire.ok_or_else(|| errors::no_type("a folio's mapping count"))?;
+            self.set(Setting::EntireMappings, page + u64::from(entire));
+        }
+        Ok(())
+    }
+
+    fn zaps(&mut self, btf: &Btf) {
+        let has = |name| btf.offset("zap_details", name).is_some();
+        self.set(
+            Setting::ZapSpares,
+            if has("check_mapping") {
+                zap_spares::IF_POINTER
+            } else if has("even_cows") {
+                zap_spares::UNLESS_FLAG
+            } else {
+                zap_spares::IF_FLAG
+            },
+        );
     }
 
     fn filter(&mut self, filter: &Filter) {
@@ -107,6 +154,21 @@ impl Settings {
             self.set(Setting::FilterCommRestMask, mask[1]);
         }
     }
+}
+
+/// Whether the first CPU of /proc/cpuinfo has a flag.
+fn has_flag(info: &str, flag: &str) -> bool {
+    let flags = info.lines().find(|line| line.starts_with("flags"));
+    flags.is_some_and(|line| line.split_whitespace().any(|word| word == flag))
+}
+
+/// Where a large folio's page count stands, counted from its first `struct page`.
+fn folio_pages(btf: &Btf, page: u64) -> Option<u64> {
+    // 6.15 and later; 6.1 to 6.14; before, in the second page.
+    btf.offset("folio", "_nr_pages")
+        .or_else(|| btf.offset("folio", "_folio_nr_pages"))
+        .map(u64::from)
+        .or_else(|| Some(page + u64::from(btf.offset("page", "compound_nr")?)))
 }
 
 /// Where a large folio's pin count stands, counted from its first `struct page`.
@@ -157,6 +219,13 @@ mod tests {
     fn matches(pattern: &str, comm: &[u8; 16]) -> bool {
         let (want, mask) = comm_pattern(pattern);
         (0..16).all(|n| (want[n] ^ comm[n]) & mask[n] == 0)
+    }
+
+    #[test]
+    fn a_flag_is_a_whole_word_of_the_flags() {
+        let info = "processor\t: 0\nmodel name\t: la57\nflags\t\t: fpu la57 sse\n";
+        assert!(has_flag(info, "la57"));
+        assert!(!has_flag(info, "la5") && !has_flag("flags\t\t: fpu\n", "la57"));
     }
 
     #[test]

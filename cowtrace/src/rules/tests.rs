@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     event::{Event, Extent, Pin, Stack, Task, What},
     facts::key,
+    finding::{Finding, How},
 };
 
 const MM: u64 = 0xaa;
@@ -31,7 +32,7 @@ fn ledger_with(mm: u64, gup_flags: u32) -> Ledger {
         unlisted: 0,
         gup_flags,
         part: 0,
-        extents: Box::new([Extent { pfn: 0x40, pages: 1, folio_wise: false }]),
+        extents: Box::new([Extent { pfn: 0x40, pages: 1, folio: 0 }]),
     };
     let event = Event {
         time: 5,
@@ -148,7 +149,8 @@ fn a_file_page_broken_at_another_address_than_the_pinned_one_is_not_this_pin() {
 
 #[test]
 fn an_ordinary_copy_does_not_concern_a_pin() {
-    let fault = Fault { page_bits: page_bit::KNOWN | page_bit::ANON, pins: 0, ..copy() };
+    let bits = page_bit::KNOWN | page_bit::ANON | page_bit::ON_LRU;
+    let fault = Fault { page_bits: bits, pins: 0, references: 1, mappings: 1, ..copy() };
     assert_eq!(judge(&fault, &Ledger::default(), 0), "unconcerned");
     for outcome in [Outcome::Shared, Outcome::Retry, Outcome::Gone] {
         let fault = Fault { outcome, ..copy() };
@@ -157,9 +159,35 @@ fn an_ordinary_copy_does_not_concern_a_pin() {
 }
 
 #[test]
+fn references_that_nothing_explains_are_a_suspect_apart_from_pins() {
+    let bits = page_bit::KNOWN | page_bit::ANON;
+    let of = |page_bits, references, mappings| Fault {
+        page_bits,
+        pins: 0,
+        references,
+        mappings,
+        ..copy()
+    };
+    let judged = |fault: &Fault| judge(fault, &Ledger::default(), 0);
+    assert_eq!(judged(&of(bits | page_bit::ON_LRU, 2, 1)), "suspect-get");
+    // A page on its way to an LRU list is held by a CPU's batch, one in the swap cache by that.
+    assert_eq!(judged(&of(bits, 2, 1)), "unconcerned");
+    assert_eq!(judged(&of(bits | page_bit::ON_LRU | page_bit::SWAPCACHE, 2, 1)), "unconcerned");
+    // hugetlb pages are on no list.
+    let order = 9 << page_bit::ORDER_SHIFT;
+    assert_eq!(
+        judged(&of(bits | page_bit::HUGETLB | page_bit::LARGE | order, 2, 1)),
+        "suspect-get"
+    );
+    // The first private write to a page of a file is a copy by design.
+    assert_eq!(judged(&of(page_bit::KNOWN | page_bit::ON_LRU, 9, 1)), "unconcerned");
+}
+
+#[test]
 fn advice_names_the_rule_of_the_kernel_it_was_found_on() {
     let mut exclusive = facts();
     exclusive.set(key::ANON_EXCLUSIVE.to_owned(), "yes".to_owned());
-    assert!(advice(Verdict::Diverged, &copy(), &facts()).contains("run 5.19 or later"));
-    assert!(advice(Verdict::Diverged, &copy(), &exclusive).contains("kernel bug or a driver"));
+    let finding = Finding { fault: Some(copy()), ..Finding::new(Verdict::Diverged, How::Copied) };
+    assert!(advice(&finding, &facts()).contains("run 5.19 or later"));
+    assert!(advice(&finding, &exclusive).contains("kernel bug or a driver"));
 }

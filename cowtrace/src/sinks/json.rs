@@ -11,7 +11,7 @@ pub use self::event::event;
 use super::stack;
 use crate::{
     event::{Stack, Task, Time},
-    finding::{Cause, CauseKind, Finding},
+    finding::{Cause, Finding, Proof},
     trace::{Change, Trace},
 };
 
@@ -24,15 +24,22 @@ struct FindingLine<'a> {
     reason: &'a str,
     holder: Option<Holder>,
     writer: Writer,
+    how: &'static str,
     address: u64,
+    pages: u64,
+    page_kind: Option<String>,
     old_pfn: u64,
     new_pfn: u64,
+    references: Option<i32>,
+    mappings: Option<i32>,
+    extra_references: Option<i64>,
     vma_start: u64,
     vma_end: u64,
     pinned_at: Option<Time>,
     broken_at: Time,
     unpinned_at: Option<Time>,
     unpinned_dirty: Option<bool>,
+    proof: Option<&'static str>,
     cause: Option<CauseLine>,
     advice: &'a str,
 }
@@ -62,17 +69,18 @@ struct Writer {
 struct CauseLine {
     kind: &'static str,
     detail: String,
+    other_candidates: usize,
     at: Time,
     tgid: u32,
     comm: String,
     stack: Vec<String>,
 }
 
-/// A line of type `finding` when it is opened, `update` when its pin has ended.
+/// A line of type `finding` when it is opened, `update` when there is more to say of it.
 pub fn change(out: &mut dyn Write, trace: &Trace, change: Change) -> io::Result<()> {
     let (r#type, index) = match change {
         Change::Opened(index) => ("finding", index),
-        Change::Closed(index) => ("update", index),
+        Change::Updated(index) => ("update", index),
     };
     match trace.findings.get(index) {
         Some(finding) => line(out, &finding_line(trace, r#type, finding)),
@@ -104,15 +112,22 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
             cgroup: finding.writer.cgroup,
             stack: frames(trace, &finding.writer, &finding.writer_stack),
         },
-        address: finding.fault.address,
-        old_pfn: finding.fault.old_pfn,
-        new_pfn: finding.fault.new_pfn,
-        vma_start: finding.fault.vma.0,
-        vma_end: finding.fault.vma.1,
+        how: finding.how.name(),
+        address: finding.address,
+        pages: finding.pages,
+        page_kind: finding.fault.map(|fault| fault.page_kind()),
+        old_pfn: finding.old_pfn,
+        new_pfn: finding.new_pfn,
+        references: finding.fault.map(|fault| fault.references),
+        mappings: finding.fault.map(|fault| fault.mappings),
+        extra_references: finding.fault.map(|fault| fault.extra_references()),
+        vma_start: finding.vma.0,
+        vma_end: finding.vma.1,
         pinned_at: finding.pin.as_ref().map(|pin| pin.time),
         broken_at: finding.broken_at,
         unpinned_at: finding.unpinned.map(|end| end.time),
         unpinned_dirty: finding.unpinned.map(|end| end.dirty),
+        proof: finding.proof.map(Proof::name),
         cause: finding.cause.as_ref().map(|cause| cause_line(trace, cause)),
         advice: &finding.advice,
     }
@@ -120,12 +135,9 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
 
 fn cause_line(trace: &Trace, cause: &Cause) -> CauseLine {
     CauseLine {
-        kind: match cause.kind {
-            CauseKind::Fork { .. } => "fork",
-            CauseKind::Invalidation(_) => "invalidation",
-            CauseKind::Protect(by) => by.name(),
-        },
+        kind: cause.kind.name(),
         detail: cause.kind.to_string(),
+        other_candidates: cause.others,
         at: cause.time,
         tgid: cause.task.tgid,
         comm: cause.task.comm.to_string(),
@@ -153,6 +165,10 @@ struct Summary<'a> {
     pages_unmatched: u64,
     invalidations: u64,
     forks: u64,
+    zaps: u64,
+    fork_copies: u64,
+    fork_ns: u64,
+    suspects_unlisted: u64,
     copies_witnessed: Option<u64>,
     kernel_live_before: Option<i64>,
     kernel_live_after: Option<i64>,
@@ -203,6 +219,10 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             pages_unmatched: trace.ledger.unmatched(),
             invalidations: trace.counts.invalidations,
             forks: trace.counts.forks,
+            zaps: trace.counts.zaps,
+            fork_copies: trace.counts.fork_copies,
+            fork_ns: trace.counts.fork_ns,
+            suspects_unlisted: trace.counts.suspects_unlisted,
             copies_witnessed: trace.copies_witnessed(),
             kernel_live_before: trace.facts.number(key::VMSTAT_START),
             kernel_live_after: trace.facts.number(key::VMSTAT_END),

@@ -6,7 +6,7 @@ use super::{count, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
-    finding::{CauseKind, Finding, Verdict},
+    finding::{Cause, CauseKind, Finding, How, Verdict},
     trace::{Change, Trace},
 };
 
@@ -17,8 +17,8 @@ pub fn change(out: &mut dyn Write, trace: &Trace, change: Change) -> io::Result<
             Some(finding) => paragraph(out, trace, finding),
             None => Ok(()),
         },
-        Change::Closed(index) => match trace.findings.get(index) {
-            Some(finding) => closed(out, trace, finding),
+        Change::Updated(index) => match trace.findings.get(index) {
+            Some(finding) => updated(out, trace, finding),
             None => Ok(()),
         },
     }
@@ -38,22 +38,50 @@ fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Resul
 }
 
 fn heading(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
-    let (fault, pin) = (&finding.fault, finding.pin.as_ref());
+    let pin = finding.pin.as_ref();
     writeln!(
         out,
-        "#{} {} ({}): page {:#x} of process {}",
+        "#{} {} ({}): {} of process {}",
         finding.id,
         finding.verdict.name().to_uppercase(),
         finding.verdict.certainty(),
-        fault.address,
+        place(finding),
         pin.map_or(finding.writer.tgid, |pin| pin.holder.tgid),
     )?;
     writeln!(out, "  {}", finding.reason)?;
+    write!(out, "  device has PFN {:#x}, process has {}", finding.old_pfn, process_has(finding))?;
+    match finding.vma {
+        (0, 0) => writeln!(out)?,
+        (start, end) => writeln!(out, "   VMA {start:#x}-{end:#x}")?,
+    }
+    let Some(fault) = &finding.fault else {
+        return Ok(());
+    };
     writeln!(
         out,
-        "  device has PFN {:#x}, process has PFN {:#x}   VMA {:#x}-{:#x}",
-        fault.old_pfn, fault.new_pfn, fault.vma.0, fault.vma.1
+        "  the old page: {}, {}, {}, {}{}",
+        fault.page_kind(),
+        count(fault.references, "reference"),
+        count(fault.mappings, "mapping"),
+        count(fault.pins, "pin"),
+        if fault.maybe_pinned() { " (maybe-pinned)" } else { "" },
     )
+}
+
+/// `page 0x1000`, or how many from there on.
+fn place(finding: &Finding) -> String {
+    match finding.pages {
+        1 => format!("page {:#x}", finding.address),
+        pages => format!("{} from {:#x} on", count(pages, "page"), finding.address),
+    }
+}
+
+fn process_has(finding: &Finding) -> String {
+    match (finding.new_pfn, finding.how) {
+        (0, How::WillBeCopied) => "the same until its next write".to_owned(),
+        (0, _) => "none yet".to_owned(),
+        (pfn, _) => format!("PFN {pfn:#x}"),
+    }
 }
 
 /// Something that led to a finding.
@@ -80,22 +108,31 @@ fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>>; 3] {
     });
     let protected = finding.cause.as_ref().map(|cause| Step {
         time: cause.time,
-        what: match cause.kind {
-            CauseKind::Protect(by) => {
-                format!("write-protected ({}) by {}", by.name(), task(&cause.task))
-            }
-            kind => format!("perhaps write-protected: {kind} by {}", task(&cause.task)),
-        },
+        what: cause_words(cause),
         task: &cause.task,
         stack: &cause.stack,
     });
-    let written = Some(Step {
+    let written = finding.is_broken().then(|| Step {
         time: finding.broken_at,
-        what: format!("written and copied by {}", task(&finding.writer)),
+        what: format!("{} by {}", finding.how.deed(), task(&finding.writer)),
         task: &finding.writer,
         stack: &finding.writer_stack,
     });
     [pinned, protected, written]
+}
+
+fn cause_words(cause: &Cause) -> String {
+    let by = task(&cause.task);
+    let what = match cause.kind {
+        CauseKind::Protect(protector) => format!("write-protected ({}) by {by}", protector.name()),
+        CauseKind::Zap(kind) => format!("discarded ({}) by {by}", kind.words()),
+        CauseKind::StillShared | CauseKind::Swapped | CauseKind::Ksm => cause.kind.to_string(),
+        kind => format!("perhaps write-protected: {kind} by {by}"),
+    };
+    match cause.others {
+        0 => what,
+        others => format!("{what} (the last of {} that cover the page)", others + 1),
+    }
 }
 
 /// Findings that are looked at for a stack that was told before: a bound on work, not on truth.
@@ -112,7 +149,7 @@ fn earlier(trace: &Trace, finding: &Finding, n: usize) -> Option<usize> {
 fn stacks(finding: &Finding) -> [Option<&Stack>; 3] {
     let pinned = finding.pin.as_ref().map(|pin| &pin.stack);
     let protected = finding.cause.as_ref().map(|cause| &cause.stack);
-    [pinned, protected, Some(&finding.writer_stack)]
+    [pinned, protected, finding.is_broken().then_some(&finding.writer_stack)]
 }
 
 fn frames(out: &mut dyn Write, trace: &Trace, step: &Step) -> io::Result<()> {
@@ -122,20 +159,25 @@ fn frames(out: &mut dyn Write, trace: &Trace, step: &Step) -> io::Result<()> {
     Ok(())
 }
 
-fn closed(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<()> {
-    let Some(end) = finding.unpinned else {
-        return Ok(());
-    };
-    writeln!(
-        out,
-        "#{} {} {} unpinned {} by {}: {}",
-        finding.id,
-        finding.verdict.name().to_uppercase(),
-        clock(trace, end.time).trim_start(),
-        if end.dirty { "dirty" } else { "clean" },
-        task(&end.task),
-        finding.reason
-    )
+fn updated(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<()> {
+    write!(out, "#{} {} ", finding.id, finding.verdict.name().to_uppercase())?;
+    match finding.unpinned {
+        Some(end) => writeln!(
+            out,
+            "{} unpinned {} by {}: {}",
+            clock(trace, end.time).trim_start(),
+            if end.dirty { "dirty" } else { "clean" },
+            task(&end.task),
+            finding.reason
+        ),
+        None => writeln!(
+            out,
+            "device has PFN {:#x}, process has {}: {}",
+            finding.old_pfn,
+            process_has(finding),
+            finding.reason
+        ),
+    }
 }
 
 /// Seconds since the trace began, to the microsecond.
@@ -186,6 +228,21 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
             protect.end,
             protect.by.map_or("writable again", |by| by.name())
         ),
+        What::Zap(zap) => format!(
+            "zap        {:#x}-{:#x}{}",
+            zap.start,
+            zap.end,
+            if zap.spares_cows { ", pages of the file only" } else { "" }
+        ),
+        What::Move { from, to, len, .. } => {
+            format!("move       {from:#x} -> {to:#x}, {}", count(len / 4096, "page"))
+        }
+        What::Refault { address, pfn, .. } => format!("refault    {address:#x} PFN {pfn:#x}"),
+        What::Content { pfn, hash, at_unpin } => {
+            let when = if *at_unpin { "unpin" } else { "break" };
+            format!("content    PFN {pfn:#x} {hash:016x} at the {when}")
+        }
+        What::ForkCopy(copy) => format!("fork copy  {:#x}-{:#x}", copy.start, copy.end),
         What::Notifier(notifier) => {
             let ops = trace.symbol(0, notifier.ops).unwrap_or("?");
             format!("notifier   {ops} registered")
@@ -216,6 +273,21 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         count(counts.forks, "fork"),
         count(counts.invalidations, "invalidation")
     )?;
+    if counts.fork_copies > 0 {
+        writeln!(
+            out,
+            "forks copied {} for the children at once, which took {} us",
+            count(counts.fork_copies, "pinned page"),
+            counts.fork_ns / 1000
+        )?;
+    }
+    if counts.suspects_unlisted > 0 {
+        writeln!(
+            out,
+            "not listed: {} more of the same processes' pages, held by plain references, were replaced",
+            counts.suspects_unlisted
+        )?;
+    }
     if let Some(filter) = trace.facts.text(key::FILTER) {
         writeln!(out, "only {filter}")?;
     }
@@ -225,7 +297,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
 fn answer(trace: &Trace, complete: bool) -> String {
     if trace.findings.is_empty() {
         return if complete {
-            "clean: no write-protect fault replaced a pinned page".to_owned()
+            "clean: no process lost a page that was pinned".to_owned()
         } else {
             "inconclusive: nothing was found, but not everything was seen".to_owned()
         };

@@ -60,6 +60,35 @@ enum Body<'a> {
         end: u64,
         by: Option<&'a str>,
     },
+    Zap {
+        mm: u64,
+        start: u64,
+        end: u64,
+        spares_cows: bool,
+    },
+    Move {
+        mm: u64,
+        from: u64,
+        to: u64,
+        len: u64,
+    },
+    Refault {
+        mm: u64,
+        address: u64,
+        pfn: u64,
+    },
+    Content {
+        pfn: u64,
+        hash: String,
+        at_unpin: bool,
+    },
+    ForkCopy {
+        mm: u64,
+        child_mm: u64,
+        start: u64,
+        end: u64,
+        began: Time,
+    },
     Notifier {
         mm: u64,
         ops: u64,
@@ -129,6 +158,25 @@ fn body(what: &What) -> Option<Body<'_>> {
             start: range.start,
             end: range.end,
             by: range.by.map(Protector::name),
+        },
+        What::Zap(zap) => {
+            let (mm, start, end) = (zap.mm, zap.start, zap.end);
+            Body::Zap { mm, start, end, spares_cows: zap.spares_cows }
+        }
+        What::Move { mm, from, to, len } => Body::Move { mm: *mm, from: *from, to: *to, len: *len },
+        What::Refault { mm, address, pfn } => {
+            Body::Refault { mm: *mm, address: *address, pfn: *pfn }
+        }
+        What::Content { pfn, hash, at_unpin } => {
+            // 64 bits do not survive a reader that takes numbers for floats.
+            Body::Content { pfn: *pfn, hash: format!("{hash:016x}"), at_unpin: *at_unpin }
+        }
+        What::ForkCopy(copy) => Body::ForkCopy {
+            mm: copy.parent_mm,
+            child_mm: copy.child_mm,
+            start: copy.start,
+            end: copy.end,
+            began: copy.began,
         },
         What::Notifier(notifier) => {
             let (start, end) = notifier.range;

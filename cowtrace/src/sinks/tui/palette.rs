@@ -34,9 +34,10 @@ impl Palette {
     pub fn verdict(self, verdict: Verdict) -> Style {
         match verdict {
             Verdict::Lost => self.alarm(),
-            Verdict::Diverged => self.colour(Color::Red),
-            Verdict::StaleRead => self.colour(Color::Yellow),
+            Verdict::Diverged | Verdict::RangeInvalidated => self.colour(Color::Red),
+            Verdict::StaleRead | Verdict::Snapshot | Verdict::Armed => self.colour(Color::Yellow),
             Verdict::Suspect => self.colour(Color::Magenta),
+            Verdict::SuspectGet => self.colour(Color::Blue),
             Verdict::Inconclusive => self.colour(Color::Cyan),
         }
     }
@@ -66,8 +67,12 @@ pub fn symbol(verdict: Verdict) -> char {
     match verdict {
         Verdict::Lost => '✖',
         Verdict::Diverged => '≠',
+        Verdict::RangeInvalidated => '∅',
         Verdict::StaleRead => '«',
+        Verdict::Snapshot => '⑂',
+        Verdict::Armed => '!',
         Verdict::Suspect => '?',
+        Verdict::SuspectGet => '&',
         Verdict::Inconclusive => '~',
     }
 }

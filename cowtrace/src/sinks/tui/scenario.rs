@@ -211,7 +211,7 @@ fn stack(kernel: &[u64], user: &[u64]) -> Stack {
 }
 
 fn four_pages() -> Box<[Extent]> {
-    [Extent { pfn: PFN, pages: 4, folio_wise: false }].into()
+    [Extent { pfn: PFN, pages: 4, folio: 0 }].into()
 }
 
 fn key_named(name: &str) -> KeyEvent {

@@ -27,18 +27,18 @@ fn a_lost_page_on_a_small_terminal() {
              00:00:00  0 live pins on 0 pages  4 events
              probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
             ── Findings 1 ───────────────────────────────────────────────────── following ──
-              #      verdict        time      holder          writer          address
-            ▶ 1      ✖ lost         +0.480s   provoke[1234]   provoke[1234]   0x7f1234002000
+              #      verdict             time     holder        writer        address
+            ▶ 1      ✖ lost              +0.480s  provoke[1234] provoke[1234] 0x7f1234002000
             ── Finding 1 ─────────────────────────────────────────── enter: 10 more lines ──
-              ✖ lost (proven): the old page was unpinned dirty after the process had been
-                given a copy: what was written to it never reached the process
+              ✖ lost (proven): the old page was unpinned dirty after the process had lost
+                it: what was written to it never reached the process
 
               ● pinned ─ 120ms ─ ○ protected ────── ◆ copied ─ 120ms ─ ■ unpinned dirty
                 +0.240s            +0.360s            +0.480s            +0.600s
                 provoke[1234]      provoke[1234]      provoke[1234]      provoke[1234]
 
-              page    PFN 0x10e002 → 0x12abc2; the old one had 1025 references, 0
-                      mappings, 1 pin (maybe-pinned)
+              page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025
+                      references, 0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
               cause   fork of process 1240 at +0.360s by provoke[1234]
@@ -63,17 +63,16 @@ fn a_lost_page_on_a_large_terminal() {
              00:00:00  0 live pins on 0 pages  234 events/s
              probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
             ── Findings 1 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────── following ──
-              #       verdict        time       holder                 writer                   address        page              cause
-            ▶ 1       ✖ lost         +0.480s    provoke[1234]          provoke[1234/1236]       0x7f1234002000 10e002→12abc2     fork of 1240
+              #       verdict              time       holder                 writer                   address        page              cause
+            ▶ 1       ✖ lost               +0.480s    provoke[1234]          provoke[1234/1236]       0x7f1234002000 10e002→12abc2     fork of 1240
             ── Finding 1 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-              ✖ lost (proven): the old page was unpinned dirty after the process had been given a copy: what was written to it never reached the
-                process
+              ✖ lost (proven): the old page was unpinned dirty after the process had lost it: what was written to it never reached the process
 
               ● pinned ──────── 120ms ───────── ○ write-protected ──── 120ms ──── ◆ copied ──────── 120ms ───────── ■ unpinned dirty
                 +0.240s                           +0.360s                           +0.480s                           +0.600s
                 provoke[1234]                     provoke[1234]                     provoke[1234/1236]                provoke[1234]
 
-              page    PFN 0x10e002 → 0x12abc2; the old one had 1025 references, 0 mappings, 1 pin (maybe-pinned)
+              page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025 references, 0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
               cause   fork of process 1240 at +0.360s by provoke[1234]
@@ -85,6 +84,7 @@ fn a_lost_page_on_a_large_terminal() {
                 internal_get_user_pages_fast+0x6c0                                    do_wp_page+0x1f0
                 io_sqe_buffers_register+0x2d4                                         cowtrace::provoke::write_to_every_page_of_the_buffer
                 cowtrace::provoke::register                                           0x555500003000
+
 
 
 
@@ -113,8 +113,8 @@ fn one_finding_on_the_whole_screen_scrolled_to_its_end() {
              00:00:00  0 live pins on 0 pages  4 events
              probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
             ── Finding 1 ───────────────────────────────────────────────────────────────────
-              page    PFN 0x10e002 → 0x12abc2; the old one had 1025 references, 0
-                      mappings, 1 pin (maybe-pinned)
+              page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025
+                      references, 0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
               cause   fork of process 1240 at +0.360s by provoke[1234]
@@ -146,11 +146,10 @@ fn one_finding_on_a_narrow_terminal() {
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  4 events
              probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fent
-            ── Finding 1 ──────────────────── 12 more lines ──
+            ── Finding 1 ──────────────────── 11 more lines ──
               ✖ lost (proven): the old page was unpinned
-                dirty after the process had been given a copy:
-                what was written to it never reached the
-                process
+                dirty after the process had lost it: what was
+                written to it never reached the process
 
               ● pinned             +0.240s  provoke[1234]
               ○ write-protected    +0.360s  provoke[1234]
@@ -158,8 +157,8 @@ fn one_finding_on_a_narrow_terminal() {
               ■ unpinned dirty     +0.600s  provoke[1234]
 
               page    PFN 0x10e002 → 0x12abc2; the old one
-                      had 1025 references, 0 mappings, 1 pin
-                      (maybe-pinned)
+                      (anonymous page) had 1025 references,
+                      0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234002000 in VMA
                       0x7f1234000000-0x7f1234004000 (rw-p,
                       16 KiB)
@@ -172,6 +171,7 @@ fn one_finding_on_a_narrow_terminal() {
                       rule, 5.9 to 5.18): run 5.19 or later
                       (LTS: 6.1). Until then keep the buffer
                       from being write-protected while it is
+                      registered: no mprotect,
              ↑↓ scroll  esc back  p probes  ? help  q quit
         "#]],
     );
@@ -189,13 +189,13 @@ fn an_open_pin_and_an_unknown_cause() {
              00:00:01  1 live pin on 4 pages  10 events
              probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
             ── Findings 9 ───────────────────────────────────────────────────── G follows ──
-              #      verdict        time      holder          writer          address
-              4      ≠ diverged     +0.720s   provoke[1234]   provoke[1234]   0x7f1234003000
-              5      ≠ diverged     +0.840s   provoke[1234]   provoke[1234]   0x7f1234000000
-              6      ≠ diverged     +0.960s   provoke[1234]   provoke[1234]   0x7f1234001000
-              7      ≠ diverged     +1.080s   provoke[1234]   provoke[1234]   0x7f1234002000
-            ▶ 8      ≠ diverged     +1.200s   provoke[1234]   provoke[1234]   0x7f1234003000
-              9      ≠ diverged     +1.320s   provoke[1234]   provoke[1234]   0x7f1234000000
+              #      verdict             time     holder        writer        address
+              4      ≠ diverged          +0.720s  provoke[1234] provoke[1234] 0x7f1234003000
+              5      ≠ diverged          +0.840s  provoke[1234] provoke[1234] 0x7f1234000000
+              6      ≠ diverged          +0.960s  provoke[1234] provoke[1234] 0x7f1234001000
+              7      ≠ diverged          +1.080s  provoke[1234] provoke[1234] 0x7f1234002000
+            ▶ 8      ≠ diverged          +1.200s  provoke[1234] provoke[1234] 0x7f1234003000
+              9      ≠ diverged          +1.320s  provoke[1234] provoke[1234] 0x7f1234000000
             ── Finding 8 ─────────────────────────────────────────── enter: 14 more lines ──
               ≠ diverged (certain that the pages differ): the process was given a copy
                 while the pin on the old page is live
@@ -204,8 +204,8 @@ fn an_open_pin_and_an_unknown_cause() {
                 +0.240s            not seen           +1.200s
                 provoke[1234]                         provoke[1234]
 
-              page    PFN 0x10e003 → 0x12abc3; the old one had 1025 references, 0
-                      mappings, 1 pin (maybe-pinned)
+              page    PFN 0x10e003 → 0x12abc3; the old one (anonymous page) had 1025
+                      references, 0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234003000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
              enter open  / filter  space pause  p probes  ? help  q quit
@@ -225,8 +225,8 @@ fn a_pin_that_was_not_seen() {
              00:00:00  0 live pins on 0 pages  1 event
              probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
             ── Findings 1 ───────────────────────────────────────────────────── following ──
-              #      verdict        time      holder          writer          address
-            ▶ 1      ? suspect      +0.240s   not seen        provoke[1234]   0x7f1234000000
+              #      verdict             time     holder        writer        address
+            ▶ 1      ? suspect           +0.240s  not seen      provoke[1234] 0x7f1234000000
             ── Finding 1 ──────────────────────────────────────────── enter: 2 more lines ──
               ? suspect (possible): the kernel's own test calls the old page maybe-pinned,
                 but no pin of it was seen: it predates the trace, or 1024 plain references
@@ -236,8 +236,8 @@ fn a_pin_that_was_not_seen() {
                 not seen           not seen           +0.240s            not seen
                                                       provoke[1234]
 
-              page    PFN 0x10e000 → 0x12abc0; the old one had 1025 references, 0
-                      mappings, 1 pin (maybe-pinned)
+              page    PFN 0x10e000 → 0x12abc0; the old one (anonymous page) had 1025
+                      references, 0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234000000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               advice  Restart the application under cowtrace, so that its pins are seen
                       from the start.
@@ -357,8 +357,8 @@ fn a_filter_being_typed_while_paused() {
              00:00:00  1 live pin on 4 pages  4 events
              probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
             ── Findings 2 ───────────────────────────────────────────────── space goes on ──
-              #      verdict        time      holder          writer          address
-            ▶ 2      ≠ diverged     +0.480s   provoke[1234]   provoke[1234]   0x7f1234001000
+              #      verdict             time     holder        writer        address
+            ▶ 2      ≠ diverged          +0.480s  provoke[1234] provoke[1234] 0x7f1234001000
             ── Finding 2 ─────────────────────────────────────────── enter: 21 more lines ──
               ≠ diverged (certain that the pages differ): the process was given a copy
                 while the pin on the old page is live
@@ -415,7 +415,7 @@ fn the_help() {
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  4 events
              probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
-            ── Help ──────────────────────────────────────────────────────── 2 more lines ──
+            ── Help ──────────────────────────────────────────────────────── 6 more lines ──
               k  ↑     previous finding, or one line up
               j  ↓     next finding, or one line down
               PgUp     a screenful up
@@ -434,7 +434,7 @@ fn the_help() {
 
               ✖ lost         proven
               ≠ diverged     certain that the pages differ
-              « stale-read   certain that the pages differ
+              ∅ range-invalidatedcertain that the range is gone
              ↑↓ scroll  esc back  p probes  ? help  q quit
         "#]],
     );

@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 use super::{Scene, stacks, text, timeline};
 use crate::{
     event::Fault,
-    finding::Finding,
+    finding::{Cause, Finding, How},
     ledger::PinRecord,
     sinks::tui::palette::{QUIET, symbol},
 };
@@ -43,8 +43,7 @@ fn verdict(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>> 
 }
 
 fn evidence(scene: Scene, finding: &Finding) -> Vec<(&'static str, String)> {
-    let fault = &finding.fault;
-    let mut fields = vec![("page", page(fault)), ("at", place(fault))];
+    let mut fields = vec![("page", page(finding)), ("at", place(finding))];
     if let Some(pin) = &finding.pin {
         fields.push(("pin", pin_call(scene, pin)));
     }
@@ -52,37 +51,54 @@ fn evidence(scene: Scene, finding: &Finding) -> Vec<(&'static str, String)> {
         let when = text::since(scene.trace, cause.time);
         fields.push((
             "cause",
-            format!("{} at {when} by {}", cause.kind, text::thread(cause.task, 60)),
+            format!(
+                "{} at {when} by {}{}",
+                cause.kind,
+                text::thread(cause.task, 60),
+                others(cause)
+            ),
         ));
     }
     fields
 }
 
-/// Which page the device has, which one the process, and how the old one was held.
-fn page(fault: &Fault) -> String {
-    let new = match fault.new_pfn {
-        0 => "none".to_owned(),
-        pfn => format!("{pfn:#x}"),
-    };
-    let pages = format!("PFN {:#x} → {new}", fault.old_pfn);
-    if !fault.page_known() {
-        return pages;
+fn others(cause: &Cause) -> String {
+    match cause.others {
+        0 => String::new(),
+        others => format!(", the last of {} that cover the page", others + 1),
     }
+}
+
+/// Which page the device has, which one the process, and how the old one was held.
+fn page(finding: &Finding) -> String {
+    let new = match (finding.new_pfn, finding.how) {
+        (0, How::WillBeCopied) => "the same until the next write".to_owned(),
+        (0, _) => "none yet".to_owned(),
+        (pfn, _) => format!("{pfn:#x}"),
+    };
+    let pages = format!("PFN {:#x} → {new}", finding.old_pfn);
+    let Some(fault) = finding.fault.filter(Fault::page_known) else {
+        return pages;
+    };
     let references = text::count(fault.references, "reference");
     let mappings = text::count(fault.mappings, "mapping");
     let pins = text::count(fault.pins, "pin");
     let maybe = if fault.maybe_pinned() { " (maybe-pinned)" } else { "" };
-    format!("{pages}; the old one had {references}, {mappings}, {pins}{maybe}")
+    let kind = fault.page_kind();
+    format!("{pages}; the old one ({kind}) had {references}, {mappings}, {pins}{maybe}")
 }
 
-fn place(fault: &Fault) -> String {
-    let (start, end) = fault.vma;
+fn place(finding: &Finding) -> String {
+    let at = match finding.pages {
+        1 => format!("{:#x}", finding.address),
+        pages => format!("{} from {:#x} on", text::count(pages, "page"), finding.address),
+    };
+    let (start, end) = finding.vma;
+    if end == 0 {
+        return at;
+    }
     let kib = end.saturating_sub(start) / 1024;
-    format!(
-        "{:#x} in VMA {start:#x}-{end:#x} ({}, {kib} KiB)",
-        fault.address,
-        protection(fault.vma_flags)
-    )
+    format!("{at} in VMA {start:#x}-{end:#x} ({}, {kib} KiB)", protection(finding.vma_flags))
 }
 
 /// As `/proc/PID/maps` writes it. `VM_READ`, `VM_WRITE`, `VM_EXEC` and `VM_SHARED` never changed their

@@ -5,7 +5,7 @@ use ratatui::text::Line;
 use super::{Scene, text};
 use crate::{
     event::{Stack, Task},
-    finding::Finding,
+    finding::{Finding, How},
     sinks::{stack, tui::palette::STRONG},
     trace::Trace,
 };
@@ -28,9 +28,17 @@ pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>
     if let Some(cause) = &finding.cause
         && cause.stack != Stack::default()
     {
-        stacks.push(titled(scene.trace, "write-protected by", cause.task, &cause.stack));
+        let what = match finding.how {
+            How::Zapped => "discarded by",
+            How::Inherited => "left by",
+            How::Copied | How::WillBeCopied => "write-protected by",
+        };
+        stacks.push(titled(scene.trace, what, cause.task, &cause.stack));
     }
-    stacks.push(titled(scene.trace, "written by", finding.writer, &finding.writer_stack));
+    if finding.is_broken() {
+        let what = if finding.how == How::Zapped { "mapped again by" } else { "written by" };
+        stacks.push(titled(scene.trace, what, finding.writer, &finding.writer_stack));
+    }
     let across = if width >= BESIDE { 2 } else { 1 };
     let row = |row: &[Titled]| match row {
         [left, right] => beside(left, right, width),

@@ -27,22 +27,22 @@ const WIDE: u16 = 130;
 
 const COLUMNS: &[Column] = &[
     Column { title: "#", narrow: 6, wide: 7, cell: |finding, _, _| finding.id.to_string() },
-    Column { title: "verdict", narrow: 14, wide: 14, cell: |finding, _, _| verdict(finding) },
+    Column { title: "verdict", narrow: 19, wide: 20, cell: |finding, _, _| verdict(finding) },
     Column {
         title: "time",
-        narrow: 9,
+        narrow: 8,
         wide: 10,
         cell: |finding, trace, _| text::since(trace, finding.broken_at),
     },
     Column {
         title: "holder",
-        narrow: 15,
+        narrow: 13,
         wide: 22,
         cell: |finding, _, width| holder(finding, width),
     },
     Column {
         title: "writer",
-        narrow: 15,
+        narrow: 13,
         wide: 24,
         cell: |finding, _, width| text::thread(finding.writer, width),
     },
@@ -50,7 +50,7 @@ const COLUMNS: &[Column] = &[
         title: "address",
         narrow: 14,
         wide: 14,
-        cell: |finding, _, _| format!("{:#x}", finding.fault.address),
+        cell: |finding, _, _| format!("{:#x}", finding.address),
     },
     Column { title: "page", narrow: 0, wide: 17, cell: |finding, _, _| pages(finding) },
     Column { title: "cause", narrow: 0, wide: 20, cell: |finding, _, _| cause(finding) },
@@ -137,14 +137,17 @@ fn holder(finding: &Finding, width: usize) -> String {
 }
 
 fn pages(finding: &Finding) -> String {
-    format!("{:x}→{:x}", finding.fault.old_pfn, finding.fault.new_pfn)
+    match finding.new_pfn {
+        0 => format!("{:x}", finding.old_pfn),
+        new => format!("{:x}→{new:x}", finding.old_pfn),
+    }
 }
 
 fn cause(finding: &Finding) -> String {
     match finding.cause.as_ref().map(|cause| cause.kind) {
         Some(CauseKind::Fork { child }) => format!("fork of {child}"),
         Some(CauseKind::Invalidation(event)) => event.to_owned(),
-        Some(CauseKind::Protect(by)) => by.name().to_owned(),
+        Some(kind) => kind.name().to_owned(),
         None => "not seen".to_owned(),
     }
 }

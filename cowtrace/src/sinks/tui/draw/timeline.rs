@@ -8,7 +8,7 @@ use ratatui::{
 use super::{Scene, text};
 use crate::{
     event::{Task, Time},
-    finding::{Finding, Unpinned},
+    finding::{Finding, How, Unpinned},
     sinks::tui::palette::{QUIET, STRONG},
     trace::Trace,
 };
@@ -43,12 +43,22 @@ fn pinned(finding: &Finding) -> Step {
 
 fn protected(finding: &Finding) -> Step {
     let seen = finding.cause.as_ref().map(|cause| (cause.time, cause.task));
-    step('○', "write-protected", seen, "not seen")
+    let what = match finding.how {
+        How::Zapped => "discarded",
+        How::Inherited => "forked",
+        How::Copied | How::WillBeCopied => "write-protected",
+    };
+    step('○', what, seen, "not seen")
 }
 
 fn copied(scene: Scene, finding: &Finding) -> Step {
-    let seen = Some((finding.broken_at, finding.writer));
-    Step { style: scene.palette.verdict(finding.verdict), ..step('◆', "copied", seen, "") }
+    let seen = finding.is_broken().then_some((finding.broken_at, finding.writer));
+    let what = match finding.how {
+        How::Zapped => "mapped again",
+        How::Inherited => "holder ended",
+        How::Copied | How::WillBeCopied => "copied",
+    };
+    Step { style: scene.palette.verdict(finding.verdict), ..step('◆', what, seen, "not yet") }
 }
 
 fn ended(scene: Scene, finding: &Finding) -> Step {

@@ -40,10 +40,10 @@ impl Filter {
 
 /// Everything of a finding that words are looked for in, a line each so that none spans two.
 fn searchable(finding: &Finding) -> String {
-    let (writer, fault) = (finding.writer, finding.fault);
+    let writer = finding.writer;
     let mut text = format!(
         "{}\n{}\n{}\n{}\n{:#x}",
-        finding.verdict, writer.comm, writer.tgid, writer.tid, fault.address
+        finding.verdict, writer.comm, writer.tgid, writer.tid, finding.address
     );
     if let Some(pin) = &finding.pin {
         // Writing to a string cannot fail.

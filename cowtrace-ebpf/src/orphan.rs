@@ -1,0 +1,83 @@
+//! What a page holds that a process was moved off while it was pinned: looked at then, and again when it is
+//! unpinned. If it has changed in between, somebody wrote to it who still had it.
+
+use aya_ebpf::{macros::map, maps::LruHashMap};
+use cowtrace_common::{
+    program::Program,
+    wire::{Content, content_at, kind},
+};
+
+use crate::{
+    emit::{self, Record},
+    kernel,
+};
+
+/// Pages that a process was moved off: first PFN of the folio to PFN of the page. The oldest go when it is
+/// full; their content is then not compared.
+#[map]
+static ORPHANS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Looks at a page that its process has just been, or is about to be, moved off.
+#[inline(always)]
+pub fn keep(program: Program, pfn: u64) {
+    let (folio, pages) = kernel::folio_of(kernel::page_of(pfn));
+    let first = if pages == 0 { pfn } else { kernel::pfn_of(folio) };
+    if ORPHANS.insert(first, pfn, 0).is_ok() {
+        tell(program, pfn, content_at::BREAK);
+    }
+}
+
+/// The page that is known to have been left in the folio of `page`, which is about to be unpinned.
+#[inline(always)]
+pub fn in_folio_of(page: u64, folio: u64, pages: u32) -> Option<u64> {
+    let first = kernel::pfn_of(if pages == 0 { page } else { folio });
+    // SAFETY: a number, copied at once.
+    unsafe { ORPHANS.get(first) }.copied()
+}
+
+/// Looks again at a page that was left.
+#[inline(always)]
+pub fn compare(program: Program, pfn: u64) {
+    tell(program, pfn, content_at::UNPIN);
+}
+
+#[inline(always)]
+fn tell(program: Program, pfn: u64, at: u32) {
+    let Some(hash) = hash(program, pfn) else {
+        return;
+    };
+    if let Some(mut record) = Record::new(program, kind::CONTENT) {
+        record.body(Content { pfn, hash, at, reserved: 0 });
+        record.submit();
+    }
+}
+
+/// Words that are taken in one step: few steps spare the verifier of 5.10, which compares each with all
+/// before it.
+const STEP: usize = 32;
+
+/// A hash in which any change of one word shows: each step is a bijection of the state.
+#[inline(always)]
+fn hash(program: Program, pfn: u64) -> Option<u64> {
+    let words = emit::scratch(program)?;
+    let mut from = kernel::page_address(pfn);
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut half = 0;
+    while half < 4096 / size_of_val(words) {
+        // SAFETY: words are bytes.
+        let bytes = unsafe {
+            core::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), size_of_val(words))
+        };
+        if !kernel::copy(from, bytes) {
+            return None;
+        }
+        for step in words.chunks_exact(STEP) {
+            for word in step {
+                hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        from += size_of_val(words) as u64;
+        half += 1;
+    }
+    Some(hash)
+}

@@ -1,0 +1,192 @@
+//! Mappings discarded or moved under a pin, and what is mapped there later.
+//!
+//! Process exit is silent: `exit_mmap` makes the address space forgotten before it zaps.
+
+use aya_ebpf::{
+    EbpfContext,
+    macros::{fentry, fexit, kprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext},
+};
+use cowtrace_common::{
+    program::Program,
+    setting::{Field, Setting, zap_spares},
+    wire::{self, kind},
+};
+
+use crate::{
+    emit::{self, Record},
+    kernel::{self, Mapped, PageState, Pointer, Typed, Untyped, setting},
+    orphan,
+    scope::{self, Mark},
+};
+
+/// VM_HUGETLB; the same bit in all versions.
+const VM_HUGETLB: u64 = 0x40_0000;
+/// VM_FAULT_RETRY: the fault is not over, and its VMA may be gone.
+const RETRY: u32 = 0x400;
+
+/// `void unmap_page_range(struct mmu_gather *tlb, struct vm_area_struct *vma, unsigned long addr,
+/// unsigned long end, struct zap_details *details)`; renamed `__zap_vma_range` in 7.x, where it also comes
+/// for hugetlb.
+#[fentry(function = "unmap_page_range")]
+pub fn zap(ctx: FEntryContext) -> i32 {
+    let details: u64 = kernel::read_at(ctx.as_ptr() as u64 + 8 * 4);
+    let vma = Typed(ctx.arg(1));
+    let flags: u64 = vma.read(Field::VmaFlags);
+    if flags & VM_HUGETLB == 0 {
+        zapped(&ctx, Program::Zap, vma, (ctx.arg(2), ctx.arg(3)), spares_cows(details));
+    }
+    0
+}
+
+/// `void __unmap_hugepage_range(struct mmu_gather *tlb, struct vm_area_struct *vma, unsigned long start,
+/// unsigned long end, …)`
+#[fentry(function = "__unmap_hugepage_range")]
+pub fn zap_huge(ctx: FEntryContext) -> i32 {
+    zapped(&ctx, Program::ZapHuge, Typed(ctx.arg(1)), (ctx.arg(2), ctx.arg(3)), false);
+    0
+}
+
+#[inline(always)]
+fn spares_cows(details: u64) -> bool {
+    if details == 0 {
+        return false;
+    }
+    match setting(Setting::ZapSpares) {
+        zap_spares::IF_POINTER => Untyped(details).read::<u64>(Field::ZapSpares) != 0,
+        zap_spares::UNLESS_FLAG => Untyped(details).read::<u8>(Field::ZapSpares) == 0,
+        _ => Untyped(details).read::<u8>(Field::ZapSpares) != 0,
+    }
+}
+
+#[inline(always)]
+fn zapped(
+    ctx: &FEntryContext,
+    program: Program,
+    vma: Typed,
+    (start, end): (u64, u64),
+    spares_cows: bool,
+) {
+    emit::hit(program);
+    let mm: u64 = vma.number(Field::VmaMm);
+    if !scope::has_pins_in(mm, start, end) {
+        return;
+    }
+    Mark::Zapped.set(mm, start, end);
+    if let Some(mut record) = Record::new(program, kind::ZAP) {
+        record.body(wire::Zap {
+            mm,
+            start,
+            end,
+            vma_start: vma.read(Field::VmaStart),
+            vma_end: vma.read(Field::VmaEnd),
+            vma_flags: vma.read(Field::VmaFlags),
+            spares_cows: spares_cows.into(),
+            reserved: 0,
+        });
+        record.stacks(ctx);
+        record.submit();
+    }
+    // The first page alone: a search through the range costs the verifier too much.
+    if let Some(mapped) = Mapped::at(mm, start) {
+        let pfn = mapped.pfn(start);
+        if PageState::of(kernel::page_of(pfn)).maybe_pinned() {
+            orphan::keep(program, pfn);
+        }
+    }
+}
+
+/// `unsigned long move_page_tables(struct vm_area_struct *vma, unsigned long old_addr,
+/// struct vm_area_struct *new_vma, unsigned long new_addr, unsigned long len, bool need_rmap_locks)`, up to
+/// 6.7
+#[fexit(function = "move_page_tables")]
+pub fn move_exit(ctx: FExitContext) -> i32 {
+    emit::hit(Program::MoveExit);
+    let mm: u64 = Typed(ctx.arg(0)).number(Field::VmaMm);
+    moved(Program::MoveExit, mm, ctx.arg(1), ctx.arg(3), ctx.arg(6));
+    0
+}
+
+/// The same with a seventh argument, `bool for_stack`: 6.8 to 6.14
+#[fexit(function = "move_page_tables")]
+pub fn move_stack_exit(ctx: FExitContext) -> i32 {
+    emit::hit(Program::MoveStackExit);
+    let mm: u64 = Typed(ctx.arg(0)).number(Field::VmaMm);
+    moved(Program::MoveStackExit, mm, ctx.arg(1), ctx.arg(3), ctx.arg(7));
+    0
+}
+
+/// `unsigned long move_page_tables(struct pagetable_move_control *pmc)`, from 6.15
+#[fexit(function = "move_page_tables")]
+pub fn move_struct_exit(ctx: FExitContext) -> i32 {
+    emit::hit(Program::MoveStructExit);
+    let control = Typed(ctx.arg(0));
+    let mm: u64 = control.follow(Field::MoveOld).number(Field::VmaMm);
+    let from =
+        control.read::<u64>(Field::MoveOldEnd).wrapping_sub(control.read::<u64>(Field::MoveLen));
+    // Both addresses count up together.
+    let distance = control
+        .read::<u64>(Field::MoveNewAddress)
+        .wrapping_sub(control.read::<u64>(Field::MoveOldAddress));
+    moved(Program::MoveStructExit, mm, from, from.wrapping_add(distance), ctx.arg(1));
+    0
+}
+
+/// `unsigned long move_vma(struct vm_area_struct *vma, unsigned long old_addr, unsigned long old_len,
+/// unsigned long new_len, unsigned long new_addr, …)`
+///
+/// Where the compiler split `move_page_tables` (Debian's 5.10), this calls the part that nothing can be attached
+/// to. It moves all or, out of memory, nothing.
+#[kprobe]
+pub fn move_vma_enter(ctx: ProbeContext) -> u32 {
+    emit::hit(Program::MoveVmaEnter);
+    let arg = |n| ctx.arg::<u64>(n).unwrap_or_default();
+    let mm: u64 = Untyped(arg(0)).read(Field::VmaMm);
+    moved(Program::MoveVmaEnter, mm, arg(1), arg(4), arg(2));
+    0
+}
+
+/// `len` bytes were moved, which may be fewer than were asked for: the caller then moves them back.
+#[inline(always)]
+fn moved(program: Program, mm: u64, from: u64, to: u64, len: u64) {
+    if len == 0 || !scope::has_pins_in(mm, from, from.wrapping_add(len)) {
+        return;
+    }
+    Mark::Pinned.set(mm, to, to.wrapping_add(len));
+    if let Some(mut record) = Record::new(program, kind::MOVE) {
+        record.body(wire::Move { mm, from, to, len });
+        record.submit();
+    }
+}
+
+/// `vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long address, unsigned int flags,
+/// struct pt_regs *regs)`
+///
+/// The one place through which all page faults come: it is asked for one byte before anything else.
+#[fexit(function = "handle_mm_fault")]
+pub fn refault(ctx: FExitContext) -> i32 {
+    if ctx.arg::<u32>(4) & RETRY != 0 {
+        return 0;
+    }
+    let address: u64 = ctx.arg(1);
+    let mm: u64 = Typed(ctx.arg(0)).number(Field::VmaMm);
+    if !Mark::Zapped.may_hold_at(mm, address) {
+        return 0;
+    }
+    emit::hit(Program::Refault);
+    let Some(mapped) = Mapped::at(mm, address) else {
+        return 0;
+    };
+    if let Some(mut record) = Record::new(Program::Refault, kind::REFAULT) {
+        record.body(wire::Refault {
+            mm,
+            address,
+            pfn: mapped.pfn(address),
+            fault_flags: ctx.arg(2),
+            writable: mapped.entry.writable().into(),
+        });
+        record.stacks(&ctx);
+        record.submit();
+    }
+    0
+}

@@ -1,0 +1,88 @@
+//! What happened to an address space that can have taken it off its pages: the candidates for a cause.
+
+use std::collections::{HashMap, VecDeque};
+
+use cowtrace_common::wire::page_bit;
+
+use crate::{
+    event::{Event, Fault, Mm, Time},
+    finding::{Cause, CauseKind},
+};
+
+/// Candidates kept for one address space.
+const KEPT: usize = 64;
+
+/// A candidate, and the addresses that it covers.
+type Candidate = (Cause, (u64, u64));
+
+/// By address space, newest last.
+#[derive(Debug, Default)]
+pub struct History(HashMap<Mm, VecDeque<Candidate>>);
+
+impl History {
+    /// Something that covers a range of addresses.
+    pub fn remember(&mut self, mm: Mm, kind: CauseKind, event: &Event, range: (u64, u64)) {
+        let causes = self.0.entry(mm).or_default();
+        if causes.len() == KEPT {
+            causes.pop_front();
+        }
+        causes.push_back((cause(kind, event), range));
+    }
+
+    /// An address space is gone: its address may soon name another one.
+    pub fn forget(&mut self, mm: Mm) {
+        self.0.remove(&mm);
+    }
+
+    /// The last thing since `since` that covers an address.
+    pub fn last_at(&self, mm: Mm, address: u64, since: Time) -> Option<Cause> {
+        let causes = self.0.get(&mm)?.iter().rev();
+        let mut causes = causes.filter(|(cause, (start, end))| {
+            cause.time >= since && (*start..*end).contains(&address)
+        });
+        causes.next().map(|(cause, _)| cause.clone())
+    }
+
+    /// The most direct of the things since `since` that cover the address of a fault; of several as
+    /// direct the last. Where nothing was seen, what the page itself tells.
+    pub fn cause_of(&self, fault: &Fault, event: &Event, since: Time) -> Option<Cause> {
+        let covers = |(start, end): (u64, u64)| {
+            start < fault.start() + (fault.pages() << 12) && fault.start() < end
+        };
+        let candidates = self.0.get(&fault.mm).into_iter().flatten();
+        let candidates: Vec<_> = candidates
+            .filter(|(cause, range)| cause.time >= since && covers(*range))
+            .map(|(cause, _)| cause)
+            .collect();
+        let best = candidates.iter().max_by_key(|cause| (cause.kind.directness(), cause.time));
+        let others = candidates.len().saturating_sub(1);
+        let told = told_by_the_page(fault);
+        let best = best.map(|best| Cause { others, ..(*best).clone() });
+        match told {
+            // A fork that was seen is what shared the page.
+            Some(kind) if best.as_ref().is_none_or(|best| best.kind.yields_to(kind)) => {
+                Some(cause(kind, event))
+            }
+            _ => best,
+        }
+    }
+}
+
+/// A cause that an event tells.
+pub fn cause(kind: CauseKind, event: &Event) -> Cause {
+    Cause { kind, time: event.time, task: event.task, stack: event.stack.clone(), others: 0 }
+}
+
+/// What the page itself says of how it came to be write-protected.
+fn told_by_the_page(fault: &Fault) -> Option<CauseKind> {
+    let is = |bit| fault.page_bits & bit != 0;
+    if is(page_bit::KSM) {
+        Some(CauseKind::Ksm)
+    } else if is(page_bit::SWAPCACHE) {
+        Some(CauseKind::Swapped)
+    } else if fault.anon() && fault.mappings > 0 {
+        Some(CauseKind::StillShared)
+    } else {
+        None
+    }
+}

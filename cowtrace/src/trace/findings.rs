@@ -1,0 +1,329 @@
+//! Findings from their opening to the end of their pins: what opens one, what adds to it, what closes it.
+
+use std::{collections::HashMap, rc::Rc};
+
+use super::{Change, Trace};
+use crate::{
+    event::{Event, Fault, Mm, Pfn, Protect, Unpin, Zap},
+    finding::{CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
+    history::cause,
+    ledger::{PinId, PinRecord, Release},
+    rules,
+};
+
+/// Findings whose pins live.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// Findings by pin.
+    by_pin: HashMap<PinId, Vec<usize>>,
+    /// Pins of a finding that live; one is closed when the last has ended.
+    pins_left: HashMap<usize, usize>,
+    /// What the old page held when it was lost.
+    content: HashMap<usize, u64>,
+}
+
+impl Open {
+    fn of(&self, pin: PinId) -> &[usize] {
+        self.by_pin.get(&pin).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Trace {
+    /// Takes in a finding about some pins, of which the first is named.
+    pub(super) fn open(&mut self, mut finding: Finding, pins: Vec<Rc<PinRecord>>) -> Change {
+        let index = self.findings.len();
+        finding.id = index + 1;
+        for pin in &pins {
+            self.open.by_pin.entry(pin.id).or_default().push(index);
+        }
+        if !pins.is_empty() {
+            self.open.pins_left.insert(index, pins.len());
+        }
+        finding.pin = pins.into_iter().next();
+        rules::advice(&finding, &self.facts).clone_into(&mut finding.advice);
+        self.findings.push(finding);
+        Change::Opened(index)
+    }
+
+    /// A write-protect fault took the process off a page.
+    pub(super) fn broken(
+        &mut self,
+        event: &Event,
+        fault: &Fault,
+        verdict: Verdict,
+        reason: &str,
+        pin: Option<Rc<PinRecord>>,
+    ) -> Change {
+        let since = pin.as_ref().map_or(0, |pin| pin.time);
+        let finding = Finding {
+            reason: reason.to_owned(),
+            writer: event.task,
+            writer_stack: event.stack.clone(),
+            broken_at: event.time,
+            mm: fault.mm,
+            address: fault.start(),
+            pages: fault.pages(),
+            old_pfn: fault.old_pfn,
+            new_pfn: fault.new_pfn,
+            vma: fault.vma,
+            vma_flags: fault.vma_flags,
+            cause: self.history.cause_of(fault, event, since),
+            fault: Some(*fault),
+            ..Finding::new(verdict, How::Copied)
+        };
+        self.open(finding, pin.into_iter().collect())
+    }
+
+    /// Mappings were discarded.
+    pub(super) fn zap(&mut self, event: &Event, zap: &Zap) -> Vec<Change> {
+        self.counts.zaps += 1;
+        let names = event.stack.kernel.iter().filter_map(|address| self.symbol(0, *address));
+        let kind = ZapKind::of(names);
+        self.history.remember(zap.mm, CauseKind::Zap(kind), event, (zap.start, zap.end));
+        let mut places = rules::invalidates(zap, kind, &self.ledger, &self.facts);
+        // What was lost before cannot be lost again: a truncation unmaps twice, and a page that took the place
+        // of a pinned one is not pinned.
+        places.retain(|place| self.about(place.pin.id, place.start).is_none());
+        // Named is the pin that lets a device write, the oldest of them.
+        places.sort_by_key(|place| (!self.facts.is_write(place.pin.gup_flags), place.start));
+        let Some(first) = places.first() else {
+            return Vec::new();
+        };
+        let finding = Finding {
+            reason: "the range was unmapped or discarded while it is pinned: the device goes on with pages that \
+                     are no longer the process's"
+                .to_owned(),
+            writer: event.task,
+            writer_stack: event.stack.clone(),
+            broken_at: event.time,
+            mm: zap.mm,
+            address: first.start,
+            pages: extent(places.iter().map(|place| (place.start, place.end())), first.start),
+            old_pfn: first.pfn().unwrap_or(0),
+            vma: zap.vma,
+            vma_flags: zap.vma_flags,
+            cause: Some(cause(CauseKind::Zap(kind), event)),
+            ..Finding::new(Verdict::RangeInvalidated, How::Zapped)
+        };
+        let mut pins: Vec<_> = places.into_iter().map(|place| place.pin).collect();
+        let mut seen = std::collections::HashSet::new();
+        pins.retain(|pin| seen.insert(pin.id));
+        vec![self.open(finding, pins)]
+    }
+
+    /// What is mapped where something was zapped, or copied.
+    pub(super) fn refault(&mut self, event: &Event, mm: Mm, address: u64, pfn: Pfn) -> Vec<Change> {
+        let mut places = self.ledger.places(mm, address, address + 1);
+        places.retain(|place| {
+            let old = place.pfn();
+            // A fault in the middle of the pin call itself was answered before the pin was told.
+            old.is_some_and(|old| old != pfn && self.ledger.holds(place.pin.id, old))
+                && place.pin.time < event.time
+        });
+        let Some(place) = places.first() else {
+            return Vec::new();
+        };
+        if let Some(index) = self.about(place.pin.id, address) {
+            return self.mapped_again(index, event, address, pfn);
+        }
+        if !self.facts.is_write(place.pin.gup_flags) && !self.facts.is_longterm(place.pin.gup_flags)
+        {
+            return Vec::new();
+        }
+        let (old, pin) = (place.pfn().unwrap_or(0), Rc::clone(&place.pin));
+        let finding = Finding {
+            reason: DIVERGED.to_owned(),
+            writer: event.task,
+            writer_stack: event.stack.clone(),
+            broken_at: event.time,
+            mm,
+            address,
+            old_pfn: old,
+            new_pfn: pfn,
+            cause: self.history.last_at(mm, address, pin.time),
+            ..Finding::new(self.differs(&pin), How::Zapped)
+        };
+        vec![self.open(finding, vec![pin])]
+    }
+
+    /// The finding about a pin at an address; not one that only predicts.
+    fn about(&self, pin: PinId, address: u64) -> Option<usize> {
+        let found = self.open.of(pin).iter().rev().copied();
+        found.into_iter().find(|index| {
+            let finding = &self.findings[*index];
+            finding.verdict != Verdict::Armed && (finding.address..finding.end()).contains(&address)
+        })
+    }
+
+    /// The process has another page where its own was zapped.
+    fn mapped_again(&mut self, index: usize, event: &Event, address: u64, pfn: Pfn) -> Vec<Change> {
+        let differs = self.findings[index].pin.as_ref().map(|pin| self.differs(pin));
+        let finding = &mut self.findings[index];
+        let (Verdict::RangeInvalidated, Some(verdict)) = (finding.verdict, differs) else {
+            return Vec::new();
+        };
+        finding.verdict = verdict;
+        DIVERGED.clone_into(&mut finding.reason);
+        finding.writer = event.task;
+        finding.writer_stack = event.stack.clone();
+        finding.broken_at = event.time;
+        if address == finding.address {
+            finding.new_pfn = pfn;
+        }
+        rules::advice(finding, &self.facts).clone_into(&mut finding.advice);
+        vec![Change::Updated(index)]
+    }
+
+    /// The grade of two pages where one should be.
+    fn differs(&self, pin: &PinRecord) -> Verdict {
+        if self.facts.is_write(pin.gup_flags) { Verdict::Diverged } else { Verdict::StaleRead }
+    }
+
+    /// Pages were write-protected, or may be written to again.
+    pub(super) fn protect(&mut self, event: &Event, protect: &Protect) -> Vec<Change> {
+        let Some(by) = protect.by else {
+            return Vec::new();
+        };
+        let range = (protect.start, protect.end);
+        self.history.remember(protect.mm, CauseKind::Protect(by), event, range);
+        let mut places = rules::arms(protect, &self.ledger, &self.facts);
+        places.retain(|place| self.open.of(place.pin.id).is_empty());
+        let Some(first) = places.first() else {
+            return Vec::new();
+        };
+        let finding = Finding {
+            reason: "the page is write-protected while it is pinned, and this kernel answers the next write with \
+                     a copy"
+                .to_owned(),
+            writer: event.task,
+            writer_stack: event.stack.clone(),
+            broken_at: event.time,
+            mm: protect.mm,
+            address: first.start,
+            pages: extent(places.iter().map(|place| (place.start, place.end())), first.start),
+            old_pfn: first.pfn().unwrap_or(0),
+            vma_flags: protect.vma_flags,
+            cause: Some(cause(CauseKind::Protect(by), event)),
+            ..Finding::new(Verdict::Armed, How::WillBeCopied)
+        };
+        let pins = places.into_iter().map(|place| place.pin).collect();
+        vec![self.open(finding, pins)]
+    }
+
+    /// What an old page held, then and now.
+    pub(super) fn content(&mut self, pfn: Pfn, hash: u64, at_unpin: bool) -> Vec<Change> {
+        let open: Vec<usize> = self.open.pins_left.keys().copied().collect();
+        let about = open.into_iter().filter(|index| self.findings[*index].old_pfn == pfn);
+        let mut about: Vec<usize> = about.collect();
+        about.sort_unstable();
+        if !at_unpin {
+            self.open.content.extend(about.last().map(|index| (*index, hash)));
+            return Vec::new();
+        }
+        let changed = |index: &usize| {
+            let before = self.open.content.get(index);
+            before.is_some_and(|before| *before != hash) && may_prove(&self.findings[*index])
+        };
+        let changed: Vec<usize> = about.into_iter().filter(changed).collect();
+        for index in &changed {
+            prove(&mut self.findings[*index], Proof::ContentChanged);
+        }
+        changed.into_iter().map(Change::Updated).collect()
+    }
+
+    /// Pages were unpinned.
+    pub(super) fn unpin(&mut self, event: &Event, unpin: &Unpin) -> Vec<Change> {
+        self.counts.unpins += 1;
+        let released = self.ledger.unpin(unpin);
+        if self.open.by_pin.is_empty() {
+            return Vec::new();
+        }
+        let end = Unpinned { time: event.time, task: event.task, dirty: unpin.make_dirty };
+        released.iter().flat_map(|release| self.release(release, end)).collect()
+    }
+
+    /// A pin has left some pages: closes what was about them.
+    fn release(&mut self, release: &Release, end: Unpinned) -> Vec<Change> {
+        let live = self.ledger.is_live(release.pin);
+        let pages = release.pfn..release.pfn + release.pages;
+        let Some(open) = self.open.by_pin.get_mut(&release.pin) else {
+            return Vec::new();
+        };
+        let mut changes = Vec::new();
+        let findings = &mut self.findings;
+        let (pins_left, content) = (&mut self.open.pins_left, &mut self.open.content);
+        open.retain(|index| {
+            let finding = &mut findings[*index];
+            let copied = finding.how == How::Copied;
+            if if copied { !pages.contains(&finding.old_pfn) } else { live } {
+                return true;
+            }
+            let left = pins_left.get_mut(index).map_or(0, |left| {
+                *left = left.saturating_sub(1);
+                *left
+            });
+            if end.dirty || left == 0 {
+                close(finding, end, left == 0);
+                changes.push(Change::Updated(*index));
+            }
+            if left == 0 {
+                pins_left.remove(index);
+                content.remove(index);
+            }
+            false
+        });
+        if open.is_empty() {
+            self.open.by_pin.remove(&release.pin);
+        }
+        changes
+    }
+}
+
+const DIVERGED: &str = "the process has another page at an address whose old page is pinned: its mapping had been discarded";
+
+/// Pages from `first` on to the end of all ranges that touch each other.
+fn extent(ranges: impl Iterator<Item = (u64, u64)>, first: u64) -> u64 {
+    let mut ranges: Vec<_> = ranges.collect();
+    ranges.sort_unstable();
+    let mut end = first;
+    for (start, next) in ranges {
+        if start > end && start > first {
+            break;
+        }
+        end = end.max(next);
+    }
+    (end.saturating_sub(first)) / 4096
+}
+
+/// Whether other bytes in the old page prove something: a child that still maps it could have written them.
+fn may_prove(finding: &Finding) -> bool {
+    const VM_SHARED: u64 = 8;
+    let alone = finding.fault.is_none_or(|fault| fault.mappings <= 0);
+    alone && finding.vma_flags & VM_SHARED == 0 && finding.verdict == Verdict::Diverged
+}
+
+fn prove(finding: &mut Finding, proof: Proof) {
+    finding.verdict = Verdict::Lost;
+    finding.proof = Some(proof);
+    proof.words().clone_into(&mut finding.reason);
+}
+
+/// A pin of a finding has ended, and perhaps the last one.
+fn close(finding: &mut Finding, end: Unpinned, last: bool) {
+    if last {
+        finding.unpinned = Some(end);
+    }
+    match finding.verdict {
+        Verdict::Diverged | Verdict::StaleRead if end.dirty => prove(finding, Proof::UnpinnedDirty),
+        Verdict::Diverged | Verdict::StaleRead if last => {
+            "the process had another page while the pin was live; the old page was then unpinned clean, so \
+             nothing proves that it was used after"
+                .clone_into(&mut finding.reason);
+        }
+        Verdict::Armed if last => {
+            "the page was write-protected while it was pinned; the pin has ended"
+                .clone_into(&mut finding.reason);
+        }
+        _ => {}
+    }
+}

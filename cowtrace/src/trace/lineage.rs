@@ -1,0 +1,90 @@
+//! Who was forked from whom, and who is left with a device that writes to somebody else's pages.
+
+use std::{collections::HashMap, rc::Rc};
+
+use super::{Change, Trace};
+use crate::{
+    event::{Event, Mm, Time},
+    finding::CauseKind,
+    finding::{Finding, How, Verdict},
+    history::cause,
+    ledger::PinRecord,
+};
+
+/// How long a process that ends may take to unpin: files are closed after the address space is gone, and
+/// io_uring unpins from a worker.
+const GRACE_NS: Time = 1_000_000_000;
+
+/// A process whose address space ended while its pins, and a child, lived on.
+#[derive(Debug)]
+struct Ended {
+    end: Event,
+    child: (Mm, u32),
+    pins: Vec<Rc<PinRecord>>,
+}
+
+/// Children that are alive, and parents that are not.
+#[derive(Debug, Default)]
+pub struct Lineage {
+    /// By the child's address space: the parent's, and the child.
+    children: HashMap<Mm, (Mm, u32)>,
+    ended: Vec<Ended>,
+}
+
+impl Lineage {
+    /// A child got a copy of an address space with pins.
+    pub fn born(&mut self, parent: Mm, child: Mm, tgid: u32) {
+        self.children.insert(child, (parent, tgid));
+    }
+
+    /// An address space ended; `pins` were mapped in it and live on.
+    pub fn died(&mut self, mm: Mm, pins: Vec<Rc<PinRecord>>, event: &Event) {
+        self.children.remove(&mm);
+        self.ended.retain(|ended| ended.child.0 != mm);
+        let child = self.children.iter().find(|(_, (parent, _))| *parent == mm);
+        if let (Some((child, (_, tgid))), false) = (child, pins.is_empty()) {
+            self.ended.push(Ended { end: event.clone(), child: (*child, *tgid), pins });
+        }
+    }
+}
+
+impl Trace {
+    /// Pins whose holder ended long enough ago, while a child of it lives.
+    pub(super) fn inherited(&mut self, event: &Event) -> Vec<Change> {
+        let due = |ended: &Ended| event.time.saturating_sub(ended.end.time) > GRACE_NS;
+        if !self.lineage.ended.iter().any(due) {
+            return Vec::new();
+        }
+        let (due, rest) = self.lineage.ended.drain(..).partition(due);
+        self.lineage.ended = rest;
+        let due: Vec<Ended> = due;
+        due.into_iter().filter_map(|ended| self.inheritance(ended)).collect()
+    }
+
+    fn inheritance(&mut self, ended: Ended) -> Option<Change> {
+        let (ledger, facts) = (&self.ledger, &self.facts);
+        let mut pins = ended.pins;
+        pins.retain(|pin| ledger.is_live(pin.id) && facts.is_longterm(pin.gup_flags));
+        let pin = pins.first()?.clone();
+        let (child_mm, child) = ended.child;
+        let finding = Finding {
+            pages: pins
+                .iter()
+                .filter(|other| other.address == pin.address)
+                .map(|pin| pin.pages)
+                .sum(),
+            reason: format!(
+                "the holder's address space ended and its pins live on, while its child {child} lives: what the \
+                 device writes goes to the holder's pages, of which the child has a copy made at fork"
+            ),
+            cause: Some(cause(CauseKind::Fork { child }, &ended.end)),
+            writer: ended.end.task,
+            broken_at: ended.end.time,
+            mm: child_mm,
+            address: pin.address,
+            old_pfn: pin.pfn_at(0).unwrap_or(0),
+            ..Finding::new(Verdict::Snapshot, How::Inherited)
+        };
+        Some(self.open(finding, pins))
+    }
+}

@@ -304,6 +304,13 @@ impl PageState {
         self
     }
 
+    /// Page bits that tell whose it is: wanted only for a record, so not read with the counts. `page` is the
+    /// page itself; of a large folio only the first one knows.
+    #[inline(always)]
+    pub fn kind(self, page: u64) -> u32 {
+        page_kind(if self.folio == 0 { page } else { self.folio })
+    }
+
     /// Whether the kernel's own test calls it maybe-pinned.
     #[inline(always)]
     pub fn maybe_pinned(self) -> bool {
@@ -401,9 +408,8 @@ fn folio_mappings<const HUGETLB: bool>(program: Program, folio: u64) -> i32 {
 /// Words of a `struct page` on the kernels that are read so: 64 bytes.
 const PAGE_WORDS: usize = 8;
 
-/// Page bits that tell whose a page is: wanted only for a record, so not part of the counts above.
 #[inline(always)]
-pub fn page_kind(page: u64) -> u32 {
+fn page_kind(page: u64) -> u32 {
     if page == 0 {
         return 0;
     }

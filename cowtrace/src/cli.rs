@@ -69,6 +69,8 @@ pub enum Command {
     },
     /// Say what this kernel offers, row by row, and what to do about what is missing
     Doctor,
+    /// Test cowtrace itself on this kernel: provoke losses, and compare each verdict with what was measured
+    Verify(VerifyArgs),
     /// Workloads that break pinned pages on purpose, for tests
     #[command(hide = true)]
     Provoke(provoke::Args),
@@ -117,6 +119,20 @@ impl Default for RingBytes {
     fn default() -> Self {
         Self(8 << 20)
     }
+}
+
+/// What to verify.
+#[derive(Clone, Debug, Default, Args)]
+pub struct VerifyArgs {
+    /// Only cases of this name, as DEVICE/PAGE/EVENT with * for any part; `cowtrace provoke --list` has all
+    #[arg(long, value_name = "GLOB")]
+    pub case: Vec<String>,
+    /// One JSON object per case, and one for the whole
+    #[arg(long)]
+    pub json: bool,
+    /// A disk on which an O_DIRECT read stays in flight for about a second
+    #[arg(long, value_name = "PATH")]
+    pub slow_disk: Option<PathBuf>,
 }
 
 /// How to print.

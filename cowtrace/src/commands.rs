@@ -3,6 +3,7 @@
 mod doctor;
 mod follow;
 mod scope;
+mod verify;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -36,6 +37,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
             replay(&file, PrintArgs { format, events }).await
         }
         Command::Doctor => doctor::run(&mut io::stdout().lock()),
+        Command::Verify(args) => {
+            // The workloads are children of ours; nothing else is traced.
+            let children = UntilArgs { command: vec!["provoke".into()], ..UntilArgs::default() };
+            let source = attach(&RecordArgs::default(), Some(&children))?;
+            verify::run(&args, source, &mut io::stdout().lock()).await
+        }
         Command::Provoke(args) => {
             provoke::run(&args, &mut io::stdout().lock())?;
             Ok(exit::CLEAN)

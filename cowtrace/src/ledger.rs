@@ -27,6 +27,8 @@ pub type PinId = u64;
 pub struct PinRecord {
     /// Its number.
     pub id: PinId,
+    /// Number of the first record of its call.
+    pub call: PinId,
     /// Who pinned.
     pub holder: Task,
     /// From where.
@@ -67,8 +69,8 @@ impl PinRecord {
 /// A page was released by one of its holders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// The pin it was.
-    pub pin: PinId,
+    /// The call that had pinned it: number of its first record.
+    pub call: PinId,
     /// First page.
     pub pfn: Pfn,
     /// How many.
@@ -88,8 +90,8 @@ struct Segment {
 pub struct Ledger {
     /// By first PFN; they do not overlap.
     segments: BTreeMap<Pfn, Segment>,
-    /// Page references live for each pin that has any left.
-    live: HashMap<PinId, u64>,
+    /// Page references live for each call that has any left, and its records.
+    live: HashMap<PinId, (u64, Vec<PinId>)>,
     next: PinId,
     /// By thread, the first record of its last call that takes several: only that one has the stacks.
     long_calls: HashMap<u32, Rc<PinRecord>>,
@@ -97,7 +99,7 @@ pub struct Ledger {
     places: Places,
     /// Pins of address spaces that are gone: their addresses may soon be another's.
     gone: HashSet<PinId>,
-    /// References dropped of what a pin holds in a folio, by its first page, until all are.
+    /// References dropped of what a call holds in a folio, by its first page, until all are.
     dropped: HashMap<(PinId, Pfn), u64>,
     /// PFN that stands for no page: from 6.5 on it is returned, but neither pinned nor unpinned
     /// (c8070b787519).
@@ -116,7 +118,7 @@ impl Ledger {
 
     /// Page references held now.
     pub fn live_pages(&self) -> u64 {
-        self.live.values().sum()
+        self.live.values().map(|(pages, _)| pages).sum()
     }
 
     /// Pin calls that hold something.
@@ -171,6 +173,7 @@ impl Ledger {
         let first = self.first_of_call(event, pin);
         let record = Rc::new(PinRecord {
             id,
+            call: first.map_or(id, |first| first.id),
             holder: event.task,
             stack: first.map_or_else(|| event.stack.clone(), |first| first.stack.clone()),
             time: event.time,
@@ -193,7 +196,9 @@ impl Ledger {
         }
         self.pinned += booked;
         if booked > 0 {
-            self.live.insert(id, booked);
+            let (pages, records) = self.live.entry(record.call).or_default();
+            *pages += booked;
+            records.push(id);
             self.places.add(record);
         }
     }
@@ -225,9 +230,9 @@ impl Ledger {
         self.holders(pfn).iter().any(|holder| holder.id == pin)
     }
 
-    /// Whether a pin still holds any page.
-    pub fn is_live(&self, pin: PinId) -> bool {
-        self.live.contains_key(&pin)
+    /// Whether a call still holds any page.
+    pub fn is_live(&self, call: PinId) -> bool {
+        self.live.contains_key(&call)
     }
 
     /// The first record of the call that this one goes on.
@@ -269,16 +274,18 @@ impl Ledger {
         parts.into_iter().filter(|(from, to)| from < to).map(|(from, to)| (from, to - from))
     }
 
-    /// Takes references of a pin off the books.
-    fn settle(&mut self, pin: PinId, pages: u64) {
+    /// Takes references of a call off the books.
+    fn settle(&mut self, call: PinId, pages: u64) {
         self.unpinned += pages;
-        if let Some(left) = self.live.get_mut(&pin) {
-            *left = left.saturating_sub(pages);
-            if *left == 0 {
-                self.live.remove(&pin);
-                self.places.remove(pin);
-                self.gone.remove(&pin);
-            }
+        let Some((left, _)) = self.live.get_mut(&call) else { return };
+        *left = left.saturating_sub(pages);
+        if *left > 0 {
+            return;
+        }
+        let (_, records) = self.live.remove(&call).unwrap_or_default();
+        for record in records {
+            self.places.remove(record);
+            self.gone.remove(&record);
         }
     }
 
@@ -328,7 +335,7 @@ impl Ledger {
             // The kernel does not say whose reference it drops. Short-term pins end soonest, so the
             // youngest is the best guess; the count is right whichever it was.
             if let Some(holder) = segment.holders.pop() {
-                released.push(Release { pin: holder.id, pfn: start, pages: segment.pages });
+                released.push(Release { call: holder.call, pfn: start, pages: segment.pages });
             }
             if segment.holders.is_empty() {
                 empty.push(start);
@@ -339,11 +346,11 @@ impl Ledger {
         }
         self.unmatched += pages - matched;
         for release in &released[before..] {
-            self.settle(release.pin, release.pages);
+            self.settle(release.call, release.pages);
         }
     }
 
-    /// Drops references to a folio. A pin holds all its pages there until as many references were dropped:
+    /// Drops references to a folio. A call holds all its pages there until as many references were dropped:
     /// which of them a device still uses, only its driver knows.
     fn drop_in_folio(&mut self, extent: &Extent, released: &mut Vec<Release>) {
         if extent.folio == 1 && self.zero_pfn == Some(extent.pfn) {
@@ -354,34 +361,34 @@ impl Ledger {
         self.cut(end);
         let mut left = extent.pages;
         while left > 0 {
-            let Some((pin, held)) = self.youngest_in(extent.pfn, end) else { break };
-            let dropped = self.dropped.entry((pin, extent.pfn)).or_default();
+            let Some((call, held)) = self.youngest_in(extent.pfn, end) else { break };
+            let dropped = self.dropped.entry((call, extent.pfn)).or_default();
             let taken = left.min(held.saturating_sub(*dropped)).max(1);
             *dropped += taken;
             if *dropped >= held {
-                self.dropped.remove(&(pin, extent.pfn));
-                self.release_in(extent.pfn, end, pin, released);
+                self.dropped.remove(&(call, extent.pfn));
+                self.release_in(extent.pfn, end, call, released);
             }
-            self.settle(pin, taken);
+            self.settle(call, taken);
             left -= taken;
         }
         self.unmatched += left;
     }
 
-    /// The youngest pin in a range of pages, and how many of them it holds.
+    /// The youngest call that holds any of a range of pages, and how many of them.
     fn youngest_in(&self, pfn: Pfn, end: Pfn) -> Option<(PinId, u64)> {
         let segments = || self.segments.range(pfn..end).map(|(_, segment)| segment);
-        let pin = segments().flat_map(|segment| &segment.holders).map(|pin| pin.id).max()?;
-        let holds = |segment: &&Segment| segment.holders.iter().any(|holder| holder.id == pin);
-        Some((pin, segments().filter(holds).map(|segment| segment.pages).sum()))
+        let call = segments().flat_map(|segment| &segment.holders).map(|pin| pin.call).max()?;
+        let holds = |segment: &&Segment| segment.holders.iter().any(|pin| pin.call == call);
+        Some((call, segments().filter(holds).map(|segment| segment.pages).sum()))
     }
 
-    /// Takes a pin off all pages of a range.
-    fn release_in(&mut self, pfn: Pfn, end: Pfn, pin: PinId, released: &mut Vec<Release>) {
+    /// Takes a call off all pages of a range.
+    fn release_in(&mut self, pfn: Pfn, end: Pfn, call: PinId, released: &mut Vec<Release>) {
         for (&pfn, segment) in self.segments.range_mut(pfn..end) {
-            if let Some(at) = segment.holders.iter().position(|holder| holder.id == pin) {
+            if let Some(at) = segment.holders.iter().position(|pin| pin.call == call) {
                 segment.holders.remove(at);
-                released.push(Release { pin, pfn, pages: segment.pages });
+                released.push(Release { call, pfn, pages: segment.pages });
             }
         }
         let bare = self.segments.range(pfn..end).filter(|(_, segment)| segment.holders.is_empty());

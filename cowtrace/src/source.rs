@@ -32,6 +32,14 @@ impl Source {
         }
     }
 
+    /// What is there now, without waiting: all records of what has happened before the call.
+    pub fn drain(&mut self) -> Batch {
+        match self {
+            Self::Live(live) => live.drain(),
+            Self::Recording(recording) => recording.batch().unwrap_or_default(),
+        }
+    }
+
     /// Takes all probes off the kernel. What is still in the ring comes as the last batches.
     pub fn stop(&mut self) {
         if let Self::Live(live) = self {

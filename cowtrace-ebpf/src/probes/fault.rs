@@ -133,7 +133,7 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
     }
     let mut page = PageState::at(vmf, Field::VmfPage);
     if let Some(need) = need::<false>(program, &mut page, vma.read(Field::VmaMm), outcome) {
-        page.bits |= kernel::page_kind(vmf.number(Field::VmfPage));
+        page.bits |= page.kind(vmf.number(Field::VmfPage));
         report(ctx, program, vma, &answer, outcome, &page, need);
     }
 }
@@ -152,7 +152,7 @@ pub fn hugetlb<P: Pointer>(ctx: &impl EbpfContext, program: Program, vma: P, ans
     let mut page = PageState::of(old);
     page.bits |= page_bit::HUGETLB;
     if let Some(need) = need::<true>(program, &mut page, vma.read(Field::VmaMm), outcome) {
-        page.bits |= kernel::page_kind(old);
+        page.bits |= page.kind(old);
         report(ctx, program, vma, answer, outcome, &page, need);
     }
 }
@@ -175,7 +175,7 @@ pub fn huge_pmd<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P, af
     let mut page = PageState::of(old);
     page.bits |= page_bit::PMD;
     if let Some(need) = need::<false>(program, &mut page, vma.read(Field::VmaMm), Outcome::Reuse) {
-        page.bits |= kernel::page_kind(old);
+        page.bits |= page.kind(old);
         report(ctx, program, vma, &answer, Outcome::Reuse, &page, need);
     }
 }

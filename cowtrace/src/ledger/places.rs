@@ -159,6 +159,7 @@ mod tests {
     fn pin(id: PinId, address: u64, pages: u64) -> Rc<PinRecord> {
         Rc::new(PinRecord {
             id,
+            call: id,
             holder: Task::default(),
             stack: Stack::default(),
             time: 0,

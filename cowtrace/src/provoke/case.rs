@@ -172,6 +172,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// The word for its pages.
+    pub fn page_name(self) -> &'static str {
+        PAGES.iter().find(|row| row.value == self.page).map_or("", |row| row.name)
+    }
+
     /// All that exist, in the tables' order.
     pub fn all() -> impl Iterator<Item = Self> {
         let pages = |device| PAGES.iter().map(move |page| (device, page.value));

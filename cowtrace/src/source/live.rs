@@ -118,6 +118,21 @@ impl Live {
         }
     }
 
+    /// What the ring holds now, without waiting, and the counts.
+    pub fn drain(&mut self) -> Batch {
+        loop {
+            let mut batch = Batch::new();
+            let empty = drain(self.ring.get_mut(), &mut batch);
+            self.make_ready(&batch);
+            if empty {
+                break;
+            }
+        }
+        self.read_recursion();
+        self.tell_counts();
+        std::mem::take(&mut self.ready)
+    }
+
     /// Takes all probes off the kernel. The maps stay until the last batch.
     pub fn stop(&mut self) {
         if self.ebpf.is_some() {

@@ -1,6 +1,9 @@
 //! Findings from their opening to the end of their pins: what opens one, what adds to it, what closes it.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use super::{Change, Trace};
 use crate::{
@@ -14,27 +17,29 @@ use crate::{
 /// Findings whose pins live.
 #[derive(Debug, Default)]
 pub struct Open {
-    /// Findings by pin.
-    by_pin: HashMap<PinId, Vec<usize>>,
-    /// Pins of a finding that live; one is closed when the last has ended.
+    /// Findings by the call that pinned: number of its first record.
+    by_call: HashMap<PinId, Vec<usize>>,
+    /// Calls of a finding that live; one is closed when the last has ended.
     pins_left: HashMap<usize, usize>,
     /// What the old page held when it was lost.
     content: HashMap<usize, u64>,
 }
 
 impl Open {
-    fn of(&self, pin: PinId) -> &[usize] {
-        self.by_pin.get(&pin).map_or(&[], Vec::as_slice)
+    fn of(&self, call: PinId) -> &[usize] {
+        self.by_call.get(&call).map_or(&[], Vec::as_slice)
     }
 }
 
 impl Trace {
     /// Takes in a finding about some pins, of which the first is named.
-    pub(super) fn open(&mut self, mut finding: Finding, pins: Vec<Rc<PinRecord>>) -> Change {
+    pub(super) fn open(&mut self, mut finding: Finding, mut pins: Vec<Rc<PinRecord>>) -> Change {
         let index = self.findings.len();
         finding.id = index + 1;
+        let mut seen = HashSet::new();
+        pins.retain(|pin| seen.insert(pin.call));
         for pin in &pins {
-            self.open.by_pin.entry(pin.id).or_default().push(index);
+            self.open.by_call.entry(pin.call).or_default().push(index);
         }
         if !pins.is_empty() {
             self.open.pins_left.insert(index, pins.len());
@@ -83,7 +88,7 @@ impl Trace {
         let mut places = rules::invalidates(zap, kind, &self.ledger, &self.facts);
         // What was lost before cannot be lost again: a truncation unmaps twice, and a page that took the place
         // of a pinned one is not pinned.
-        places.retain(|place| self.about(place.pin.id, place.start).is_none());
+        places.retain(|place| self.about(place.pin.call, place.start).is_none());
         // Named is the pin that lets a device write, the oldest of them.
         places.sort_by_key(|place| (!self.facts.is_write(place.pin.gup_flags), place.start));
         let Some(first) = places.first() else {
@@ -105,10 +110,7 @@ impl Trace {
             cause: Some(cause(CauseKind::Zap(kind), event)),
             ..Finding::new(Verdict::RangeInvalidated, How::Zapped)
         };
-        let mut pins: Vec<_> = places.into_iter().map(|place| place.pin).collect();
-        let mut seen = std::collections::HashSet::new();
-        pins.retain(|pin| seen.insert(pin.id));
-        vec![self.open(finding, pins)]
+        vec![self.open(finding, places.into_iter().map(|place| place.pin).collect())]
     }
 
     /// What is mapped where something was zapped, or copied.
@@ -123,7 +125,7 @@ impl Trace {
         let Some(place) = places.first() else {
             return Vec::new();
         };
-        if let Some(index) = self.about(place.pin.id, address) {
+        if let Some(index) = self.about(place.pin.call, address) {
             return self.mapped_again(index, event, address, pfn);
         }
         if !self.facts.is_write(place.pin.gup_flags) && !self.facts.is_longterm(place.pin.gup_flags)
@@ -147,8 +149,8 @@ impl Trace {
     }
 
     /// The finding about a pin at an address; not one that only predicts.
-    fn about(&self, pin: PinId, address: u64) -> Option<usize> {
-        let found = self.open.of(pin).iter().rev().copied();
+    fn about(&self, call: PinId, address: u64) -> Option<usize> {
+        let found = self.open.of(call).iter().rev().copied();
         found.into_iter().find(|index| {
             let finding = &self.findings[*index];
             finding.verdict != Verdict::Armed && (finding.address..finding.end()).contains(&address)
@@ -187,7 +189,7 @@ impl Trace {
         let range = (protect.start, protect.end);
         self.history.remember(protect.mm, CauseKind::Protect(by), event, range);
         let mut places = rules::arms(protect, &self.ledger, &self.facts);
-        places.retain(|place| self.open.of(place.pin.id).is_empty());
+        places.retain(|place| self.open.of(place.pin.call).is_empty());
         let Some(first) = places.first() else {
             return Vec::new();
         };
@@ -235,7 +237,7 @@ impl Trace {
     pub(super) fn unpin(&mut self, event: &Event, unpin: &Unpin) -> Vec<Change> {
         self.counts.unpins += 1;
         let released = self.ledger.unpin(unpin);
-        if self.open.by_pin.is_empty() {
+        if self.open.by_call.is_empty() {
             return Vec::new();
         }
         let end = Unpinned { time: event.time, task: event.task, dirty: unpin.make_dirty };
@@ -244,9 +246,9 @@ impl Trace {
 
     /// A pin has left some pages: closes what was about them.
     fn release(&mut self, release: &Release, end: Unpinned) -> Vec<Change> {
-        let live = self.ledger.is_live(release.pin);
+        let live = self.ledger.is_live(release.call);
         let pages = release.pfn..release.pfn + release.pages;
-        let Some(open) = self.open.by_pin.get_mut(&release.pin) else {
+        let Some(open) = self.open.by_call.get_mut(&release.call) else {
             return Vec::new();
         };
         let mut changes = Vec::new();
@@ -273,7 +275,7 @@ impl Trace {
             false
         });
         if open.is_empty() {
-            self.open.by_pin.remove(&release.pin);
+            self.open.by_call.remove(&release.call);
         }
         changes
     }

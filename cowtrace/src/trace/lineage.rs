@@ -4,7 +4,7 @@ use std::{collections::HashMap, rc::Rc};
 
 use super::{Change, Trace};
 use crate::{
-    event::{Event, Mm, Time},
+    event::{Event, ForkCopy, Mm, Time},
     finding::CauseKind,
     finding::{Finding, How, Verdict},
     history::cause,
@@ -28,6 +28,8 @@ struct Ended {
 pub struct Lineage {
     /// By the child's address space: the parent's, and the child.
     children: HashMap<Mm, (Mm, u32)>,
+    /// By the child's address space: what it got a copy of. What is shared it sees as its parent did.
+    copies: HashMap<Mm, Vec<(u64, u64)>>,
     ended: Vec<Ended>,
 }
 
@@ -37,9 +39,23 @@ impl Lineage {
         self.children.insert(child, (parent, tgid));
     }
 
+    /// A child got a copy of a range.
+    pub fn copied(&mut self, copy: &ForkCopy) {
+        const VM_SHARED: u64 = 8;
+        if copy.vma_flags & VM_SHARED == 0 {
+            self.copies.entry(copy.child_mm).or_default().push((copy.start, copy.end));
+        }
+    }
+
+    fn has_copy(&self, child: Mm, address: u64) -> bool {
+        let ranges = self.copies.get(&child).into_iter().flatten();
+        ranges.into_iter().any(|(start, end)| (*start..*end).contains(&address))
+    }
+
     /// An address space ended; `pins` were mapped in it and live on.
     pub fn died(&mut self, mm: Mm, pins: Vec<Rc<PinRecord>>, event: &Event) {
         self.children.remove(&mm);
+        self.copies.remove(&mm);
         self.ended.retain(|ended| ended.child.0 != mm);
         let child = self.children.iter().find(|(_, (parent, _))| *parent == mm);
         if let (Some((child, (_, tgid))), false) = (child, pins.is_empty()) {
@@ -63,10 +79,14 @@ impl Trace {
 
     fn inheritance(&mut self, ended: Ended) -> Option<Change> {
         let (ledger, facts) = (&self.ledger, &self.facts);
-        let mut pins = ended.pins;
-        pins.retain(|pin| ledger.is_live(pin.id) && facts.is_longterm(pin.gup_flags));
-        let pin = pins.first()?.clone();
         let (child_mm, child) = ended.child;
+        let mut pins = ended.pins;
+        pins.retain(|pin| {
+            ledger.is_live(pin.call)
+                && facts.is_longterm(pin.gup_flags)
+                && self.lineage.has_copy(child_mm, pin.address)
+        });
+        let pin = pins.first()?.clone();
         let finding = Finding {
             pages: pins
                 .iter()

@@ -301,9 +301,13 @@ pub struct Protect {
     pub vma_flags: u64,
     /// For [`protect_by::CHANGE_PROTECTION`]: MM_CP_* flags.
     pub change_flags: u32,
-    /// See [`protect_by`].
+    /// See [`protect_by`]; above its 8 bits how many bits of an address the entry leaves open that maps
+    /// `start`: 12 for a base page, 21 for a huge one, 0 for none.
     pub by: u32,
 }
+
+/// Bits of [`Protect::by`] that hold who it is by.
+pub const PROTECT_BY_BITS: u32 = 8;
 
 /// What write-protects or unmaps, in [`Protect::by`].
 pub mod protect_by {

@@ -4,7 +4,9 @@ use std::fmt;
 
 use cowtrace_common::{
     program::Program,
-    wire::{Header, Outcome, UNPIN_FORM_BITS, content_at, kind, protect_by, unpin_form},
+    wire::{
+        Header, Outcome, PROTECT_BY_BITS, UNPIN_FORM_BITS, content_at, kind, protect_by, unpin_form,
+    },
 };
 
 use crate::event::{
@@ -315,7 +317,8 @@ fn protect(body: &mut &[u8]) -> Result<Protect, Malformed> {
     let (mm, start, end) = (u64_le(body)?, u64_le(body)?, u64_le(body)?);
     let vma_flags = u64_le(body)?;
     let (change_flags, by) = (u32_le(body)?, u32_le(body)?);
-    let by = match by {
+    let mapped_shift = by >> PROTECT_BY_BITS;
+    let by = match by & ((1 << PROTECT_BY_BITS) - 1) {
         protect_by::CHANGE_PROTECTION => protector(vma_flags, change_flags),
         protect_by::CLEAR_REFS => Some(Protector::SoftDirty),
         protect_by::PAGEMAP_SCAN => Some(Protector::PagemapScan),
@@ -325,7 +328,7 @@ fn protect(body: &mut &[u8]) -> Result<Protect, Malformed> {
             return Err(Malformed::Number { field: "protector", value: by.into() });
         }
     };
-    Ok(Protect { mm, start, end, vma_flags, by })
+    Ok(Protect { mm, start, end, vma_flags, mapped_shift, by })
 }
 
 /// What a call of `change_protection` is, by its flags (MM_CP_*, the same bits since 5.7) and by what the

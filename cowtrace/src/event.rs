@@ -414,6 +414,8 @@ pub struct Protect {
     pub end: u64,
     /// VM_* flags that the range has now.
     pub vma_flags: u64,
+    /// Bits of an address that the entry leaves open that maps `start`: 12, or 21 for a huge page; 0: unknown.
+    pub mapped_shift: u32,
     /// What takes the right to write away; `None`: this gives it back.
     pub by: Option<Protector>,
 }

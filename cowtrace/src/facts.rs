@@ -28,6 +28,8 @@ pub mod key {
     pub const ZERO_PFN: &str = "zero_pfn";
     /// `yes` where pinned anonymous pages are exclusive and never copied (5.19 and later).
     pub const ANON_EXCLUSIVE: &str = "feature.anon_exclusive";
+    /// `yes` where a fork copies pinned hugetlb pages for the child (5.12 and later), else `no`.
+    pub const HUGETLB_FORK: &str = "feature.hugetlb_fork_copies";
     /// What limits the run to some processes; absent: nothing does.
     pub const FILTER: &str = "filter";
     /// `nr_foll_pin_acquired` − `nr_foll_pin_released` before the first probe was attached.
@@ -66,6 +68,11 @@ impl Facts {
     /// Whether the run's kernel keeps pinned anonymous pages exclusive.
     pub fn anon_exclusive(&self) -> bool {
         self.text(key::ANON_EXCLUSIVE) == Some("yes")
+    }
+
+    /// Whether the run's kernel copies pinned hugetlb pages for a child, as it does any other.
+    pub fn forks_copy_hugetlb(&self) -> bool {
+        self.text(key::HUGETLB_FORK) != Some("no")
     }
 
     /// Whether a pin lets the device write.

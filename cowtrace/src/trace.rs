@@ -175,7 +175,7 @@ impl Trace {
                 self.lineage.born(*parent_mm, *child_mm, *child_tgid);
             }
             What::ForkCopy(copy) => {
-                self.lineage.copied(copy);
+                self.lineage.copied(copy, &self.facts);
                 let places = self.ledger.places(copy.parent_mm, copy.start, copy.end);
                 self.counts.fork_copies += places.iter().map(|place| place.pages).sum::<u64>();
                 let took = event.time.saturating_sub(copy.began);

@@ -12,12 +12,12 @@ use aya_ebpf::{
 use cowtrace_common::{
     program::Program,
     setting::Field,
-    wire::{Protect, kind, protect_by},
+    wire::{PROTECT_BY_BITS, Protect, kind, protect_by},
 };
 
 use crate::{
     emit::{self, Record},
-    kernel::{self, Pointer, Typed, Untyped},
+    kernel::{self, Mapped, Pointer, Typed, Untyped},
     scope,
 };
 
@@ -138,6 +138,9 @@ fn tell(
     (by, change_flags): (u32, u32),
 ) {
     if let Some(mut record) = Record::new(program, kind::PROTECT) {
+        // How the first page is mapped tells whether a huge mapping is kept as it is.
+        let shift = Mapped::at(mm, start).map_or(0, |mapped| mapped.shift as u32);
+        let by = by | shift << PROTECT_BY_BITS;
         record.body(Protect { mm, start, end, vma_flags, change_flags, by });
         record.stacks(ctx);
         record.submit();

@@ -204,7 +204,11 @@ pub fn facts(btf: &Btf) -> Vec<(&'static str, String)> {
     // FOLL_* are enumerators from 6.3 on and were renumbered then; before they were #defines.
     let foll = |name, before: u64| btf.enumerator(name).unwrap_or(before).to_string();
     let exclusive = if btf.enumerator("PG_anon_exclusive").is_some() { "yes" } else { "no" };
+    // 4eae4efa2c29 (5.12) leaves no trace in BTF; this function came a version later.
+    let range = btf.prototype("unpin_user_page_range_dirty_lock");
+    let hugetlb = if range.is_some() { "yes" } else { "no" };
     vec![
+        (key::HUGETLB_FORK, hugetlb.to_owned()),
         (key::FOLL_WRITE, foll("FOLL_WRITE", 0x1)),
         (key::FOLL_LONGTERM, foll("FOLL_LONGTERM", 0x10000)),
         (key::FOLL_FORCE, foll("FOLL_FORCE", 0x10)),

@@ -35,7 +35,11 @@ pub fn arms(protect: &Protect, ledger: &Ledger, facts: &Facts) -> Vec<Place> {
     const VM_HUGETLB: u64 = 1 << 22;
     let by_call = matches!(protect.by, Some(Protector::Mprotect | Protector::UserfaultfdWp));
     // hugetlb goes by mappings alone, and exclusive pages are kept.
-    let kept = facts.anon_exclusive() || protect.vma_flags & (VM_SHARED | VM_HUGETLB) != 0;
+    // So does a huge page that stays mapped as one.
+    let whole = protect.mapped_shift > 12
+        && protect.start.trailing_zeros() >= protect.mapped_shift
+        && protect.end.saturating_sub(protect.start) >> protect.mapped_shift.min(63) > 0;
+    let kept = whole || facts.anon_exclusive() || protect.vma_flags & (VM_SHARED | VM_HUGETLB) != 0;
     if !by_call || kept {
         return Vec::new();
     }

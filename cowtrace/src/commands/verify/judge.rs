@@ -69,6 +69,10 @@ pub fn page(case: Case, page: &Page, findings: &[Finding]) -> Judged {
         Event::DontNeed | Event::Remap | Event::Truncate | Event::Punch | Event::Free
     );
     let (due, listed): (bool, fn(Verdict) -> bool) = match page.pin.as_str() {
+        // What becomes of the holder's own address is another story than the child's.
+        "long-write" if case.event == Event::HolderExits => {
+            (page.moved, |verdict| verdict == Verdict::Snapshot)
+        }
         "long-write" | "short-write" => (page.moved, |verdict| verdict > Verdict::Armed),
         // A page that a zap took has no write-protect fault to look at; the first store to a page of a file, or to
         // the zero page, is answered with a copy by design.

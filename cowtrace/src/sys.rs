@@ -35,8 +35,8 @@ pub use memory::{
     discard_in_file, move_pages, nodes_of, pipe_holding, scan_and_write_protect, vmsplice,
 };
 pub use process::{
-    Child, Copying, copy_with_process, descriptor_of, end_process, fork_child, vfork_child,
-    wait_readable,
+    Child, Copying, copy_with_process, descriptor_of, die_with_parent, end_process, fork_child,
+    vfork_child, wait_readable,
 };
 pub use uring::Uring;
 pub use userfault::{Userfault, Watch};

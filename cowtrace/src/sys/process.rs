@@ -72,6 +72,13 @@ impl Child {
     }
 }
 
+/// Has the kernel kill this process when the thread that forked it ends; one that has ended already is not
+/// noticed.
+pub fn die_with_parent() {
+    // SAFETY: takes numbers only, and cannot fail with a valid signal.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
 /// Ends this process at once, without destructors: for a process that another one goes on for.
 pub fn end_process(code: i32) -> ! {
     // SAFETY: ends the process; nothing after it runs.

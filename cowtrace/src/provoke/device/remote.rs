@@ -52,7 +52,11 @@ impl Remote {
     pub(super) fn start(copying: Copying) -> anyhow::Result<Self> {
         let ((theirs, requests), (answers, to_us)) = (io::pipe()?, io::pipe()?);
         let us = std::process::id();
-        let body = move || serve(us, copying, theirs, to_us).map_or(1, |()| 0);
+        let body = move || {
+            // It may be stopped in the middle of its copy when the case turns out to be one for other kernels.
+            sys::die_with_parent();
+            serve(us, copying, theirs, to_us).map_or(1, |()| 0)
+        };
         let (child, (requests, answers)) =
             sys::fork_child((requests, answers), body).context("cannot fork")?;
         Ok(Self { copying, child, requests, answers, memory: None })

@@ -39,7 +39,7 @@ pub enum Judgement {
     },
 }
 
-/// Why a fault on a pinned page is as it should be.
+/// Why a fault or an unmap of a pinned page is as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Benign {
     /// The kernel let the writer keep the page.
@@ -50,11 +50,14 @@ pub enum Benign {
     Unshare,
     /// A short-term read-only pin: the device reads what was there when the I/O was submitted.
     ShortRead,
+    /// Its range was unmapped, and the pin ended soon after, with nothing mapped there meanwhile.
+    Unmapped,
 }
 
 impl Benign {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Reuse, Self::OtherMm, Self::Unshare, Self::ShortRead];
+    pub const ALL: [Self; 5] =
+        [Self::Reuse, Self::OtherMm, Self::Unshare, Self::ShortRead, Self::Unmapped];
 
     /// Its name in text and JSON.
     pub fn name(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Benign {
             Self::OtherMm => "other-mm",
             Self::Unshare => "unshare",
             Self::ShortRead => "short-read",
+            Self::Unmapped => "unmapped-at-its-end",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Everything known so far: the one state, folded from events, that all sinks look at.
 
 mod findings;
+mod held;
 mod lineage;
 mod losses;
 
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use cowtrace_common::{program::Program, wire::Outcome};
 
-use self::{findings::Open, lineage::Lineage};
+use self::{findings::Open, held::Held, lineage::Lineage};
 use crate::{
     decode::Malformed,
     event::{Event, Fault, ProbeState, Tally, Time, What},
@@ -83,6 +84,7 @@ pub struct Trace {
     symbols: HashMap<(u32, u64), String>,
     history: History,
     open: Open,
+    held: Vec<Held>,
     lineage: Lineage,
     suspects: HashMap<u32, usize>,
     recent_faults: VecDeque<(u32, Fault)>,
@@ -133,6 +135,7 @@ impl Trace {
             self.counts.records += 1;
         }
         let mut changes = self.inherited(&event);
+        changes.extend(self.overdue(&event));
         match &event.what {
             What::Fault(fault) => changes.extend(self.fault(&event, fault)),
             What::Unpin(unpin) => changes.extend(self.unpin(&event, unpin)),

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use super::{Change, Trace};
+use super::{Change, Trace, held};
 use crate::{
     event::{Event, Fault, Mm, Pfn, Protect, Unpin, Zap},
     finding::{CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
@@ -88,7 +88,10 @@ impl Trace {
         let mut places = rules::invalidates(zap, kind, &self.ledger, &self.facts);
         // What was lost before cannot be lost again: a truncation unmaps twice, and a page that took the place
         // of a pinned one is not pinned.
-        places.retain(|place| self.about(place.pin.call, place.start).is_none());
+        places.retain(|place| {
+            let (call, address) = (place.pin.call, place.start);
+            self.about(call, address).is_none() && !self.is_held(call, address)
+        });
         // Named is the pin that lets a device write, the oldest of them.
         places.sort_by_key(|place| (!self.facts.is_write(place.pin.gup_flags), place.start));
         let Some(first) = places.first() else {
@@ -110,7 +113,12 @@ impl Trace {
             cause: Some(cause(CauseKind::Zap(kind), event)),
             ..Finding::new(Verdict::RangeInvalidated, How::Zapped)
         };
-        vec![self.open(finding, places.into_iter().map(|place| place.pin).collect())]
+        let pins = places.into_iter().map(|place| place.pin).collect();
+        if held::only_unmaps(kind) {
+            self.hold(finding, pins);
+            return Vec::new();
+        }
+        vec![self.open(finding, pins)]
     }
 
     /// What is mapped where something was zapped, or copied.
@@ -125,8 +133,11 @@ impl Trace {
         let Some(place) = places.first() else {
             return Vec::new();
         };
-        if let Some(index) = self.about(place.pin.call, address) {
-            return self.mapped_again(index, event, address, pfn);
+        let call = place.pin.call;
+        let mut changes: Vec<_> = self.unhold(call, address).into_iter().collect();
+        if let Some(index) = self.about(call, address) {
+            changes.extend(self.mapped_again(index, event, address, pfn));
+            return changes;
         }
         if !self.facts.is_write(place.pin.gup_flags) && !self.facts.is_longterm(place.pin.gup_flags)
         {
@@ -212,12 +223,20 @@ impl Trace {
         vec![self.open(finding, pins)]
     }
 
+    /// What the old page of a finding held when it was lost.
+    pub(super) fn keep_content(&mut self, index: usize, hash: u64) {
+        self.open.content.insert(index, hash);
+    }
+
     /// What an old page held, then and now.
     pub(super) fn content(&mut self, pfn: Pfn, hash: u64, at_unpin: bool) -> Vec<Change> {
         let open: Vec<usize> = self.open.pins_left.keys().copied().collect();
         let about = open.into_iter().filter(|index| self.findings[*index].old_pfn == pfn);
         let mut about: Vec<usize> = about.collect();
         about.sort_unstable();
+        if !at_unpin && self.content_of_held(pfn, hash) {
+            return Vec::new();
+        }
         if !at_unpin {
             self.open.content.extend(about.last().map(|index| (*index, hash)));
             return Vec::new();
@@ -237,6 +256,9 @@ impl Trace {
     pub(super) fn unpin(&mut self, event: &Event, unpin: &Unpin) -> Vec<Change> {
         self.counts.unpins += 1;
         let released = self.ledger.unpin(unpin);
+        if !self.held.is_empty() {
+            self.forget_held();
+        }
         if self.open.by_call.is_empty() {
             return Vec::new();
         }

@@ -280,3 +280,19 @@ fn covers(range: &Value, page: &Value) -> bool {
     let [start, end] = ["start", "end"].map(|key| range[key].as_u64());
     start <= page["address"].as_u64() && page["address"].as_u64() < end
 }
+
+/// Nothing missed and nothing false among pins, and references as README promises. Runs that the kernel skipped
+/// may make it inconclusive: it is a long run on a preemptible kernel.
+pub(super) fn verify_agrees(run: &Run) -> Result<()> {
+    let totals = run.json_of_type("verify")?.pop().context("verify did not come to its end")?;
+    for case in run.json_of_type("case")? {
+        ensure!(case["result"] == "agreed", "{case}");
+    }
+    for key in ["missed", "false", "wrong", "failed"] {
+        ensure!(totals[key] == 0, "{key}: {}", totals[key]);
+    }
+    ensure!(totals["run"].as_u64() >= Some(150), "only {} cases were run", totals["run"]);
+    ensure!(totals["good"] == true, "not good: {totals}");
+    let unseen = totals["unseen"].as_array().map_or(0, Vec::len);
+    run.expect_status(if unseen == 0 { CLEAN } else { INCONCLUSIVE })
+}

@@ -13,7 +13,7 @@ use super::{
         refuses_with_status_2,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
-        three_pins_of_the_traced_process, witnesses_agree,
+        three_pins_of_the_traced_process, verify_agrees, witnesses_agree,
     },
 };
 use crate::lab::options::Machine;
@@ -45,7 +45,7 @@ fn with_kvm() -> Machine {
 
 /// All lab tests, in the order in which they run.
 pub fn cases() -> Vec<Case> {
-    let themes = [attaching, breaks, silence, books, recordings, filters, secondary_mmus];
+    let themes = [attaching, breaks, silence, books, recordings, filters, secondary_mmus, matrix];
     themes.into_iter().flat_map(|theme| theme()).collect()
 }
 
@@ -286,4 +286,19 @@ fn secondary_mmus() -> Vec<Case> {
             names_the_module_it_needs,
         ),
     ]
+}
+
+/// The workloads by the hundred, on a machine that has what they ask for.
+fn matrix() -> Vec<Case> {
+    let machine = Machine { hugepages: Some(8), swap: Some(64), numa: true, ..Machine::default() };
+    vec![Case {
+        machine,
+        limit: 900,
+        ..Case::new(
+            "verify agrees with each of more than 150 workloads",
+            "cowtrace verify --json --case 'io-uring/*' --case 'vmsplice/4k/*' --case 'vmsplice/thp*' \
+                 --case 'process-vm-write/4k/*' --case 'process-vm-write/hugetlb/*' --case 'none/4k/*'",
+            verify_agrees,
+        )
+    }]
 }

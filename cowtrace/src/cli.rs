@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{provoke, sinks::Format};
+use crate::{finding::Verdict, provoke, sinks::Format};
 
 /// Flags writes that moved a process off a page which a device still uses.
 ///
@@ -69,6 +69,12 @@ pub enum Command {
     },
     /// Say what this kernel offers, row by row, and what to do about what is missing
     Doctor,
+    /// Say what a verdict means, what is seen when it is given, and what brings it about
+    Explain {
+        /// Which; all of them if not given
+        #[arg(value_parser = verdict)]
+        verdict: Option<Verdict>,
+    },
     /// Test cowtrace itself on this kernel: provoke losses, and compare each verdict with what was measured
     Verify(VerifyArgs),
     /// Workloads that break pinned pages on purpose, for tests
@@ -155,6 +161,12 @@ pub struct UntilArgs {
     /// Run this command, trace it and its children, and stop when it ends
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+fn verdict(text: &str) -> Result<Verdict, String> {
+    let named = Verdict::ALL.into_iter().find(|verdict| verdict.name() == text);
+    let names = || Verdict::ALL.map(Verdict::name).join(", ");
+    named.ok_or_else(|| format!("no verdict: {text} ({} are)", names()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -13,6 +13,7 @@ use std::{
 use crate::{
     cli::{Cli, Command, PrintArgs, RecordArgs, TraceArgs, UntilArgs},
     errors::{self, exit},
+    explain,
     finding::Verdict,
     provoke,
     sinks::{Format, tui},
@@ -37,6 +38,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
             replay(&file, PrintArgs { format, events }).await
         }
         Command::Doctor => doctor::run(&mut io::stdout().lock()),
+        Command::Explain { verdict } => {
+            let text = verdict.map_or_else(explain::all, explain::verdict);
+            write!(io::stdout().lock(), "{text}")?;
+            Ok(exit::CLEAN)
+        }
         Command::Verify(args) => {
             // The workloads are children of ours; nothing else is traced.
             let children = UntilArgs { command: vec!["provoke".into()], ..UntilArgs::default() };

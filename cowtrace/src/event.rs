@@ -7,6 +7,11 @@ use cowtrace_common::{
     wire::{Outcome, POINTERS, page_bit},
 };
 
+/// VM_SHARED, the same bit in all versions.
+pub const VM_SHARED: u64 = 1 << 3;
+/// VM_HUGETLB, the same bit in all versions.
+pub const VM_HUGETLB: u64 = 1 << 22;
+
 /// A page frame number.
 pub type Pfn = u64;
 /// Address of a `struct mm_struct`: names an address space while it lives.
@@ -297,7 +302,13 @@ pub struct Zap {
 impl Zap {
     /// Whether the mapping is shared: then the page stays where it was, and comes back.
     pub fn shared(&self) -> bool {
-        const VM_SHARED: u64 = 8;
+        self.vma_flags & VM_SHARED != 0
+    }
+}
+
+impl ForkCopy {
+    /// Whether the mapping is shared: then parent and child see the same pages.
+    pub fn shared(&self) -> bool {
         self.vma_flags & VM_SHARED != 0
     }
 }

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod decode;
 pub mod errors;
 pub mod event;
+pub mod explain;
 pub mod facts;
 pub mod finding;
 pub mod history;

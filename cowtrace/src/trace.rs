@@ -179,8 +179,10 @@ impl Trace {
             }
             What::ForkCopy(copy) => {
                 self.lineage.copied(copy, &self.facts);
-                let places = self.ledger.places(copy.parent_mm, copy.start, copy.end);
-                self.counts.fork_copies += places.iter().map(|place| place.pages).sum::<u64>();
+                if !copy.shared() {
+                    let places = self.ledger.places(copy.parent_mm, copy.start, copy.end);
+                    self.counts.fork_copies += places.iter().map(|place| place.pages).sum::<u64>();
+                }
                 let took = event.time.saturating_sub(copy.began);
                 self.counts.fork_ns = self.counts.fork_ns.saturating_add(took);
             }
@@ -265,5 +267,7 @@ impl Trace {
     }
 }
 
+#[cfg(test)]
+mod range_tests;
 #[cfg(test)]
 mod tests;

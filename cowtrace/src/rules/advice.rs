@@ -1,6 +1,7 @@
 //! What to do about a finding, on the kernel that it was found on.
 
 use crate::{
+    event::VM_HUGETLB,
     facts::Facts,
     finding::{CauseKind, Finding, How, Verdict, ZapKind},
 };
@@ -48,7 +49,6 @@ pub fn advice(finding: &Finding, facts: &Facts) -> &'static str {
 }
 
 fn is_hugetlb(finding: &Finding) -> bool {
-    const VM_HUGETLB: u64 = 1 << 22;
     finding.vma_flags & VM_HUGETLB != 0
 }
 

@@ -1,7 +1,7 @@
 //! What happens to ranges: which pins a zap takes the mapping from, and which a write protection arms.
 
 use crate::{
-    event::{Protect, Protector, Zap},
+    event::{Protect, Protector, VM_HUGETLB, VM_SHARED, Zap},
     facts::Facts,
     finding::ZapKind,
     ledger::{Ledger, Place},
@@ -31,8 +31,6 @@ pub fn invalidates(zap: &Zap, kind: ZapKind, ledger: &Ledger, facts: &Facts) -> 
 /// Told of mprotect and userfaultfd only: clear_refs and NUMA balancing leave pinned pages alone in all
 /// kernels with the fixes of 2021 and 2022 (9348b73c2e1b, 80d47f5de5e3), which nothing visible tells.
 pub fn arms(protect: &Protect, ledger: &Ledger, facts: &Facts) -> Vec<Place> {
-    const VM_SHARED: u64 = 1 << 3;
-    const VM_HUGETLB: u64 = 1 << 22;
     let by_call = matches!(protect.by, Some(Protector::Mprotect | Protector::UserfaultfdWp));
     // hugetlb goes by mappings alone, and exclusive pages are kept.
     // So does a huge page that stays mapped as one.

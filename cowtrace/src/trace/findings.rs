@@ -7,7 +7,7 @@ use std::{
 
 use super::{Change, Trace, held};
 use crate::{
-    event::{Event, Fault, Mm, Pfn, Protect, Unpin, Zap},
+    event::{Event, Fault, Mm, Pfn, Protect, Unpin, VM_SHARED, Zap},
     finding::{CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
     history::cause,
     ledger::{PinId, PinRecord, Release},
@@ -321,7 +321,6 @@ fn extent(ranges: impl Iterator<Item = (u64, u64)>, first: u64) -> u64 {
 
 /// Whether other bytes in the old page prove something: a child that still maps it could have written them.
 fn may_prove(finding: &Finding) -> bool {
-    const VM_SHARED: u64 = 8;
     let alone = finding.fault.is_none_or(|fault| fault.mappings <= 0);
     alone && finding.vma_flags & VM_SHARED == 0 && finding.verdict == Verdict::Diverged
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, rc::Rc};
 
 use super::{Change, Trace};
 use crate::{
-    event::{Event, ForkCopy, Mm, Time},
+    event::{Event, ForkCopy, Mm, Time, VM_HUGETLB},
     facts::Facts,
     finding::CauseKind,
     finding::{Finding, How, Verdict},
@@ -42,10 +42,8 @@ impl Lineage {
 
     /// A child got a copy of a range.
     pub fn copied(&mut self, copy: &ForkCopy, facts: &Facts) {
-        const VM_SHARED: u64 = 8;
-        const VM_HUGETLB: u64 = 1 << 22;
         let hugetlb = copy.vma_flags & VM_HUGETLB != 0;
-        if copy.vma_flags & VM_SHARED == 0 && (!hugetlb || facts.forks_copy_hugetlb()) {
+        if !copy.shared() && (!hugetlb || facts.forks_copy_hugetlb()) {
             self.copies.entry(copy.child_mm).or_default().push((copy.start, copy.end));
         }
     }

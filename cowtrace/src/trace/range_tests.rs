@@ -1,0 +1,244 @@
+//! Ranges that are zapped, moved or write-protected under a pin: script in, verdicts out.
+
+use super::*;
+use crate::event::{Extent, ForkCopy, Pin, Protect, Protector, Stack, Task, Unpin, Zap};
+
+const MM: u64 = 0xaa;
+const AT: u64 = 0x1_0000;
+const PFN: u64 = 0x40;
+const SECOND: Time = 1_000_000_000;
+
+/// A trace in which pages are pinned at `AT`, and the clock.
+struct Script {
+    trace: Trace,
+    now: Time,
+}
+
+impl Script {
+    /// `exclusive`: the kernel keeps pinned pages exclusive.
+    fn new(exclusive: bool) -> Self {
+        let mut script = Self { trace: Trace::default(), now: 1 };
+        script.fact(key::FOLL_WRITE, "1");
+        script.fact(key::FOLL_LONGTERM, "256");
+        script.fact(key::ANON_EXCLUSIVE, if exclusive { "yes" } else { "no" });
+        script.pin(4);
+        script
+    }
+
+    fn fact(&mut self, key: &str, value: &str) {
+        self.tell(What::Fact { key: key.to_owned(), value: value.to_owned() });
+    }
+
+    /// A stack of one frame, which has that name.
+    fn called(&mut self, frame: &str, what: What) {
+        self.tell(What::Symbol { address: 0xf00, tgid: 0, name: format!("{frame}+0x5") });
+        self.record(what, Stack { kernel: Box::new([0xf00]), user: Box::default() });
+    }
+
+    fn tell(&mut self, what: What) {
+        self.record(what, Stack::default());
+    }
+
+    fn record(&mut self, what: What, stack: Stack) {
+        self.now += 1;
+        let (time, task) = (self.now, Task::default());
+        self.trace.take(Ok(Event { time, task, cpu: 0, program: None, stack, what }));
+    }
+
+    fn pin(&mut self, pages: u64) {
+        self.tell(What::Pin(Pin {
+            mm: MM,
+            address: AT,
+            pages,
+            call_pages: pages,
+            unlisted: 0,
+            gup_flags: 0x101,
+            part: 0,
+            extents: Box::new([Extent { pfn: PFN, pages, folio: 0 }]),
+        }));
+    }
+
+    fn unpin(&mut self, make_dirty: bool) {
+        let extents = Box::new([Extent { pfn: PFN, pages: 4, folio: 0 }]);
+        self.tell(What::Unpin(Unpin { pages: 4, unlisted: 0, make_dirty, extents }));
+    }
+
+    fn zap(&mut self, frame: &str, vma_flags: u64, spares_cows: bool) {
+        let (start, end) = (AT, AT + 0x4000);
+        let vma = (start, end);
+        self.called(frame, What::Zap(Zap { mm: MM, start, end, vma, vma_flags, spares_cows }));
+    }
+
+    fn refault(&mut self, pfn: u64) {
+        self.tell(What::Refault { mm: MM, address: AT, pfn });
+    }
+
+    /// The findings' verdicts, and how many were none after all.
+    fn says(&self) -> String {
+        let verdicts: Vec<_> =
+            self.trace.findings.iter().map(|finding| finding.verdict.name()).collect();
+        let unmapped = self.trace.benign.get(&Benign::Unmapped).copied().unwrap_or(0);
+        format!("{} / {unmapped}", verdicts.join(" "))
+    }
+}
+
+#[test]
+fn what_is_discarded_under_a_pin_is_invalidated_then_diverged_then_lost() {
+    let mut script = Script::new(true);
+    script.zap("do_madvise", 0, false);
+    assert_eq!(script.says(), "range-invalidated / 0");
+    assert_eq!(script.trace.findings[0].pages, 4);
+    script.refault(0x99);
+    assert_eq!(script.says(), "diverged / 0");
+    assert_eq!(script.trace.findings[0].new_pfn, 0x99);
+    script.unpin(true);
+    assert_eq!(script.says(), "lost / 0");
+}
+
+#[test]
+fn other_bytes_in_the_old_page_prove_a_loss_and_the_same_bytes_prove_nothing() {
+    for (at_the_end, says) in [(7, "diverged / 0"), (8, "lost / 0")] {
+        let mut script = Script::new(true);
+        script.zap("do_madvise", 0, false);
+        script.tell(What::Content { pfn: PFN, hash: 7, at_unpin: false });
+        script.refault(0x99);
+        script.tell(What::Content { pfn: PFN, hash: at_the_end, at_unpin: true });
+        script.unpin(false);
+        assert_eq!(script.says(), says);
+    }
+}
+
+#[test]
+fn a_refault_of_the_same_page_is_nothing_new() {
+    let mut script = Script::new(true);
+    script.zap("do_madvise", 0, false);
+    script.refault(PFN);
+    assert_eq!(script.says(), "range-invalidated / 0");
+}
+
+#[test]
+fn a_buffer_that_is_freed_while_its_pin_ends_is_no_finding() {
+    let mut script = Script::new(true);
+    script.zap("__x64_sys_munmap", 0, false);
+    assert_eq!(script.says(), " / 0");
+    script.unpin(true);
+    assert_eq!(script.says(), " / 1");
+}
+
+#[test]
+fn a_buffer_that_is_freed_while_its_pin_lives_on_is_one_a_second_later() {
+    let mut script = Script::new(true);
+    script.zap("__x64_sys_munmap", 0, false);
+    script.now += SECOND;
+    script.fact(key::HOST, "any record tells the time");
+    assert_eq!(script.says(), "range-invalidated / 0");
+}
+
+#[test]
+fn what_is_mapped_where_a_pinned_buffer_was_freed_is_found_at_once() {
+    let mut script = Script::new(true);
+    script.zap("__x64_sys_munmap", 0, false);
+    script.refault(0x99);
+    assert_eq!(script.says(), "diverged / 0");
+    let cause = script.trace.findings[0].cause.as_ref().expect("a cause");
+    assert_eq!(cause.kind.name(), "munmap");
+}
+
+#[test]
+fn a_shared_mapping_finds_its_pages_again_unless_its_file_was_cut() {
+    const SHARED: u64 = 8;
+    let mut script = Script::new(true);
+    script.zap("do_madvise", SHARED, false);
+    assert_eq!(script.says(), " / 0");
+    script.zap("do_truncate", SHARED, true);
+    assert_eq!(script.says(), "range-invalidated / 0");
+}
+
+#[test]
+fn a_hole_in_a_file_leaves_what_a_private_mapping_was_written_to() {
+    let mut script = Script::new(true);
+    script.zap("vfs_fallocate", 0, true);
+    assert_eq!(script.says(), " / 0");
+}
+
+#[test]
+fn what_mremap_takes_along_is_not_lost_with_its_old_range() {
+    let mut script = Script::new(true);
+    script.tell(What::Move { mm: MM, from: AT, to: 0x9_0000, len: 0x4000 });
+    script.zap("__x64_sys_mremap", 0, false);
+    script.now += SECOND;
+    script.fact(key::HOST, "any record tells the time");
+    assert_eq!(script.says(), " / 0");
+}
+
+#[test]
+fn a_truncation_that_unmaps_twice_is_one_finding() {
+    let mut script = Script::new(true);
+    script.zap("do_truncate", 0, false);
+    script.zap("do_truncate", 0, false);
+    assert_eq!(script.says(), "range-invalidated / 0");
+}
+
+fn mprotect(mapped_shift: u32, vma_flags: u64) -> What {
+    let (start, end) = (AT, AT + 0x4000);
+    let by = Some(Protector::Mprotect);
+    What::Protect(Protect { mm: MM, start, end, vma_flags, mapped_shift, by })
+}
+
+#[test]
+fn write_protection_arms_only_where_this_kernel_would_copy() {
+    let armed = |exclusive, what| {
+        let mut script = Script::new(exclusive);
+        script.tell(what);
+        script.says() == "armed / 0"
+    };
+    assert!(armed(false, mprotect(12, 0)));
+    assert!(!armed(true, mprotect(12, 0)), "exclusive pages are kept");
+    assert!(!armed(false, mprotect(12, 1 << 22)), "hugetlb goes by mappings");
+    assert!(!armed(false, mprotect(12, 8)), "shared memory is never copied");
+    assert!(armed(false, mprotect(21, 0)), "a part of a huge page splits its mapping");
+    let huge = What::Protect(Protect {
+        mm: MM,
+        start: 0,
+        end: 1 << 21,
+        vma_flags: 0,
+        mapped_shift: 21,
+        by: Some(Protector::Mprotect),
+    });
+    assert!(!armed(false, huge), "a huge page that stays mapped as one is kept");
+}
+
+/// The holder forks, and ends; `vma_flags` of what the child got.
+fn forked_and_ended(vma_flags: u64) -> Script {
+    let mut script = Script::new(true);
+    let (start, end) = (AT, AT + 0x4000);
+    script.tell(What::Fork { parent_mm: MM, child_mm: 0xbb, child_tgid: 9 });
+    let (parent_mm, child_mm) = (MM, 0xbb);
+    script.tell(What::ForkCopy(ForkCopy { parent_mm, child_mm, start, end, vma_flags, began: 1 }));
+    script.tell(What::MmExit { mm: MM });
+    script
+}
+
+#[test]
+fn a_child_that_is_left_with_the_device_has_only_a_snapshot() {
+    let mut script = forked_and_ended(0);
+    assert_eq!(script.says(), " / 0", "the holder may be about to unpin");
+    script.now += SECOND;
+    script.fact(key::HOST, "any record tells the time");
+    assert_eq!(script.says(), "snapshot / 0");
+    assert_eq!(script.trace.counts.fork_copies, 4);
+}
+
+#[test]
+fn a_holder_that_unpins_as_it_ends_or_shares_its_memory_leaves_no_snapshot() {
+    let mut unpinned = forked_and_ended(0);
+    unpinned.unpin(false);
+    let mut shared = forked_and_ended(8);
+    let mut alone = forked_and_ended(0);
+    alone.tell(What::MmExit { mm: 0xbb });
+    for script in [&mut unpinned, &mut shared, &mut alone] {
+        script.now += SECOND;
+        script.fact(key::HOST, "any record tells the time");
+        assert_eq!(script.says(), " / 0");
+    }
+}

@@ -164,9 +164,9 @@ pub struct UntilArgs {
 }
 
 fn verdict(text: &str) -> Result<Verdict, String> {
-    let named = Verdict::ALL.into_iter().find(|verdict| verdict.name() == text);
-    let names = || Verdict::ALL.map(Verdict::name).join(", ");
-    named.ok_or_else(|| format!("no verdict: {text} ({} are)", names()))
+    let found = Verdict::ALL.into_iter().find(|verdict| verdict.name() == text);
+    let all = Verdict::ALL.map(Verdict::name).join(", ");
+    found.ok_or_else(|| format!("verdicts are {all}"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

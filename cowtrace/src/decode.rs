@@ -397,3 +397,27 @@ fn take<const N: usize>(body: &mut &[u8]) -> Result<[u8; N], Malformed> {
     *body = tail;
     Ok(*head)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(pfn: Pfn, pages: u64, folio: u64) -> Extent {
+        Extent { pfn, pages, folio }
+    }
+
+    #[test]
+    fn pages_in_the_first_ones_folio_are_references_to_it_and_others_are_themselves() {
+        let pages = Box::new([extent(0x203, 6, 0), extent(0x300, 2, 0)]);
+        let parts = in_folio(pages, 8, Some(0x203));
+        assert_eq!(*parts, [extent(0x200, 5, 8), extent(0x208, 1, 0), extent(0x300, 2, 0)]);
+    }
+
+    #[test]
+    fn a_folio_of_one_page_changes_nothing_and_an_impossible_one_is_none() {
+        for folio in [0, 3, 511] {
+            let pages = Box::new([extent(0x203, 6, 0)]);
+            assert_eq!(*in_folio(pages, folio, Some(0x203)), [extent(0x203, 6, 0)]);
+        }
+    }
+}

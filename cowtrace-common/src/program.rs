@@ -135,6 +135,8 @@ programs! {
     ForkCopyExit = "fork_copy_exit",
     /// `move_vma` begins, where the compiler split `move_page_tables`.
     MoveVmaEnter = "move_vma_enter",
+    /// `get_user_pages_fast` returned.
+    ReferenceExit = "reference_exit",
 }
 
 impl Program {

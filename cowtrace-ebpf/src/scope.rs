@@ -19,6 +19,8 @@ pub enum Role {
     Pinned = 1,
     /// It was forked from one that was: a snapshot.
     Child = 2,
+    /// Plain references were taken to pages of it: what happens to it may be a cause.
+    Referenced = 3,
 }
 
 /// Address spaces of interest and their [`Role`]. An entry stays until its address space dies:
@@ -139,6 +141,21 @@ static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
 #[inline(always)]
 pub fn remember(mm: u64, role: Role) -> bool {
     MMS.insert(mm, role as u8, 0).is_ok()
+}
+
+/// Remembers an address space whose pages somebody holds with plain references, unless more is known of it or
+/// the map is full: nothing but a cause depends on it.
+#[inline(always)]
+pub fn referenced(mm: u64) {
+    const NO_EXIST: u64 = 1; // BPF_NOEXIST
+    let _ = MMS.insert(mm, Role::Referenced as u8, NO_EXIST);
+}
+
+/// Whether what happens to this address space can be the cause of a finding.
+#[inline(always)]
+pub fn is_watched(mm: u64) -> bool {
+    // SAFETY: the value is a byte, which no writer can tear.
+    unsafe { MMS.get(mm) }.is_some_and(|role| *role != Role::Child as u8)
 }
 
 /// Forgets an address space; whether it was known.

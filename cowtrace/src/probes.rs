@@ -328,6 +328,15 @@ pub const TABLE: &[Probe] = &[
         unseen: "pins that iommufd adds to folios it has pinned (6.13 and later)",
     },
     Probe {
+        sees: "plain references taken",
+        any_of: &[&[at(
+            Program::ReferenceExit,
+            Fexit("int get_user_pages_fast(unsigned long, int, unsigned int, struct page **)"),
+        )]],
+        need: Need::Extra,
+        unseen: "whose pages are held by plain references: suspects lack their cause",
+    },
+    Probe {
         sees: "MMU-notifier invalidation",
         any_of: &[
             &[

@@ -132,6 +132,18 @@ pub fn pin_return(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// `int get_user_pages_fast(unsigned long start, int nr_pages, unsigned int gup_flags, struct page **pages)`:
+/// plain references, as vmsplice and O_DIRECT before 6.5 take them. They are not told, only the address space is
+/// remembered.
+#[fexit(function = "get_user_pages_fast")]
+pub fn reference_exit(ctx: FExitContext) -> i32 {
+    if ctx.arg::<i32>(4) > 0 && scope::wanted() {
+        emit::hit(Program::ReferenceExit);
+        scope::referenced(kernel::current_mm());
+    }
+    0
+}
+
 /// `long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end, struct folio **folios,
 /// unsigned int max_folios, pgoff_t *offset)`, from 6.11: one pin on each folio, of no address.
 #[fexit(function = "memfd_pin_folios")]

@@ -30,7 +30,7 @@ pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     let parent_mm = parent.follow(Field::TaskMm).address();
     let child_mm = child.follow(Field::TaskMm).address();
     // Threads and vfork share the address space: nothing is copied.
-    if parent_mm == child_mm || !scope::has_pins(parent_mm) {
+    if parent_mm == child_mm || !scope::is_watched(parent_mm) {
         return 0;
     }
     if !scope::remember(child_mm, Role::Child) {

@@ -62,7 +62,8 @@ pub fn clear_refs(ctx: FEntryContext) -> i32 {
     let walk = Typed(ctx.arg(2));
     let mm = walk.follow(Field::WalkMm).address();
     // `struct clear_refs_private` begins with the number that was written, in all versions.
-    if !scope::has_pins(mm) || kernel::read_at::<u32>(walk.number(Field::WalkPrivate)) != SOFT_DIRTY
+    if !scope::is_watched(mm)
+        || kernel::read_at::<u32>(walk.number(Field::WalkPrivate)) != SOFT_DIRTY
     {
         return 0;
     }
@@ -81,7 +82,7 @@ pub fn pagemap_scan(ctx: FEntryContext) -> i32 {
     let mm = walk.follow(Field::WalkMm).address();
     // `struct pagemap_scan_private` begins with the ioctl's `struct pm_scan_arg`: size, flags.
     let flags_at = walk.number(Field::WalkPrivate) + 8;
-    if !scope::has_pins(mm) || kernel::read_at::<u64>(flags_at) & WP_MATCHING == 0 {
+    if !scope::is_watched(mm) || kernel::read_at::<u64>(flags_at) & WP_MATCHING == 0 {
         return 0;
     }
     let flags: u64 = walk.follow(Field::WalkVma).read(Field::VmaFlags);
@@ -122,7 +123,7 @@ fn changed<P: Pointer>(
 ) {
     emit::hit(program);
     let mm: u64 = vma.number(Field::VmaMm);
-    if scope::has_pins(mm) {
+    if scope::is_watched(mm) {
         let by = (protect_by::CHANGE_PROTECTION, change_flags as u32);
         tell(ctx, program, mm, range, vma.read(Field::VmaFlags), by);
     }

@@ -81,11 +81,14 @@ impl Report {
             _ => self.agreed += 1,
         }
         let said: Vec<_> = findings.iter().map(|finding| finding.verdict.name()).collect();
+        let cause = |finding: &Finding| finding.cause.as_ref().map(|cause| cause.kind.name());
+        let causes: Vec<_> = findings.iter().map(cause).collect();
         if as_json {
             let moved = pages.iter().filter(|page| page.moved).count();
             let line = json!({
                 "type": "case", "case": case.to_string(), "result": word, "pages": pages.len(),
-                "moved": moved, "findings": said,
+                "moved": moved, "findings": said, "causes": causes,
+                "causes_wrong": pages.iter().filter(|page| page.cause == Some(false)).count(),
             });
             return writeln!(out, "{line}");
         }

@@ -81,8 +81,10 @@ impl Report {
             _ => self.agreed += 1,
         }
         let said: Vec<_> = findings.iter().map(|finding| finding.verdict.name()).collect();
-        let cause = |finding: &Finding| finding.cause.as_ref().map(|cause| cause.kind.name());
-        let causes: Vec<_> = findings.iter().map(cause).collect();
+        let causes: Vec<_> = findings
+            .iter()
+            .map(|finding| finding.cause.as_ref().map(|cause| cause.kind.name()))
+            .collect();
         if as_json {
             let moved = pages.iter().filter(|page| page.moved).count();
             let line = json!({

@@ -341,8 +341,18 @@ pub struct Zap {
     pub vma_flags: u64,
     /// 1 if only pages of the file go, and what the process has written to stays.
     pub spares_cows: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Of the page at `start`, see [`zap_first`].
+    pub first: u32,
+}
+
+/// What was at the start of a zapped range, in [`Zap::first`].
+pub mod zap_first {
+    /// Nothing is mapped, or it was not looked at.
+    pub const UNKNOWN: u32 = 0;
+    /// A page that the kernel's own test does not call maybe-pinned.
+    pub const NOT_PINNED: u32 = 1;
+    /// One that it does.
+    pub const MAYBE_PINNED: u32 = 2;
 }
 
 /// Mappings were moved to another address (mremap).

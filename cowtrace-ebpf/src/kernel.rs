@@ -3,7 +3,9 @@
 //! Offsets come from the running kernel's BTF through a frozen array (see `cowtrace_common::setting`),
 //! so a wrong one is refused at load, not read.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_buf};
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_probe_read_kernel_buf, generated::bpf_probe_read_kernel,
+};
 use cowtrace_common::{
     program::Program,
     setting::{Field, Setting},
@@ -105,11 +107,20 @@ impl Pointer for Untyped {
     }
 }
 
-/// The number at an address; 0 where it cannot be read.
+/// The number at an address; 0 where it cannot be read: the helper clears what it could not fill, so its
+/// answer is not asked for. A branch for each read would have the verifier go both ways each time.
 #[inline(always)]
 pub fn read_at<T: Copy + Default>(address: u64) -> T {
-    // SAFETY: the helper checks the address itself.
-    unsafe { bpf_probe_read_kernel(address as *const T) }.unwrap_or_default()
+    let mut value = T::default();
+    // SAFETY: the helper checks the address itself and writes to `value` alone.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            address as *const core::ffi::c_void,
+        );
+    }
+    value
 }
 
 /// Copies kernel memory to `to`; whether that worked.

@@ -5,7 +5,8 @@ use std::fmt;
 use cowtrace_common::{
     program::Program,
     wire::{
-        Header, Outcome, PROTECT_BY_BITS, UNPIN_FORM_BITS, content_at, kind, protect_by, unpin_form,
+        Header, Outcome, PROTECT_BY_BITS, UNPIN_FORM_BITS, content_at, kind, protect_by,
+        unpin_form, zap_first,
     },
 };
 
@@ -353,8 +354,13 @@ fn zap(body: &mut &[u8]) -> Result<Zap, Malformed> {
     let (mm, start, end) = (u64_le(body)?, u64_le(body)?, u64_le(body)?);
     let vma = (u64_le(body)?, u64_le(body)?);
     let vma_flags = u64_le(body)?;
-    let (spares, _reserved) = (u32_le(body)?, u32_le(body)?);
-    Ok(Zap { mm, start, end, vma, vma_flags, spares_cows: spares != 0 })
+    let spares_cows = u32_le(body)? != 0;
+    let first_pinned = match u32_le(body)? {
+        zap_first::NOT_PINNED => Some(false),
+        zap_first::MAYBE_PINNED => Some(true),
+        _ => None,
+    };
+    Ok(Zap { mm, start, end, vma, vma_flags, spares_cows, first_pinned })
 }
 
 fn notifier(body: &mut &[u8]) -> Result<Notifier, Malformed> {

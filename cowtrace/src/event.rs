@@ -201,6 +201,8 @@ pub struct Zap {
     pub vma_flags: u64,
     /// Only pages of the file go; what the process has written to stays.
     pub spares_cows: bool,
+    /// Whether the kernel's own test calls the page at `start` maybe-pinned; `None`: it was not asked.
+    pub first_pinned: Option<bool>,
 }
 
 impl Zap {

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use cowtrace_common::{
     program::Program,
     setting::{Field, Setting, zap_spares},
-    wire::{self, kind},
+    wire::{self, kind, zap_first},
 };
 
 use crate::{
@@ -73,6 +73,9 @@ fn zapped(
         return;
     }
     Mark::Zapped.set(mm, start, end);
+    // The first page alone: a search through the range costs the verifier too much.
+    let mapped = Mapped::at(mm, start).map(|mapped| mapped.pfn(start));
+    let pinned = mapped.filter(|pfn| PageState::of(kernel::page_of(*pfn)).maybe_pinned());
     if let Some(mut record) = Record::new(program, kind::ZAP) {
         record.body(wire::Zap {
             mm,
@@ -82,17 +85,17 @@ fn zapped(
             vma_end: vma.read(Field::VmaEnd),
             vma_flags: vma.read(Field::VmaFlags),
             spares_cows: spares_cows.into(),
-            reserved: 0,
+            first: match (mapped, pinned) {
+                (None, _) => zap_first::UNKNOWN,
+                (Some(_), None) => zap_first::NOT_PINNED,
+                (Some(_), Some(_)) => zap_first::MAYBE_PINNED,
+            },
         });
         record.stacks(ctx);
         record.submit();
     }
-    // The first page alone: a search through the range costs the verifier too much.
-    if let Some(mapped) = Mapped::at(mm, start) {
-        let pfn = mapped.pfn(start);
-        if PageState::of(kernel::page_of(pfn)).maybe_pinned() {
-            orphan::keep(program, pfn);
-        }
+    if let Some(pfn) = pinned {
+        orphan::keep(program, pfn);
     }
 }
 

@@ -21,7 +21,9 @@ pub fn invalidates(zap: &Zap, kind: ZapKind, ledger: &Ledger, facts: &Facts) -> 
         let reads_once = !facts.is_write(flags) && !facts.is_longterm(flags);
         // What a private mapping was written to through is no page of the file any more.
         let spared = zap.spares_cows && !zap.shared() && facts.is_write(flags);
-        !reads_once && !spared
+        // The kernel's own count knows better: an unpin was not seen.
+        let ended = zap.first_pinned == Some(false) && place.start <= zap.start;
+        !reads_once && !spared && !ended
     });
     places
 }

@@ -97,10 +97,15 @@ impl Trace {
         let Some(first) = places.first() else {
             return Vec::new();
         };
+        // Where the kernel's count of the page was not asked for, the books alone say that it is pinned.
+        let doubtful = zap.first_pinned.is_none_or(|_| first.start > zap.start) && self.lost() > 0;
+        let (verdict, reason) = if doubtful {
+            (Verdict::Inconclusive, DOUBTFUL)
+        } else {
+            (Verdict::RangeInvalidated, GONE)
+        };
         let finding = Finding {
-            reason: "the range was unmapped or discarded while it is pinned: the device goes on with pages that \
-                     are no longer the process's"
-                .to_owned(),
+            reason: reason.to_owned(),
             writer: event.task,
             writer_stack: event.stack.clone(),
             broken_at: event.time,
@@ -111,7 +116,7 @@ impl Trace {
             vma: zap.vma,
             vma_flags: zap.vma_flags,
             cause: Some(cause(CauseKind::Zap(kind), event)),
-            ..Finding::new(Verdict::RangeInvalidated, How::Zapped)
+            ..Finding::new(verdict, How::Zapped)
         };
         let pins = places.into_iter().map(|place| place.pin).collect();
         if held::only_unmaps(kind) {
@@ -144,8 +149,14 @@ impl Trace {
             return Vec::new();
         }
         let (old, pin) = (place.pfn().unwrap_or(0), Rc::clone(&place.pin));
+        // Nobody asked for the kernel's count of the old page.
+        let (verdict, reason) = if self.lost() > 0 {
+            (Verdict::Inconclusive, DOUBTFUL)
+        } else {
+            (self.differs(&pin), DIVERGED)
+        };
         let finding = Finding {
-            reason: DIVERGED.to_owned(),
+            reason: reason.to_owned(),
             writer: event.task,
             writer_stack: event.stack.clone(),
             broken_at: event.time,
@@ -154,7 +165,7 @@ impl Trace {
             old_pfn: old,
             new_pfn: pfn,
             cause: self.history.last_at(mm, address, pin.time),
-            ..Finding::new(self.differs(&pin), How::Zapped)
+            ..Finding::new(verdict, How::Zapped)
         };
         vec![self.open(finding, vec![pin])]
     }
@@ -303,6 +314,10 @@ impl Trace {
     }
 }
 
+const GONE: &str = "the range was unmapped or discarded while it is pinned: the device goes on with pages that \
+                    are no longer the process's";
+const DOUBTFUL: &str = "the range was unmapped or discarded; whether it is still pinned cannot be told, since the \
+                        record of an unpin may be among those lost";
 const DIVERGED: &str = "the process has another page at an address whose old page is pinned: its mapping had been discarded";
 
 /// Pages from `first` on to the end of all ranges that touch each other.

@@ -64,9 +64,8 @@ impl Script {
     }
 
     fn zap(&mut self, frame: &str, vma_flags: u64, spares_cows: bool) {
-        let (start, end) = (AT, AT + 0x4000);
-        let vma = (start, end);
-        self.called(frame, What::Zap(Zap { mm: MM, start, end, vma, vma_flags, spares_cows }));
+        let zap = Zap { vma_flags, spares_cows, ..zap() };
+        self.called(frame, What::Zap(zap));
     }
 
     fn refault(&mut self, pfn: u64) {
@@ -80,6 +79,32 @@ impl Script {
         let unmapped = self.trace.benign.get(&Benign::Unmapped).copied().unwrap_or(0);
         format!("{} / {unmapped}", verdicts.join(" "))
     }
+}
+
+/// A zap of all that is pinned.
+fn zap() -> Zap {
+    let (start, end) = (AT, AT + 0x4000);
+    let (vma, vma_flags) = ((start, end), 0);
+    Zap { mm: MM, start, end, vma, vma_flags, spares_cows: false, first_pinned: Some(true) }
+}
+
+#[test]
+fn a_page_that_the_kernel_does_not_count_as_pinned_was_unpinned_by_somebody_unseen() {
+    let mut script = Script::new(true);
+    script.called("do_madvise", What::Zap(Zap { first_pinned: Some(false), ..zap() }));
+    assert_eq!(script.says(), " / 0");
+}
+
+#[test]
+fn a_zap_that_only_the_books_speak_of_cannot_be_told_once_records_were_lost() {
+    let mut script = Script::new(true);
+    script.trace.tallies.insert(Program::UnpinPage, Tally { ring_full: 1, ..Tally::default() });
+    script.called("do_madvise", What::Zap(Zap { first_pinned: None, ..zap() }));
+    assert_eq!(script.says(), "inconclusive / 0");
+    let mut script = Script::new(true);
+    script.trace.tallies.insert(Program::UnpinPage, Tally { ring_full: 1, ..Tally::default() });
+    script.zap("do_madvise", 0, false);
+    assert_eq!(script.says(), "range-invalidated / 0", "the kernel's count says so too");
 }
 
 #[test]

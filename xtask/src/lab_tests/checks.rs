@@ -28,7 +28,8 @@ pub(super) fn doctor_is_content(run: &Run) -> Result<()> {
         ("pages pinned (fast)", "fexit pin_user_pages_fast"),
         ("process forked", "tp_btf sched_process_fork"),
     ] {
-        let row = text.lines().find(|line| line.contains(sees)).unwrap_or_default();
+        let is_it = |line: &&str| line.trim().trim_start_matches("ok").trim().starts_with(sees);
+        let row = text.lines().find(is_it).unwrap_or_default();
         ensure!(row.contains(hook), "{sees:?} is not served by {hook}: {row:?}");
     }
     Ok(())

@@ -34,6 +34,9 @@ const fn page(verdict: Verdict) -> Page {
     }
 }
 
+/// Characters of a line.
+const LINE: usize = 100;
+
 const LOST: Page = Page {
     means: "Data went to a page that the process no longer sees. The device, or the kernel on its behalf, wrote to the old page after the process had been moved off it.",
     seen: "As for diverged, and a proof: the old page was unpinned dirty (its holder says that it was written to), or it held other bytes when it was unpinned than when the process lost it. The finding names which.",
@@ -117,7 +120,7 @@ pub fn verdict(verdict: Verdict) -> String {
         ("Causes: ", page.causes),
         ("To see it: ", page.example),
     ] {
-        let _ = write!(text, "\n{}\n", wrapped(&format!("{title}{prose}"), 100));
+        let _ = write!(text, "\n{}\n", textwrap::fill(&format!("{title}{prose}"), LINE));
     }
     text
 }
@@ -126,21 +129,6 @@ pub fn verdict(verdict: Verdict) -> String {
 pub fn all() -> String {
     let pages: Vec<_> = Verdict::ALL.iter().rev().map(|each| verdict(*each)).collect();
     pages.join("\n")
-}
-
-/// Breaks lines at spaces.
-fn wrapped(text: &str, width: usize) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.join("\n")
 }
 
 #[cfg(test)]

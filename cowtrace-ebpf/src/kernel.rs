@@ -405,7 +405,8 @@ fn folio_mappings<const HUGETLB: bool>(program: Program, folio: u64) -> i32 {
             return count;
         }
         for page in words.chunks_exact(PAGE_WORDS) {
-            // Volatile: the place is known to the verifier only.
+            // SAFETY: the field lies within the words of one `struct page`. Volatile: where, only the
+            // verifier knows.
             let own = unsafe {
                 page.as_ptr().byte_add(offset(Field::PageMappings)).cast::<i32>().read_volatile()
             };

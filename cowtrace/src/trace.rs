@@ -163,6 +163,7 @@ impl Trace {
                 }
             }
             What::Notifier(_) => self.counts.notifiers += 1,
+            What::Tally(tally) => changes.extend(self.tally(event.program, *tally)),
             _ => self.source(event),
         }
         changes
@@ -210,15 +211,16 @@ impl Trace {
             What::Symbol { address, tgid, name } => {
                 self.symbols.insert((tgid, address), name);
             }
-            What::Tally(tally) => {
-                if let Some(program) = event.program {
-                    self.tallies.insert(program, tally);
-                }
-            }
             What::Outcomes(outcomes) => self.outcomes = outcomes,
             What::Unknown { .. } => self.counts.unknown += 1,
             _ => {}
         }
+    }
+
+    fn tally(&mut self, program: Option<Program>, tally: Tally) -> Vec<Change> {
+        let before = self.lost();
+        self.tallies.extend(program.map(|program| (program, tally)));
+        if self.lost() > before { self.doubt_books() } else { Vec::new() }
     }
 
     fn fault(&mut self, event: &Event, fault: &Fault) -> Vec<Change> {

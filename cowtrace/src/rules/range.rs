@@ -1,10 +1,12 @@
 //! What happens to ranges: which pins a zap takes the mapping from, and which a write protection arms.
 
+use std::collections::HashSet;
+
 use crate::{
     event::{Protect, Protector, VM_HUGETLB, VM_SHARED, Zap},
     facts::Facts,
     finding::ZapKind,
-    ledger::{Ledger, Place},
+    ledger::{Ledger, PinId, Place},
 };
 
 /// The pinned places that a zap leaves without their mapping, for good: a shared mapping that is only unmapped
@@ -15,15 +17,16 @@ pub fn invalidates(zap: &Zap, kind: ZapKind, ledger: &Ledger, facts: &Facts) -> 
         return Vec::new();
     }
     let mut places = pinned(ledger, zap.mm, (zap.start, zap.end));
+    // The kernel's own count of the first page knows better than the books: an unpin of that call was not seen.
+    let here = |place: &&Place| zap.first_pinned == Some(false) && place.start <= zap.start;
+    let ended: HashSet<PinId> = places.iter().filter(here).map(|place| place.pin.call).collect();
     places.retain(|place| {
         let flags = place.pin.gup_flags;
         // A short-term read-only pin reads what was there when the I/O was submitted.
         let reads_once = !facts.is_write(flags) && !facts.is_longterm(flags);
         // What a private mapping was written to through is no page of the file any more.
         let spared = zap.spares_cows && !zap.shared() && facts.is_write(flags);
-        // The kernel's own count knows better: an unpin was not seen.
-        let ended = zap.first_pinned == Some(false) && place.start <= zap.start;
-        !reads_once && !spared && !ended
+        !reads_once && !spared && !ended.contains(&place.pin.call)
     });
     places
 }

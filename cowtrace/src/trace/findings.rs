@@ -7,7 +7,7 @@ use std::{
 
 use super::{Change, Trace, held};
 use crate::{
-    event::{Event, Fault, Mm, Pfn, Protect, Unpin, VM_SHARED, Zap},
+    event::{Event, Fault, Mm, Pfn, Protect, Time, Unpin, VM_SHARED, Zap},
     finding::{CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
     history::cause,
     ledger::{PinId, PinRecord, Release},
@@ -23,6 +23,8 @@ pub struct Open {
     pins_left: HashMap<usize, usize>,
     /// What the old page held when it was lost.
     content: HashMap<usize, u64>,
+    /// Those that only the ledger calls pinned: the kernel's count of the page was not asked for.
+    by_books: Vec<usize>,
 }
 
 impl Open {
@@ -48,6 +50,12 @@ impl Trace {
         rules::advice(&finding, &self.facts).clone_into(&mut finding.advice);
         self.findings.push(finding);
         Change::Opened(index)
+    }
+
+    /// Takes in one whose pins only the ledger speaks of.
+    pub(super) fn open_by_books(&mut self, finding: Finding, pins: Vec<Rc<PinRecord>>) -> Change {
+        self.open.by_books.push(self.findings.len());
+        self.open(finding, pins)
     }
 
     /// A write-protect fault took the process off a page.
@@ -97,15 +105,9 @@ impl Trace {
         let Some(first) = places.first() else {
             return Vec::new();
         };
-        // Where the kernel's count of the page was not asked for, the books alone say that it is pinned.
-        let doubtful = zap.first_pinned.is_none_or(|_| first.start > zap.start) && self.lost() > 0;
-        let (verdict, reason) = if doubtful {
-            (Verdict::Inconclusive, DOUBTFUL)
-        } else {
-            (Verdict::RangeInvalidated, GONE)
-        };
-        let finding = Finding {
-            reason: reason.to_owned(),
+        let by_books = zap.first_pinned.is_none_or(|_| first.start > zap.start);
+        let mut finding = Finding {
+            reason: GONE.to_owned(),
             writer: event.task,
             writer_stack: event.stack.clone(),
             broken_at: event.time,
@@ -116,14 +118,17 @@ impl Trace {
             vma: zap.vma,
             vma_flags: zap.vma_flags,
             cause: Some(cause(CauseKind::Zap(kind), event)),
-            ..Finding::new(verdict, How::Zapped)
+            ..Finding::new(Verdict::RangeInvalidated, How::Zapped)
         };
         let pins = places.into_iter().map(|place| place.pin).collect();
+        if by_books && self.lost() > 0 {
+            doubt(&mut finding);
+        }
         if held::only_unmaps(kind) {
-            self.hold(finding, pins);
+            self.hold(finding, pins, by_books);
             return Vec::new();
         }
-        vec![self.open(finding, pins)]
+        vec![if by_books { self.open_by_books(finding, pins) } else { self.open(finding, pins) }]
     }
 
     /// What is mapped where something was zapped, or copied.
@@ -149,14 +154,8 @@ impl Trace {
             return Vec::new();
         }
         let (old, pin) = (place.pfn().unwrap_or(0), Rc::clone(&place.pin));
-        // Nobody asked for the kernel's count of the old page.
-        let (verdict, reason) = if self.lost() > 0 {
-            (Verdict::Inconclusive, DOUBTFUL)
-        } else {
-            (self.differs(&pin), DIVERGED)
-        };
-        let finding = Finding {
-            reason: reason.to_owned(),
+        let mut finding = Finding {
+            reason: DIVERGED.to_owned(),
             writer: event.task,
             writer_stack: event.stack.clone(),
             broken_at: event.time,
@@ -165,9 +164,29 @@ impl Trace {
             old_pfn: old,
             new_pfn: pfn,
             cause: self.history.last_at(mm, address, pin.time),
-            ..Finding::new(verdict, How::Zapped)
+            ..Finding::new(self.differs(&pin), How::Zapped)
         };
-        vec![self.open(finding, vec![pin])]
+        if self.lost() > 0 {
+            doubt(&mut finding);
+        }
+        vec![self.open_by_books(finding, vec![pin])]
+    }
+
+    /// Records were lost, just now: the ledger may hold pins that had ended by then.
+    pub(super) fn doubt_books(&mut self) -> Vec<Change> {
+        let since = self.now.saturating_sub(TALLIED_WITHIN_NS);
+        self.doubt_held(since);
+        let open = &self.open;
+        let live = open.by_books.iter().filter(|index| open.pins_left.contains_key(index));
+        let recent = |index: &usize| {
+            let finding = &self.findings[*index];
+            finding.broken_at >= since && finding.verdict > Verdict::Inconclusive
+        };
+        let doubtful: Vec<usize> = live.copied().filter(recent).collect();
+        for index in &doubtful {
+            doubt(&mut self.findings[*index]);
+        }
+        doubtful.into_iter().map(Change::Updated).collect()
     }
 
     /// The finding about a pin at an address; not one that only predicts.
@@ -319,6 +338,15 @@ const GONE: &str = "the range was unmapped or discarded while it is pinned: the 
 const DOUBTFUL: &str = "the range was unmapped or discarded; whether it is still pinned cannot be told, since the \
                         record of an unpin may be among those lost";
 const DIVERGED: &str = "the process has another page at an address whose old page is pinned: its mapping had been discarded";
+
+/// Losses are counted each second, and told later than that on a machine that has no time.
+const TALLIED_WITHIN_NS: Time = 10_000_000_000;
+
+/// Takes back what rests on an unpin that may have been lost.
+pub(super) fn doubt(finding: &mut Finding) {
+    finding.verdict = Verdict::Inconclusive;
+    DOUBTFUL.clone_into(&mut finding.reason);
+}
 
 /// Pages from `first` on to the end of all ranges that touch each other.
 fn extent(ranges: impl Iterator<Item = (u64, u64)>, first: u64) -> u64 {

@@ -1,5 +1,7 @@
 //! Ranges that are zapped, moved or write-protected under a pin: script in, verdicts out.
 
+use cowtrace_common::wire::POINTERS;
+
 use super::*;
 use crate::event::{Extent, ForkCopy, Pin, Protect, Protector, Stack, Task, Unpin, Zap};
 
@@ -72,6 +74,16 @@ impl Script {
         self.tell(What::Refault { mm: MM, address: AT, pfn });
     }
 
+    /// The ring was full for so many unpins.
+    fn lose(&mut self, ring_full: u64) {
+        let tally = Tally { ring_full, ..Tally::default() };
+        self.now += 1;
+        let (time, task) = (self.now, Task::default());
+        let (program, stack) = (Some(Program::UnpinPage), Stack::default());
+        let what = What::Tally(tally);
+        self.trace.take(Ok(Event { time, task, cpu: 0, program, stack, what }));
+    }
+
     /// The findings' verdicts, and how many were none after all.
     fn says(&self) -> String {
         let verdicts: Vec<_> =
@@ -98,13 +110,54 @@ fn a_page_that_the_kernel_does_not_count_as_pinned_was_unpinned_by_somebody_unse
 #[test]
 fn a_zap_that_only_the_books_speak_of_cannot_be_told_once_records_were_lost() {
     let mut script = Script::new(true);
-    script.trace.tallies.insert(Program::UnpinPage, Tally { ring_full: 1, ..Tally::default() });
+    script.lose(1);
     script.called("do_madvise", What::Zap(Zap { first_pinned: None, ..zap() }));
     assert_eq!(script.says(), "inconclusive / 0");
     let mut script = Script::new(true);
-    script.trace.tallies.insert(Program::UnpinPage, Tally { ring_full: 1, ..Tally::default() });
+    script.lose(1);
     script.zap("do_madvise", 0, false);
     assert_eq!(script.says(), "range-invalidated / 0", "the kernel's count says so too");
+}
+
+#[test]
+fn a_finding_that_rests_on_the_books_is_taken_back_when_losses_are_told_soon_after() {
+    let told = |first_pinned, after: Time, frame| {
+        let mut script = Script::new(true);
+        script.called(frame, What::Zap(Zap { first_pinned, ..zap() }));
+        script.refault(0x99);
+        script.now += after;
+        script.lose(1);
+        script.says()
+    };
+    assert_eq!(told(None, SECOND, "do_madvise"), "inconclusive / 0");
+    assert_eq!(told(None, SECOND, "__x64_sys_munmap"), "inconclusive / 0");
+    assert_eq!(told(Some(true), SECOND, "do_madvise"), "diverged / 0");
+    assert_eq!(told(None, 60 * SECOND, "do_madvise"), "diverged / 0", "long before the loss");
+}
+
+#[test]
+fn an_unpin_that_nobody_saw_speaks_of_its_whole_call() {
+    let zapped = |first_pinned| {
+        let mut script = Script::new(true);
+        let address = AT + 0x4000;
+        for (part, from, pages) in [(0, 0, POINTERS as u64), (1, POINTERS as u64, 4)] {
+            script.tell(What::Pin(Pin {
+                mm: MM,
+                address: address + from * 4096,
+                pages,
+                call_pages: POINTERS as u64 + 4,
+                unlisted: 0,
+                gup_flags: 0x101,
+                part,
+                extents: Box::new([Extent { pfn: PFN + 4 + from, pages, folio: 0 }]),
+            }));
+        }
+        let (start, end) = (address, address + 0x20_0000);
+        script.called("do_madvise", What::Zap(Zap { first_pinned, start, end, ..zap() }));
+        script.says()
+    };
+    assert_eq!(zapped(Some(false)), " / 0");
+    assert_eq!(zapped(Some(true)), "range-invalidated / 0");
 }
 
 #[test]

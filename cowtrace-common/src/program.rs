@@ -137,6 +137,10 @@ programs! {
     MoveVmaEnter = "move_vma_enter",
     /// `get_user_pages_fast` returned.
     ReferenceExit = "reference_exit",
+    /// `io_import_fixed` (6.12 and before) returned.
+    IoFixedExit = "io_fixed_exit",
+    /// `io_import_reg_buf` (6.15 and later) returned.
+    IoRegisteredExit = "io_registered_exit",
 }
 
 impl Program {

@@ -177,6 +177,10 @@ settings! {
     FaultUnshare,
     /// 1 where `unpin_user_pages*` may call `unpin_user_page` (5.12 and before).
     NestedUnpins,
+    /// FOLL_LONGTERM.
+    FollLongterm,
+    /// Not 0: short-term pins are told like all others.
+    TellShortTerm,
     /// cowtrace itself, never traced.
     OwnTgid,
     /// Not 0: only processes in the map `TRACED`, and their children.

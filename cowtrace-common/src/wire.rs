@@ -50,6 +50,10 @@ pub mod kind {
     pub const CONTENT: u16 = 12;
     /// Body: [`ForkCopy`](super::ForkCopy).
     pub const FORK_COPY: u16 = 13;
+    /// Body: [`Holder`](super::Holder).
+    pub const HOLDER: u16 = 14;
+    /// Body: [`Io`](super::Io).
+    pub const IO: u16 = 15;
     /// The first kind of the source's own.
     pub const SOURCE: u16 = 128;
     /// Body: a key, a NUL, a value; UTF-8. A fact about host, kernel or run.
@@ -66,6 +70,8 @@ pub mod kind {
     /// Body: [`Pin`](super::Pin), then page pointers: pages that a call pinned beyond its own records, as the
     /// source found them in the process's page map just after.
     pub const PIN_REST: u16 = 133;
+    /// Body: [`ShortTerm`](super::ShortTerm).
+    pub const SHORT_TERM: u16 = 134;
 }
 
 /// Start of every record.
@@ -425,6 +431,59 @@ pub struct ForkCopy {
     pub began_ns: u64,
 }
 
+/// Who holds a page that a process has just been moved off: told before the fault, stamped with the time and
+/// the task that took it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Holder {
+    /// Address space whose page it was.
+    pub mm: u64,
+    /// Its address there.
+    pub address: u64,
+    /// The page.
+    pub pfn: u64,
+    /// FOLL_* as the caller gave them.
+    pub gup_flags: u32,
+    /// See [`holder_by`].
+    pub by: u32,
+}
+
+/// How a page is held, in [`Holder::by`].
+pub mod holder_by {
+    /// By a short-term pin, whose call was not told.
+    pub const SHORT_TERM_PIN: u32 = 0;
+    /// By a plain reference, unless that was dropped unseen.
+    pub const REFERENCE: u32 = 1;
+}
+
+/// I/O into or out of a registered buffer was submitted, where a process was moved off its pages before.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Io {
+    /// Address space of the submitter.
+    pub mm: u64,
+    /// First address.
+    pub address: u64,
+    /// Bytes.
+    pub len: u64,
+    /// 1 if the device writes to memory.
+    pub to_memory: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Pages of short-term pins that were counted and not told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShortTerm {
+    /// Pinned.
+    pub pinned: u64,
+    /// Unpinned.
+    pub unpinned: u64,
+    /// Told after all, as [`Holder`].
+    pub told: u64,
+}
+
 /// An address space that was reported before is gone.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -463,6 +522,9 @@ const _: () = {
     assert!(size_of::<Refault>() == 3 * 8 + 2 * 4);
     assert!(size_of::<Content>() == 2 * 8 + 2 * 4);
     assert!(size_of::<ForkCopy>() == 6 * 8);
+    assert!(size_of::<Holder>() == 3 * 8 + 2 * 4);
+    assert!(size_of::<Io>() == 3 * 8 + 2 * 4);
+    assert!(size_of::<ShortTerm>() == 3 * 8);
     assert!(size_of::<Tally>() == 4 * 8);
     assert!(align_of::<Header>() == 8 && size_of::<Header>().is_multiple_of(8));
 };

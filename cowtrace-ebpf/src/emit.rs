@@ -135,6 +135,17 @@ impl<B> Record<B> {
         Some(Self { buffer, program, used: size_of::<B>(), body: PhantomData })
     }
 
+    /// Makes it an earlier deed of another task.
+    #[inline(always)]
+    pub fn by(&mut self, time_ns: u64, cgroup: u64, tgid: u32, tid: u32, comm: [u8; 16]) {
+        let header = self.header();
+        header.time_ns = time_ns;
+        header.cgroup = cgroup;
+        header.tgid = tgid;
+        header.tid = tid;
+        header.comm = comm;
+    }
+
     /// Writes the body.
     #[inline(always)]
     pub fn body(&mut self, body: B) {
@@ -169,6 +180,20 @@ impl<B> Record<B> {
             (&raw mut (*self.buffer).rest).byte_add(size_of::<B>()).cast::<u64>().write(page)
         };
         self.used = size_of::<B>() + 8;
+    }
+
+    /// Takes one more page pointer, behind those taken so.
+    #[inline(always)]
+    pub fn push(&mut self, page: u64) {
+        let at = bounded::<0x7ff>(self.used as u64) as usize;
+        if at > BODY + POINTERS * 8 {
+            return;
+        }
+        // SAFETY: `at` leaves room for a pointer.
+        unsafe {
+            (&raw mut (*self.buffer).rest).cast::<u8>().add(at).cast::<u64>().write_unaligned(page)
+        };
+        self.used = at + 8;
     }
 
     #[inline(always)]

@@ -9,12 +9,14 @@
 #![feature(asm_experimental_arch)] // One AND in emit.rs; aya-ebpf needs the same.
 
 mod emit;
+mod holders;
 mod kernel;
 mod orphan;
 mod probes {
     mod fault;
     mod gup;
     mod huge;
+    mod io;
     mod lineage;
     mod notifier;
     mod protect;

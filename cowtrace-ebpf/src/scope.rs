@@ -28,13 +28,15 @@ pub enum Role {
 #[map]
 static MMS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
 
-/// Which parts of which address spaces have pins, or were zapped under them: a byte for each hash of
+/// Which parts of which address spaces have pins, or were zapped or copied under them: a byte for each hash of
 /// both, set and never cleared. So it may say yes where the answer is no, which costs a record, and
 /// never the other way round; and two programs that set one byte at once are no race.
 #[map]
-static MARKS: Array<u8> = Array::with_max_entries(2 * CELLS + 2, 0);
+static MARKS: Array<u8> = Array::with_max_entries(QUESTIONS * (CELLS + 1), 0);
 
-/// Cells for each of the two questions, and behind them one each that stands for everything.
+/// Values of [`Mark`].
+const QUESTIONS: u32 = 3;
+/// Cells for each question, and behind them one each that stands for everything.
 const CELLS: u32 = 1 << 16;
 /// log2 of the bytes that a cell stands for.
 const PART: u64 = 25;
@@ -50,6 +52,8 @@ pub enum Mark {
     Pinned = 0,
     /// Were mappings there zapped since?
     Zapped = 1,
+    /// Was a process moved off a page there, one way or another?
+    Lost = 2,
 }
 
 impl Mark {
@@ -61,7 +65,7 @@ impl Mark {
 
     #[inline(always)]
     fn everything(self) -> u32 {
-        2 * CELLS + self as u32
+        QUESTIONS * CELLS + self as u32
     }
 
     /// Sets it for a range.
@@ -80,6 +84,12 @@ impl Mark {
             set(self.cell(mm, first + n));
             n += 1;
         }
+    }
+
+    /// Sets it for one address.
+    #[inline(always)]
+    pub fn set_at(self, mm: u64, address: u64) {
+        set(self.cell(mm, address >> PART));
     }
 
     /// Whether it may be set for a part of a range.

@@ -109,6 +109,10 @@ pub struct RecordArgs {
     /// Size of the ring between kernel and cowtrace: a power of two of KiB or MiB, as 512K or 64M
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = ring_bytes)]
     pub ring: RingBytes,
+    /// List short-term pins (O_DIRECT and the like) as well: by default they are counted, and one is named
+    /// where a process loses its page
+    #[arg(long)]
+    pub short_term: bool,
     /// Take kprobes where a row of the probe table has them, as on kernels without fexit; for tests
     #[arg(long, hide = true)]
     pub kprobes: bool,

@@ -46,7 +46,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Verify(args) => {
             // The workloads are children of ours; nothing else is traced.
             let children = UntilArgs { command: vec!["provoke".into()], ..UntilArgs::default() };
-            let source = attach(&RecordArgs::default(), Some(&children))?;
+            let scope = RecordArgs { short_term: true, ..RecordArgs::default() };
+            let source = attach(&scope, Some(&children))?;
             verify::run(&args, source, &mut io::stdout().lock()).await
         }
         Command::Provoke(args) => {
@@ -116,6 +117,7 @@ fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source
         filter: scope::filter(args, runs_command)?,
         ring_bytes: args.ring.0,
         kprobes: args.kprobes,
+        short_term: args.short_term,
         verbose: args.verbose,
     };
     Ok(Source::Live(Box::new(Live::start(&options)?)))

@@ -5,14 +5,14 @@ use std::fmt;
 use cowtrace_common::{
     program::Program,
     wire::{
-        Header, Outcome, PROTECT_BY_BITS, UNPIN_FORM_BITS, content_at, kind, protect_by,
+        Header, Outcome, PROTECT_BY_BITS, UNPIN_FORM_BITS, content_at, holder_by, kind, protect_by,
         unpin_form, zap_first,
     },
 };
 
 use crate::event::{
-    Comm, Event, Extent, Fault, ForkCopy, Invalidate, Notifier, Pfn, Pin, ProbeState, Protect,
-    Protector, Stack, Tally, Task, Unpin, What, Zap,
+    Comm, Event, Extent, Fault, ForkCopy, Holder, Invalidate, Notifier, Pfn, Pin, ProbeState,
+    Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What, Zap,
 };
 
 /// Why bytes are no event.
@@ -152,6 +152,23 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             let (at, _reserved) = (u32_le(body)?, u32_le(body)?);
             What::Content { pfn, hash, at_unpin: at == content_at::UNPIN }
         }
+        kind::HOLDER => What::Holder(Holder {
+            mm: u64_le(body)?,
+            address: u64_le(body)? & !0xfff,
+            pfn: u64_le(body)? & MOST_PFN,
+            gup_flags: u32_le(body)?,
+            is_pin: u32_le(body)? == holder_by::SHORT_TERM_PIN,
+        }),
+        kind::IO => {
+            let (mm, start, len) = (u64_le(body)?, u64_le(body)?, u64_le(body)?);
+            let (to_memory, _reserved) = (u32_le(body)? != 0, u32_le(body)?);
+            What::Io { mm, start, end: start.saturating_add(len), to_memory }
+        }
+        kind::SHORT_TERM => What::ShortTerm(ShortTerm {
+            pinned: u64_le(body)?,
+            unpinned: u64_le(body)?,
+            told: u64_le(body)?,
+        }),
         kind::FORK_COPY => What::ForkCopy(ForkCopy {
             parent_mm: u64_le(body)?,
             child_mm: u64_le(body)?,
@@ -190,6 +207,9 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
         kind => What::Unknown { kind },
     })
 }
+
+/// No machine has a page beyond: sums with page counts cannot overflow.
+const MOST_PFN: Pfn = (1 << 58) - 1;
 
 fn fault(body: &mut &[u8]) -> Result<Fault, Malformed> {
     Ok(Fault {

@@ -131,6 +131,19 @@ pub enum What {
         /// When it was about to be unpinned; else when its process was moved off it.
         at_unpin: bool,
     },
+    /// Who holds a page that a process was moved off.
+    Holder(Holder),
+    /// I/O was submitted for pages that their process may have lost.
+    Io {
+        /// Address space.
+        mm: Mm,
+        /// First address.
+        start: u64,
+        /// First address behind.
+        end: u64,
+        /// The device writes to memory.
+        to_memory: bool,
+    },
     /// A fork copied a range.
     ForkCopy(ForkCopy),
     /// A notifier was registered.
@@ -171,6 +184,8 @@ pub enum What {
     Tally(Tally),
     /// Write-protect faults by [`Outcome`] so far.
     Outcomes([u64; Outcome::ALL.len()]),
+    /// Short-term pins that were counted and not told, so far.
+    ShortTerm(ShortTerm),
     /// A kind that this version does not know.
     Unknown {
         /// Its number.
@@ -183,6 +198,39 @@ impl Pin {
     pub fn call_address(&self) -> u64 {
         let before = (u64::from(self.part) * POINTERS as u64) << 12;
         self.address.wrapping_sub(before)
+    }
+}
+
+/// See `wire::Holder`. The event's time and task are the holder's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Address space whose page it was.
+    pub mm: Mm,
+    /// Its address there.
+    pub address: u64,
+    /// The page.
+    pub pfn: Pfn,
+    /// FOLL_*.
+    pub gup_flags: u32,
+    /// By a short-term pin; else by a plain reference.
+    pub is_pin: bool,
+}
+
+/// Pages of short-term pins that were counted and not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShortTerm {
+    /// Pinned.
+    pub pinned: u64,
+    /// Unpinned.
+    pub unpinned: u64,
+    /// Told after all.
+    pub told: u64,
+}
+
+impl ShortTerm {
+    /// Those pinned now, as far as was counted.
+    pub fn live(&self) -> u64 {
+        self.pinned.saturating_sub(self.unpinned).saturating_sub(self.told)
     }
 }
 

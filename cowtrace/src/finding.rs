@@ -249,6 +249,35 @@ impl ZapKind {
     }
 }
 
+/// Who took a plain reference to a page before its process was moved off it, and may hold it still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// When.
+    pub time: Time,
+    /// Who.
+    pub task: Task,
+    /// From where; empty where that was not kept.
+    pub stack: Stack,
+    /// The page's address then.
+    pub address: u64,
+    /// FOLL_*.
+    pub gup_flags: u32,
+}
+
+/// What MMU notifiers were told as the page was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The event's name.
+    pub event: &'static str,
+    /// When they were told.
+    pub began: Time,
+    /// When the last had answered and the change was made.
+    pub ended: Time,
+    /// Addresses of the operations of those that are known; none where all were registered before the trace
+    /// began.
+    pub mmus: Vec<u64>,
+}
+
 /// How the pin that a finding is about has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unpinned {
@@ -302,6 +331,8 @@ pub enum Proof {
     UnpinnedDirty,
     /// It held other bytes when it was unpinned than when the process was moved off it.
     ContentChanged,
+    /// More I/O was submitted for it.
+    IoSubmitted,
 }
 
 impl Proof {
@@ -310,6 +341,7 @@ impl Proof {
         match self {
             Self::UnpinnedDirty => "unpinned-dirty",
             Self::ContentChanged => "content-changed",
+            Self::IoSubmitted => "io-submitted",
         }
     }
 
@@ -323,6 +355,10 @@ impl Proof {
             Self::ContentChanged => {
                 "the old page held other bytes when it was unpinned than when the process lost it: what \
                  was written to it never reached the process"
+            }
+            Self::IoSubmitted => {
+                "I/O for the buffer was submitted after the process had lost the page: the device used the \
+                 old one"
             }
         }
     }
@@ -369,6 +405,10 @@ pub struct Finding {
     pub proof: Option<Proof>,
     /// The end of the pin, once it came.
     pub unpinned: Option<Unpinned>,
+    /// Who may hold it by a plain reference.
+    pub reference: Option<Reference>,
+    /// What secondary MMUs were told.
+    pub told: Option<Told>,
     /// What to do about it on this kernel.
     pub advice: String,
 }
@@ -396,6 +436,8 @@ impl Finding {
             cause: None,
             proof: None,
             unpinned: None,
+            reference: None,
+            told: None,
             advice: String::new(),
         }
     }

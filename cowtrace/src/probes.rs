@@ -337,6 +337,25 @@ pub const TABLE: &[Probe] = &[
         unseen: "whose pages are held by plain references: suspects lack their cause",
     },
     Probe {
+        sees: "I/O with a registered buffer",
+        any_of: &[
+            &[at(
+                Program::IoRegisteredExit,
+                Fexit(
+                    "int io_import_reg_buf(struct io_kiocb *, struct iov_iter *, u64, size_t, int, unsigned int)",
+                ),
+            )],
+            &[at(
+                Program::IoFixedExit,
+                Fexit(
+                    "int io_import_fixed(int, struct iov_iter *, struct io_mapped_ubuf *, u64, size_t)",
+                ),
+            )],
+        ],
+        need: Need::Extra,
+        unseen: "that I/O was submitted for pages after they were lost: one proof less",
+    },
+    Probe {
         sees: "MMU-notifier invalidation",
         any_of: &[
             &[

@@ -2,17 +2,22 @@
 
 mod findings;
 mod held;
+mod holders;
 mod lineage;
 mod losses;
+mod notifiers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use cowtrace_common::{program::Program, wire::Outcome};
 
-use self::{findings::Open, held::Held, lineage::Lineage};
+pub use self::notifiers::{Durations, Sort};
+use self::{
+    findings::Open, held::Held, holders::References, lineage::Lineage, notifiers::Notifiers,
+};
 use crate::{
     decode::Malformed,
-    event::{Event, Fault, ProbeState, Tally, Time, What},
+    event::{Event, Fault, ProbeState, ShortTerm, Tally, Time, What},
     facts::{Facts, key},
     finding::{CauseKind, Finding, Verdict},
     history::History,
@@ -77,6 +82,10 @@ pub struct Trace {
     pub findings: Vec<Finding>,
     /// Faults on pinned pages that are as they should be.
     pub benign: BTreeMap<Benign, u64>,
+    /// Short-term pins that are only counted.
+    pub short_term: ShortTerm,
+    /// What secondary MMUs were told of pinned ranges.
+    pub invalidated: BTreeMap<Sort, Durations>,
     /// Events by sort.
     pub counts: Counts,
     /// Time of the newest event.
@@ -87,6 +96,8 @@ pub struct Trace {
     held: Vec<Held>,
     lineage: Lineage,
     suspects: HashMap<u32, usize>,
+    references: References,
+    notifiers: Notifiers,
     recent_faults: VecDeque<(u32, Fault)>,
 }
 
@@ -155,14 +166,16 @@ impl Trace {
             What::Move { mm, from, to, len } => self.ledger.moved(*mm, *from, *to, *len),
             What::Fork { .. } | What::ForkCopy(_) | What::MmExit { .. } => self.lineage(&event),
             What::Invalidate(invalidate) => {
-                self.counts.invalidations += 1;
+                self.invalidate(&event, invalidate);
                 if invalidate.is_protection() {
                     let kind = CauseKind::Invalidation(invalidate.event_name());
                     let range = (invalidate.start, invalidate.end);
                     self.history.remember(invalidate.mm, kind, &event, range);
                 }
             }
-            What::Notifier(_) => self.counts.notifiers += 1,
+            What::Notifier(notifier) => self.notifier(notifier),
+            What::Holder(holder) => self.holder(&event, holder),
+            What::Io { mm, start, end, .. } => changes.extend(self.io(*mm, *start, *end)),
             What::Tally(tally) => changes.extend(self.tally(event.program, *tally)),
             _ => self.source(event),
         }
@@ -189,6 +202,7 @@ impl Trace {
             }
             What::MmExit { mm } => {
                 self.history.forget(*mm);
+                self.notifiers.forget(*mm);
                 let left = self.ledger.mm_exit(*mm);
                 self.lineage.died(*mm, left, event);
             }
@@ -212,6 +226,7 @@ impl Trace {
                 self.symbols.insert((tgid, address), name);
             }
             What::Outcomes(outcomes) => self.outcomes = outcomes,
+            What::ShortTerm(counts) => self.short_term = counts,
             What::Unknown { .. } => self.counts.unknown += 1,
             _ => {}
         }

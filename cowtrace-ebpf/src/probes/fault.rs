@@ -18,8 +18,10 @@ use cowtrace_common::{
 
 use crate::{
     emit::{self, Record},
+    holders,
     kernel::{self, PageState, Pointer, Pte, Typed, Untyped, setting},
-    orphan, scope,
+    orphan,
+    scope::{self, Mark},
 };
 
 /// VM_SHARED; the same bit in all versions.
@@ -225,11 +227,18 @@ fn report<P: Pointer>(
     page: &PageState,
     need: Need,
 ) {
+    let mm: u64 = vma.number(Field::VmaMm);
+    if outcome == Outcome::Copy {
+        if page.folio == 0 && need == Need::Held {
+            holders::tell(program, answer.before.pfn(), page.maybe_pinned());
+        }
+        Mark::Lost.set_at(mm, answer.address);
+    }
     let Some(mut record) = Record::<Fault>::new(program, kind::FAULT) else {
         return;
     };
     record.body(Fault {
-        mm: vma.read(Field::VmaMm),
+        mm,
         address: answer.address,
         vma_start: vma.read(Field::VmaStart),
         vma_end: vma.read(Field::VmaEnd),

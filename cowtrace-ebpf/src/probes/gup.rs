@@ -17,7 +17,7 @@ use cowtrace_common::{
 
 use crate::{
     emit::{self, Record},
-    kernel,
+    holders, kernel,
     scope::{self, Mark, Role},
 };
 
@@ -133,13 +133,13 @@ pub fn pin_return(ctx: RetProbeContext) -> u32 {
 }
 
 /// `int get_user_pages_fast(unsigned long start, int nr_pages, unsigned int gup_flags, struct page **pages)`:
-/// plain references, as vmsplice and O_DIRECT before 6.5 take them. They are not told, only the address space is
-/// remembered.
+/// plain references, as vmsplice and O_DIRECT before 6.5 take them. They are not told, only remembered.
 #[fexit(function = "get_user_pages_fast")]
 pub fn reference_exit(ctx: FExitContext) -> i32 {
-    if ctx.arg::<i32>(4) > 0 && scope::wanted() {
+    let pages = ctx.arg::<i32>(4);
+    if pages > 0 && scope::wanted() {
         emit::hit(Program::ReferenceExit);
-        scope::referenced(kernel::current_mm());
+        holders::referenced(&ctx, ctx.arg(0), ctx.arg(2), pages as u64);
     }
     0
 }
@@ -256,10 +256,13 @@ fn pinned(ctx: &impl EbpfContext, program: Program, call: &Call, returned: i64) 
     if returned <= 0 || !scope::wanted() {
         return;
     }
+    let pages = returned as u64;
+    if holders::remember(call.mm, call.address, call.flags, call.pages, pages) {
+        return;
+    }
     if !scope::remember(call.mm, Role::Pinned) {
         emit::lose(program);
     }
-    let pages = returned as u64;
     let start = call.address & !0xfff;
     Mark::Pinned.set(call.mm, start, start.wrapping_add(pages << 12));
     listed(ctx, program, call, pages);

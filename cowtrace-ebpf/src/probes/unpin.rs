@@ -22,6 +22,7 @@ use cowtrace_common::{
 use super::gup;
 use crate::{
     emit::{self, Record},
+    holders::{self, FEW},
     kernel::{self, setting},
     orphan,
 };
@@ -131,6 +132,9 @@ fn one(program: Program, page: u64, pages: u64, make_dirty: u32, form: u32) -> i
     if gup::inside_longterm_pin() {
         return 0;
     }
+    if pages == 1 && holders::release(page) {
+        return 0;
+    }
     let in_folio = look_again(program, page);
     let Some(mut record) = Record::<Unpin>::new(program, kind::UNPIN) else {
         return 0;
@@ -159,6 +163,9 @@ fn array(program: Program, pages: u64, count: u64, make_dirty: u32, form: u32) {
     // counts: io_uring drops all but one reference so (6.1 and later).
     let in_folio = look_again(program, kernel::read_at(pages));
     let form = form | in_folio << UNPIN_FORM_BITS;
+    if count <= FEW {
+        return few(program, pages, count, make_dirty, form);
+    }
     let vmemmap = kernel::vmemmap();
     let mut part = 0;
     while part < PARTS {
@@ -185,4 +192,37 @@ fn array(program: Program, pages: u64, count: u64, make_dirty: u32, form: u32) {
         record.submit();
         part += 1;
     }
+}
+
+/// Unpins of a few pages: those whose pins were told.
+#[inline(always)]
+fn few(program: Program, pages: u64, count: u64, make_dirty: u32, form: u32) {
+    let Some(mut record) = Record::<Unpin>::new(program, kind::UNPIN) else {
+        return;
+    };
+    let (mut n, mut pointers) = (0, 0);
+    while n < FEW {
+        if n >= count {
+            break;
+        }
+        let page = kernel::read_at(pages + 8 * n);
+        if !holders::release(page) {
+            record.push(page);
+            pointers += 1;
+        }
+        n += 1;
+    }
+    if pointers == 0 {
+        return;
+    }
+    record.body(Unpin {
+        vmemmap: kernel::vmemmap(),
+        pages: pointers.into(),
+        unlisted: 0,
+        make_dirty,
+        pointers,
+        page_struct_shift: setting(Setting::PageStructShift) as u32,
+        form,
+    });
+    record.submit();
 }

@@ -73,6 +73,7 @@ fn zapped(
         return;
     }
     Mark::Zapped.set(mm, start, end);
+    Mark::Lost.set(mm, start, end);
     // The first page alone: a search through the range costs the verifier too much.
     let mapped = Mapped::at(mm, start).map(|mapped| mapped.pfn(start));
     let pinned = mapped.filter(|pfn| PageState::of(kernel::page_of(*pfn)).maybe_pinned());

@@ -68,6 +68,13 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Has short-term pins told like all others, or only counted.
+    #[must_use]
+    pub fn telling_short_term(mut self, tell: bool) -> Self {
+        self.set(Setting::TellShortTerm, tell.into());
+        self
+    }
+
     fn set(&mut self, setting: Setting, number: u64) {
         self.numbers[setting as usize] = number;
     }
@@ -108,6 +115,7 @@ impl Settings {
         // unpin_user_page_range_dirty_lock came with 5.13 and, with it, loops that do not nest.
         let nested = btf.prototype("unpin_user_page_range_dirty_lock").is_none();
         self.set(Setting::NestedUnpins, nested.into());
+        self.set(Setting::FollLongterm, foll_longterm(btf));
         Ok(())
     }
 
@@ -199,6 +207,11 @@ fn halves(bytes: [u8; 16]) -> [u64; 2] {
     [whole as u64, (whole >> 64) as u64]
 }
 
+/// FOLL_LONGTERM: an enumerator from 6.3 on, before a #define.
+fn foll_longterm(btf: &Btf) -> u64 {
+    btf.enumerator("FOLL_LONGTERM").unwrap_or(0x10000)
+}
+
 /// Facts that the rules need and only this kernel's BTF can tell.
 pub fn facts(btf: &Btf) -> Vec<(&'static str, String)> {
     // FOLL_* are enumerators from 6.3 on and were renumbered then; before they were #defines.
@@ -210,7 +223,7 @@ pub fn facts(btf: &Btf) -> Vec<(&'static str, String)> {
     vec![
         (key::HUGETLB_FORK, hugetlb.to_owned()),
         (key::FOLL_WRITE, foll("FOLL_WRITE", 0x1)),
-        (key::FOLL_LONGTERM, foll("FOLL_LONGTERM", 0x10000)),
+        (key::FOLL_LONGTERM, foll_longterm(btf).to_string()),
         (key::FOLL_FORCE, foll("FOLL_FORCE", 0x10)),
         (key::ANON_EXCLUSIVE, exclusive.to_owned()),
     ]

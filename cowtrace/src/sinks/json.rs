@@ -12,7 +12,7 @@ use super::stack;
 use crate::{
     event::{Stack, Task, Time},
     finding::{Cause, Finding, Proof},
-    trace::{Change, Trace},
+    trace::{Change, Durations, Sort, Trace},
 };
 
 #[derive(Serialize)]
@@ -41,6 +41,8 @@ struct FindingLine<'a> {
     unpinned_dirty: Option<bool>,
     proof: Option<&'static str>,
     cause: Option<CauseLine>,
+    reference: Option<ReferenceLine>,
+    invalidation: Option<InvalidationLine>,
     advice: &'a str,
 }
 
@@ -74,6 +76,34 @@ struct CauseLine {
     tgid: u32,
     comm: String,
     stack: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ReferenceLine {
+    tgid: u32,
+    tid: u32,
+    comm: String,
+    flags: String,
+    address: u64,
+    at: Time,
+}
+
+#[derive(Serialize)]
+struct InvalidationLine {
+    event: &'static str,
+    began: Time,
+    ended: Time,
+    secondary_mmus: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct DurationsLine<'a> {
+    event: &'static str,
+    initiator: &'a str,
+    count: u64,
+    total_ns: u64,
+    longest_ns: u64,
+    under_ns: Vec<[u64; 2]>,
 }
 
 /// A line of type `finding` when it is opened, `update` when there is more to say of it.
@@ -129,6 +159,20 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
         unpinned_dirty: finding.unpinned.map(|end| end.dirty),
         proof: finding.proof.map(Proof::name),
         cause: finding.cause.as_ref().map(|cause| cause_line(trace, cause)),
+        reference: finding.reference.as_ref().map(|reference| ReferenceLine {
+            tgid: reference.task.tgid,
+            tid: reference.task.tid,
+            comm: reference.task.comm.to_string(),
+            flags: trace.facts.flag_names(reference.gup_flags),
+            address: reference.address,
+            at: reference.time,
+        }),
+        invalidation: finding.told.as_ref().map(|told| InvalidationLine {
+            event: told.event,
+            began: told.began,
+            ended: told.ended,
+            secondary_mmus: stack::mmu_names(trace, told),
+        }),
         advice: &finding.advice,
     }
 }
@@ -169,6 +213,9 @@ struct Summary<'a> {
     fork_copies: u64,
     fork_ns: u64,
     suspects_unlisted: u64,
+    short_term_pinned: u64,
+    short_term_unpinned: u64,
+    invalidated: Vec<DurationsLine<'a>>,
     copies_witnessed: Option<u64>,
     kernel_live_before: Option<i64>,
     kernel_live_after: Option<i64>,
@@ -215,7 +262,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             unpins: trace.counts.unpins,
             pages_pinned: trace.ledger.pinned(),
             pages_unpinned: trace.ledger.unpinned(),
-            pages_live: trace.ledger.live_pages(),
+            pages_live: trace.ledger.live_pages() + trace.short_term.live(),
             pages_unmatched: trace.ledger.unmatched(),
             invalidations: trace.counts.invalidations,
             forks: trace.counts.forks,
@@ -223,6 +270,9 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             fork_copies: trace.counts.fork_copies,
             fork_ns: trace.counts.fork_ns,
             suspects_unlisted: trace.counts.suspects_unlisted,
+            short_term_pinned: trace.short_term.pinned,
+            short_term_unpinned: trace.short_term.unpinned,
+            invalidated: trace.invalidated.iter().map(durations_line).collect(),
             copies_witnessed: trace.copies_witnessed(),
             kernel_live_before: trace.facts.number(key::VMSTAT_START),
             kernel_live_after: trace.facts.number(key::VMSTAT_END),
@@ -247,6 +297,19 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
                 .collect(),
         },
     )
+}
+
+fn durations_line<'a>(
+    ((event, initiator), durations): (&'a Sort, &'a Durations),
+) -> DurationsLine<'a> {
+    DurationsLine {
+        event,
+        initiator,
+        count: durations.count,
+        total_ns: durations.total,
+        longest_ns: durations.longest,
+        under_ns: durations.histogram().map(|(under, count)| [under, count]).collect(),
+    }
 }
 
 fn line(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {

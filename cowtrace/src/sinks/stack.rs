@@ -1,6 +1,6 @@
 //! Stacks in words, the same in every sink.
 
-use crate::{event::Stack, trace::Trace};
+use crate::{event::Stack, finding::Told, trace::Trace};
 
 /// The frames of a stack, kernel first, innermost first. Frames of the probe itself are left out; an
 /// address without a name stands as it is.
@@ -12,6 +12,20 @@ pub fn lines(trace: &Trace, tgid: u32, stack: &Stack) -> Vec<String> {
         .filter(|address| **address < USER_END)
         .map(|address| name(trace, tgid, *address));
     kernel.chain(user).collect()
+}
+
+/// The secondary MMUs that were told, by the names of their operations, as far as they are known.
+pub fn mmu_names(trace: &Trace, told: &Told) -> Vec<String> {
+    told.mmus.iter().map(|ops| name(trace, 0, *ops)).collect()
+}
+
+/// The same as the subject of a sentence.
+pub fn secondary_mmus(trace: &Trace, told: &Told) -> String {
+    match mmu_names(trace, told).as_slice() {
+        [] => "secondary MMUs, registered before the trace, were".to_owned(),
+        [one] => format!("the secondary MMU of {one} was"),
+        several => format!("the secondary MMUs of {} were", several.join(" and ")),
+    }
 }
 
 /// Kernel frames from the probed function on: in front of it stand the program and its trampoline, which

@@ -6,7 +6,7 @@ use super::{count, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
-    finding::{Cause, CauseKind, Finding, How, Verdict},
+    finding::{Cause, CauseKind, Finding, How, Told, Verdict},
     trace::{Change, Trace},
 };
 
@@ -30,11 +30,22 @@ fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Resul
         let Some(step) = step else { continue };
         writeln!(out, "  {} {}", clock(trace, step.time), step.what)?;
         match earlier(trace, finding, n) {
+            _ if *step.stack == Stack::default() => {}
             Some(id) => writeln!(out, "               from the same place as in #{id}")?,
             None => frames(out, trace, &step)?,
         }
     }
+    if let Some(told) = &finding.told {
+        writeln!(out, "  {} {}", clock(trace, told.began), told_words(trace, told))?;
+    }
     writeln!(out, "  {}", finding.advice)
+}
+
+/// Which secondary MMUs were told, of what, and how long they took.
+fn told_words(trace: &Trace, told: &Told) -> String {
+    let took = told.ended.saturating_sub(told.began) / 1000;
+    let who = stack::secondary_mmus(trace, told);
+    format!("{who} told ({}), answered after {took} us", told.event)
 }
 
 fn heading(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
@@ -92,7 +103,7 @@ struct Step<'a> {
     stack: &'a Stack,
 }
 
-/// Pinned, write-protected, written: those that are known.
+/// Pinned or referenced, write-protected, written: those that are known.
 fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>>; 3] {
     let pinned = finding.pin.as_ref().map(|pin| Step {
         time: pin.time,
@@ -106,6 +117,16 @@ fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>>; 3] {
         task: &pin.holder,
         stack: &pin.stack,
     });
+    let referenced = finding.reference.as_ref().map(|reference| Step {
+        time: reference.time,
+        what: format!(
+            "plain reference taken by {} at {:#x}; it may be held still",
+            task(&reference.task),
+            reference.address
+        ),
+        task: &reference.task,
+        stack: &reference.stack,
+    });
     let protected = finding.cause.as_ref().map(|cause| Step {
         time: cause.time,
         what: cause_words(cause),
@@ -118,7 +139,7 @@ fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>>; 3] {
         task: &finding.writer,
         stack: &finding.writer_stack,
     });
-    [pinned, protected, written]
+    [pinned.or(referenced), protected, written]
 }
 
 fn cause_words(cause: &Cause) -> String {
@@ -161,23 +182,25 @@ fn frames(out: &mut dyn Write, trace: &Trace, step: &Step) -> io::Result<()> {
 
 fn updated(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<()> {
     write!(out, "#{} {} ", finding.id, finding.verdict.name().to_uppercase())?;
-    match finding.unpinned {
-        Some(end) => writeln!(
+    if let Some(end) = finding.unpinned {
+        return writeln!(
             out,
             "{} unpinned {} by {}: {}",
             clock(trace, end.time).trim_start(),
             if end.dirty { "dirty" } else { "clean" },
             task(&end.task),
             finding.reason
-        ),
-        None => writeln!(
-            out,
-            "device has PFN {:#x}, process has {}: {}",
-            finding.old_pfn,
-            process_has(finding),
-            finding.reason
-        ),
+        );
     }
+    let told = finding.told.as_ref().map(|told| format!("; {}", told_words(trace, told)));
+    writeln!(
+        out,
+        "device has PFN {:#x}, process has {}: {}{}",
+        finding.old_pfn,
+        process_has(finding),
+        finding.reason,
+        told.unwrap_or_default()
+    )
 }
 
 /// Seconds since the trace began, to the microsecond.
@@ -242,6 +265,16 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
             let when = if *at_unpin { "unpin" } else { "break" };
             format!("content    PFN {pfn:#x} {hash:016x} at the {when}")
         }
+        What::Holder(holder) => format!(
+            "holder     {:#x} PFN {:#x} by a {}",
+            holder.address,
+            holder.pfn,
+            if holder.is_pin { "short-term pin" } else { "plain reference" }
+        ),
+        What::Io { start, end, to_memory, .. } => {
+            let what = if *to_memory { "to memory" } else { "from memory" };
+            format!("io         {start:#x}-{end:#x} {what}")
+        }
         What::ForkCopy(copy) => format!("fork copy  {:#x}-{:#x}", copy.start, copy.end),
         What::Notifier(notifier) => {
             let ops = trace.symbol(0, notifier.ops).unwrap_or("?");
@@ -281,6 +314,16 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             counts.fork_ns / 1000
         )?;
     }
+    let short = trace.short_term;
+    if short.pinned > 0 {
+        writeln!(
+            out,
+            "short-term pins: {} pinned and {} unpinned, counted but not listed (--short-term lists them)",
+            count(short.pinned, "page"),
+            short.unpinned
+        )?;
+    }
+    invalidations(out, trace)?;
     if counts.suspects_unlisted > 0 {
         writeln!(
             out,
@@ -292,6 +335,25 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         writeln!(out, "only {filter}")?;
     }
     writeln!(out, "{}", books(trace))
+}
+
+/// What secondary MMUs were told of pinned ranges, and how long they took.
+fn invalidations(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
+    if trace.invalidated.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "pinned ranges invalidated in secondary MMUs:")?;
+    for ((event, initiator), durations) in &trace.invalidated {
+        writeln!(
+            out,
+            "  {event:<15} by {initiator:<14} {:>6} times: half within {} us, 99 % within {} us, the longest {} us",
+            durations.count,
+            durations.within(50).div_ceil(1000),
+            durations.within(99).div_ceil(1000),
+            durations.longest / 1000
+        )?;
+    }
+    Ok(())
 }
 
 fn answer(trace: &Trace, complete: bool) -> String {
@@ -315,7 +377,7 @@ fn answer(trace: &Trace, complete: bool) -> String {
 
 /// The ledger against the kernel's own count.
 fn books(trace: &Trace) -> String {
-    let live = trace.ledger.live_pages();
+    let live = trace.ledger.live_pages() + trace.short_term.live();
     let ours = format!(
         "ledger: {} pinned at the end, {} unpinned whose pin was not seen",
         count(live, "page"),

@@ -22,7 +22,7 @@ use super::{Batch, rest, symbols::Symbols, write::Writer};
 use crate::{
     btf::Btf,
     errors,
-    event::Tally,
+    event::{ShortTerm, Tally},
     facts::key,
     pagemap::Pagemap,
     probes::{
@@ -47,6 +47,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Take kprobes before fexit where there are both.
     pub kprobes: bool,
+    /// Tell short-term pins like all others.
+    pub short_term: bool,
     /// Show what the programs log.
     pub verbose: bool,
 }
@@ -59,10 +61,12 @@ pub struct Live {
     log: Option<Log>,
     tallies: PerCpuArray<MapData, [u64; 4]>,
     outcomes: PerCpuArray<MapData, u64>,
+    short_term: PerCpuArray<MapData, [u64; 3]>,
     told: BTreeMap<Program, Tally>,
     /// Runs that the kernel skipped, as last read: the programs are gone when the last tally is told.
     recursion: BTreeMap<Program, u64>,
     told_outcomes: Vec<u64>,
+    told_short_term: ShortTerm,
     symbols: Symbols,
     tick: Interval,
     /// Records that are ready to be told before anything else.
@@ -76,6 +80,7 @@ impl Live {
         let kernel = Kernel::read()?;
         let btf = Btf::parse(&kernel.btf).ok_or_else(|| errors::broken_btf(&kernel.release))?;
         let settings = Settings::find(&btf, &kernel.kallsyms, &options.filter)?;
+        let settings = settings.telling_short_term(options.short_term);
         let before = pins_by_vmstat();
         let mut ebpf = attach::load(&settings, options.ring_bytes, options.verbose)?;
         fill_filters(&mut ebpf, &options.filter)?;
@@ -85,6 +90,7 @@ impl Live {
         let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
         let tallies = map(&mut ebpf, "TALLIES")?;
         let outcomes = map(&mut ebpf, "OUTCOMES")?;
+        let short_term = map(&mut ebpf, "SHORT_TERM")?;
         let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
         let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
         let mut tick = interval(TICK);
@@ -95,9 +101,11 @@ impl Live {
             log,
             tallies,
             outcomes,
+            short_term,
             told: BTreeMap::new(),
             recursion: BTreeMap::new(),
             told_outcomes: Vec::new(),
+            told_short_term: ShortTerm::default(),
             symbols: Symbols::new(kernel.kallsyms),
             tick,
             ready,
@@ -211,6 +219,14 @@ impl Live {
         if outcomes != self.told_outcomes {
             writer.outcomes(&outcomes);
             self.told_outcomes = outcomes;
+        }
+        let sum = |n: usize| {
+            self.short_term.get(&0, 0).map_or(0, |cpus| cpus.iter().map(|cpu| cpu[n]).sum())
+        };
+        let counts = ShortTerm { pinned: sum(0), unpinned: sum(1), told: sum(2) };
+        if counts != self.told_short_term {
+            writer.short_term(&counts);
+            self.told_short_term = counts;
         }
     }
 

@@ -6,7 +6,7 @@ use cowtrace_common::{
 };
 
 use super::Batch;
-use crate::event::{Pfn, Pin, ProbeState, Tally, Task, Time};
+use crate::event::{Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time};
 
 /// Appends records to a batch, stamped with one time.
 pub struct Writer<'a> {
@@ -51,6 +51,12 @@ impl<'a> Writer<'a> {
     pub fn outcomes(&mut self, counts: &[u64]) {
         let body: Vec<u8> = counts.iter().flat_map(|count| count.to_le_bytes()).collect();
         self.record(kind::OUTCOMES, 0, &body);
+    }
+
+    /// Short-term pins that were counted only.
+    pub fn short_term(&mut self, counts: &ShortTerm) {
+        let numbers = [counts.pinned, counts.unpinned, counts.told];
+        self.record(kind::SHORT_TERM, 0, numbers.map(u64::to_le_bytes).as_flattened());
     }
 
     /// Pages that a call pinned beyond its own records. The task is the pin's.

@@ -82,6 +82,8 @@ impl Trace {
             vma_flags: fault.vma_flags,
             cause: self.history.cause_of(fault, event, since),
             fault: Some(*fault),
+            reference: self.references.of(fault).filter(|_| pin.is_none()),
+            told: self.notifiers.of_fault(event.task.tid, fault),
             ..Finding::new(verdict, How::Copied)
         };
         self.open(finding, pin.into_iter().collect())
@@ -280,6 +282,21 @@ impl Trace {
             prove(&mut self.findings[*index], Proof::ContentChanged);
         }
         changed.into_iter().map(Change::Updated).collect()
+    }
+
+    /// I/O was submitted for a range of a registered buffer: it goes to the pages that were pinned.
+    pub(super) fn io(&mut self, mm: Mm, start: u64, end: u64) -> Vec<Change> {
+        let lost = |index: &usize| {
+            let finding = &self.findings[*index];
+            let at = finding.mm == mm && finding.address < end && start < finding.end();
+            at && matches!(finding.verdict, Verdict::Diverged | Verdict::StaleRead)
+        };
+        let mut lost: Vec<usize> = self.open.pins_left.keys().copied().filter(lost).collect();
+        lost.sort_unstable();
+        for index in &lost {
+            prove(&mut self.findings[*index], Proof::IoSubmitted);
+        }
+        lost.into_iter().map(Change::Updated).collect()
     }
 
     /// Pages were unpinned.

@@ -21,7 +21,8 @@ const GRACE_NS: Time = 1_000_000_000;
 /// One that is held back.
 #[derive(Debug)]
 pub struct Held {
-    finding: Finding,
+    /// What it would say.
+    pub finding: Finding,
     pins: Vec<Rc<PinRecord>>,
     /// What the old page held when it was unmapped.
     content: Option<u64>,

@@ -153,7 +153,7 @@ fn an_unpin_that_nobody_saw_speaks_of_its_whole_call() {
             }));
         }
         let (start, end) = (address, address + 0x20_0000);
-        script.called("do_madvise", What::Zap(Zap { first_pinned, start, end, ..zap() }));
+        script.called("do_madvise", What::Zap(Zap { start, end, first_pinned, ..zap() }));
         script.says()
     };
     assert_eq!(zapped(Some(false)), " / 0");

@@ -82,6 +82,19 @@ enum Body<'a> {
         hash: String,
         at_unpin: bool,
     },
+    Holder {
+        mm: u64,
+        address: u64,
+        pfn: u64,
+        flags: u32,
+        by: &'static str,
+    },
+    Io {
+        mm: u64,
+        start: u64,
+        end: u64,
+        to_memory: bool,
+    },
     ForkCopy {
         mm: u64,
         child_mm: u64,
@@ -170,6 +183,16 @@ fn body(what: &What) -> Option<Body<'_>> {
         What::Content { pfn, hash, at_unpin } => {
             // 64 bits do not survive a reader that takes numbers for floats.
             Body::Content { pfn: *pfn, hash: format!("{hash:016x}"), at_unpin: *at_unpin }
+        }
+        What::Holder(holder) => Body::Holder {
+            mm: holder.mm,
+            address: holder.address,
+            pfn: holder.pfn,
+            flags: holder.gup_flags,
+            by: if holder.is_pin { "short-term-pin" } else { "reference" },
+        },
+        What::Io { mm, start, end, to_memory } => {
+            Body::Io { mm: *mm, start: *start, end: *end, to_memory: *to_memory }
         }
         What::ForkCopy(copy) => Body::ForkCopy {
             mm: copy.parent_mm,

@@ -7,7 +7,10 @@ use crate::{
     event::Fault,
     finding::{Cause, Finding, How},
     ledger::PinRecord,
-    sinks::tui::palette::{QUIET, symbol},
+    sinks::{
+        stack,
+        tui::palette::{QUIET, symbol},
+    },
 };
 
 /// Columns in front of a field's text.
@@ -58,6 +61,17 @@ fn evidence(scene: Scene, finding: &Finding) -> Vec<(&'static str, String)> {
                 others(cause)
             ),
         ));
+    }
+    if let Some(reference) = &finding.reference {
+        let when = text::since(scene.trace, reference.time);
+        let who = text::thread(reference.task, 60);
+        fields.push(("held by", format!("a plain reference, taken at {when} by {who}")));
+    }
+    if let Some(told) = &finding.told {
+        let when = text::since(scene.trace, told.began);
+        let took = told.ended.saturating_sub(told.began) / 1000;
+        let who = stack::secondary_mmus(scene.trace, told);
+        fields.push(("told", format!("{who} told at {when} ({}), and took {took} us", told.event)));
     }
     fields
 }

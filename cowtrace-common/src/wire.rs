@@ -72,6 +72,9 @@ pub mod kind {
     pub const PIN_REST: u16 = 133;
     /// Body: [`ShortTerm`](super::ShortTerm).
     pub const SHORT_TERM: u16 = 134;
+    /// Body: `u64` mm, `u64` address, then two `u64` each, PFN (0: not mapped) and pages, for consecutive
+    /// addresses: what the page map of a process showed where pages are pinned.
+    pub const AUDIT: u16 = 135;
 }
 
 /// Start of every record.

@@ -75,6 +75,8 @@ pub enum Command {
         #[arg(value_parser = verdict)]
         verdict: Option<Verdict>,
     },
+    /// Say what is pinned now, without a trace, and which registered buffers have lost pages
+    Audit(AuditArgs),
     /// Test cowtrace itself on this kernel: provoke losses, and compare each verdict with what was measured
     Verify(VerifyArgs),
     /// Workloads that break pinned pages on purpose, for tests
@@ -143,6 +145,16 @@ pub struct VerifyArgs {
     /// A disk on which an O_DIRECT read stays in flight for about a second
     #[arg(long, value_name = "PATH")]
     pub slow_disk: Option<PathBuf>,
+}
+
+/// What to audit.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct AuditArgs {
+    /// Only this process; if not given, all of them
+    pub pid: Option<u32>,
+    /// One JSON object per process
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How to print.

@@ -1,5 +1,6 @@
 //! What the command line asks for, done: a source, a trace, a sink, and an exit status.
 
+mod audit;
 mod doctor;
 mod follow;
 mod scope;
@@ -43,6 +44,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
             write!(io::stdout().lock(), "{text}")?;
             Ok(exit::CLEAN)
         }
+        Command::Audit(args) => audit::run(&args, &mut io::stdout().lock()),
         Command::Verify(args) => {
             // The workloads are children of ours; nothing else is traced.
             let children = UntilArgs { command: vec!["provoke".into()], ..UntilArgs::default() };

@@ -11,8 +11,8 @@ use cowtrace_common::{
 };
 
 use crate::event::{
-    Comm, Event, Extent, Fault, ForkCopy, Holder, Invalidate, Notifier, Pfn, Pin, ProbeState,
-    Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What, Zap,
+    Audit, Comm, Event, Extent, Fault, ForkCopy, Holder, Invalidate, Notifier, Pfn, Pin,
+    ProbeState, Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What, Zap,
 };
 
 /// Why bytes are no event.
@@ -164,6 +164,7 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             let (to_memory, _reserved) = (u32_le(body)? != 0, u32_le(body)?);
             What::Io { mm, start, end: start.saturating_add(len), to_memory }
         }
+        kind::AUDIT => What::Audit(audit(body)?),
         kind::SHORT_TERM => What::ShortTerm(ShortTerm {
             pinned: u64_le(body)?,
             unpinned: u64_le(body)?,
@@ -381,6 +382,16 @@ fn zap(body: &mut &[u8]) -> Result<Zap, Malformed> {
         _ => None,
     };
     Ok(Zap { mm, start, end, vma, vma_flags, spares_cows, first_pinned })
+}
+
+fn audit(body: &mut &[u8]) -> Result<Audit, Malformed> {
+    let (mm, start) = (u64_le(body)?, u64_le(body)? & !0xfff);
+    let mut extents = Vec::new();
+    while !body.is_empty() {
+        let (pfn, pages) = (u64_le(body)? & MOST_PFN, u64_le(body)?.min(u32::MAX.into()));
+        extents.push(Extent { pfn, pages, folio: 0 });
+    }
+    Ok(Audit { mm, start, extents: extents.into() })
 }
 
 fn notifier(body: &mut &[u8]) -> Result<Notifier, Malformed> {

@@ -53,6 +53,15 @@ pub fn broken_btf(release: &str) -> Error {
     )
 }
 
+/// Kernel memory cannot be read.
+pub fn no_kcore(error: &io::Error) -> Error {
+    anyhow!(
+        "cannot audit: /proc/kcore: {error}\n\
+         without it nothing tells which pages the kernel counts as pinned\n\
+         run as root on a kernel with CONFIG_PROC_KCORE=y that is not in lockdown; a trace needs neither"
+    )
+}
+
 /// The kernel shows no symbols.
 pub fn no_kallsyms(error: &io::Error) -> Error {
     anyhow!(
@@ -185,7 +194,7 @@ pub fn no_cgroup(path: &str, error: &io::Error) -> Error {
 /// A process that is not there.
 pub fn no_process(pid: u32) -> Error {
     anyhow!(
-        "no process {pid}\n--pid takes the number of a running process; its threads and later children are included"
+        "no process {pid}\ngive the number of one that runs; with --pid its threads and later children are included"
     )
 }
 

@@ -184,6 +184,8 @@ pub enum What {
     Tally(Tally),
     /// Write-protect faults by [`Outcome`] so far.
     Outcomes([u64; Outcome::ALL.len()]),
+    /// What was mapped where pages are pinned, as the source looked.
+    Audit(Audit),
     /// Short-term pins that were counted and not told, so far.
     ShortTerm(ShortTerm),
     /// A kind that this version does not know.
@@ -231,6 +233,36 @@ impl ShortTerm {
     /// Those pinned now, as far as was counted.
     pub fn live(&self) -> u64 {
         self.pinned.saturating_sub(self.unpinned).saturating_sub(self.told)
+    }
+}
+
+/// What is mapped at consecutive addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Address space.
+    pub mm: Mm,
+    /// First address.
+    pub start: u64,
+    /// Frames in the order of their addresses; 0: not mapped.
+    pub extents: Box<[Extent]>,
+}
+
+impl Audit {
+    /// How many.
+    pub fn pages(&self) -> u64 {
+        self.extents.iter().map(|extent| extent.pages).fold(0, u64::saturating_add)
+    }
+
+    /// The frame at an address, 0 if nothing is mapped there; none outside.
+    pub fn pfn_at(&self, address: u64) -> Option<Pfn> {
+        let mut index = address.checked_sub(self.start)? >> 12;
+        let mut extents = self.extents.iter();
+        let extent = extents.find(|extent| {
+            let within = index < extent.pages;
+            index -= if within { 0 } else { extent.pages };
+            within
+        })?;
+        Some(if extent.pfn == 0 { 0 } else { extent.pfn + index })
     }
 }
 

@@ -32,6 +32,8 @@ pub mod key {
     pub const HUGETLB_FORK: &str = "feature.hugetlb_fork_copies";
     /// What limits the run to some processes; absent: nothing does.
     pub const FILTER: &str = "filter";
+    /// That an audit has not looked at all pages.
+    pub const AUDIT: &str = "audit";
     /// `nr_foll_pin_acquired` − `nr_foll_pin_released` before the first probe was attached.
     pub const VMSTAT_START: &str = "vmstat.pins.start";
     /// The same after the last one was detached.

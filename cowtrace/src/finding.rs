@@ -300,6 +300,8 @@ pub enum How {
     WillBeCopied,
     /// It is another process than the one that pinned.
     Inherited,
+    /// Nobody saw it: the page map shows it.
+    Unseen,
 }
 
 impl How {
@@ -310,6 +312,7 @@ impl How {
             Self::Zapped => "zapped",
             Self::WillBeCopied => "will-be-copied",
             Self::Inherited => "inherited",
+            Self::Unseen => "unseen",
         }
     }
 
@@ -320,6 +323,7 @@ impl How {
             Self::Zapped => "mapped again",
             Self::WillBeCopied => "write-protected",
             Self::Inherited => "the holder's address space ended",
+            Self::Unseen => "replaced",
         }
     }
 }
@@ -447,7 +451,7 @@ impl Finding {
         match self.how {
             How::Copied | How::Inherited => true,
             How::Zapped => self.verdict != Verdict::RangeInvalidated,
-            How::WillBeCopied => false,
+            How::WillBeCopied | How::Unseen => false,
         }
     }
 

@@ -13,11 +13,27 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::sys::{self, Mapping};
+use crate::{
+    event::Mm,
+    sys::{self, Mapping},
+};
 
 const PRESENT: u64 = 1 << 63;
 const PFN: u64 = (1 << 55) - 1;
 const ENTRY_BYTES: usize = size_of::<u64>();
+
+/// Pages to look up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Address space, as records name it.
+    pub mm: Mm,
+    /// A process that has it.
+    pub tgid: u32,
+    /// First address.
+    pub start: u64,
+    /// How many.
+    pub pages: u64,
+}
 
 /// A process's page map, opened once.
 #[derive(Debug)]
@@ -48,6 +64,16 @@ impl Pagemap {
 
     /// The frames of `pages` pages from page number `first` (address / page size) on. All must be present.
     pub fn range(&self, first: usize, pages: usize) -> anyhow::Result<Vec<u64>> {
+        self.raw(first, pages)?.into_iter().map(pfn).collect()
+    }
+
+    /// The same where some may not be present.
+    pub fn entries(&self, first: usize, pages: usize) -> anyhow::Result<Vec<Option<u64>>> {
+        let if_present = |entry| if entry & PRESENT == 0 { Ok(None) } else { pfn(entry).map(Some) };
+        self.raw(first, pages)?.into_iter().map(if_present).collect()
+    }
+
+    fn raw(&self, first: usize, pages: usize) -> anyhow::Result<Vec<u64>> {
         let offset = first.checked_mul(ENTRY_BYTES).context("no such page")?;
         let bytes = pages.checked_mul(ENTRY_BYTES).context("no such range")?;
         let mut entries = Vec::new();
@@ -58,7 +84,7 @@ impl Pagemap {
             .context("cannot read the page map")?;
         ensure!(entries.len() == bytes, "the page map ends before the range does");
         let (entries, _) = entries.as_chunks();
-        entries.iter().map(|entry| pfn(u64::from_ne_bytes(*entry))).collect()
+        Ok(entries.iter().map(|entry| u64::from_ne_bytes(*entry)).collect())
     }
 }
 

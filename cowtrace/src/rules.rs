@@ -15,7 +15,7 @@ pub use self::{
     range::{arms, invalidates},
 };
 use crate::{
-    event::Fault,
+    event::{Fault, Mm},
     facts::Facts,
     finding::Verdict,
     ledger::{Ledger, PinRecord},
@@ -50,14 +50,22 @@ pub enum Benign {
     Unshare,
     /// A short-term read-only pin: the device reads what was there when the I/O was submitted.
     ShortRead,
+    /// A page that another address space maps too has no more references than faults in there may hold.
+    OtherFault,
     /// Its range was unmapped, and the pin ended soon after, with nothing mapped there meanwhile.
     Unmapped,
 }
 
 impl Benign {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Reuse, Self::OtherMm, Self::Unshare, Self::ShortRead, Self::Unmapped];
+    pub const ALL: [Self; 6] = [
+        Self::Reuse,
+        Self::OtherMm,
+        Self::Unshare,
+        Self::ShortRead,
+        Self::OtherFault,
+        Self::Unmapped,
+    ];
 
     /// Its name in text and JSON.
     pub fn name(self) -> &'static str {
@@ -66,16 +74,19 @@ impl Benign {
             Self::OtherMm => "other-mm",
             Self::Unshare => "unshare",
             Self::ShortRead => "short-read",
+            Self::OtherFault => "perhaps-another-fault",
             Self::Unmapped => "unmapped-at-its-end",
         }
     }
 }
 
-/// Judges a write-protect fault. `lost`: records known to be lost so far; asked for only where it matters.
+/// Judges a write-protect fault. `referenced`: the address space in which somebody is known to have taken a
+/// plain reference to the old page. `lost`: records known to be lost so far; asked for only where it matters.
 pub fn write_protect_fault(
     fault: &Fault,
     ledger: &Ledger,
     facts: &Facts,
+    referenced: Option<Mm>,
     lost: impl FnOnce() -> u64,
 ) -> Judgement {
     match fault.outcome {
@@ -92,7 +103,7 @@ pub fn write_protect_fault(
         .max_by_key(|pin| (facts.is_write(pin.gup_flags), facts.is_longterm(pin.gup_flags)));
     match worst {
         Some(pin) => broken_pin(fault, pin, facts),
-        None => no_pin(fault, ledger, lost),
+        None => no_pin(fault, ledger, referenced, lost),
     }
 }
 
@@ -119,9 +130,14 @@ fn broken_pin(fault: &Fault, pin: &Rc<PinRecord>, facts: &Facts) -> Judgement {
 }
 
 /// No pin of the faulting address space is known on the page that it lost.
-fn no_pin(fault: &Fault, ledger: &Ledger, lost: impl FnOnce() -> u64) -> Judgement {
+fn no_pin(
+    fault: &Fault,
+    ledger: &Ledger,
+    referenced: Option<Mm>,
+    lost: impl FnOnce() -> u64,
+) -> Judgement {
     if !fault.maybe_pinned() {
-        return plain_references(fault);
+        return plain_references(fault, referenced);
     }
     if fault.outcome == Outcome::Unshare {
         return Judgement::Benign(Benign::Unshare);
@@ -144,9 +160,19 @@ fn no_pin(fault: &Fault, ledger: &Ledger, lost: impl FnOnce() -> u64) -> Judgeme
 }
 
 /// The old page had no pin at all; somebody may hold it with plain references.
-fn plain_references(fault: &Fault) -> Judgement {
+fn plain_references(fault: &Fault, referenced: Option<Mm>) -> Judgement {
     if fault.outcome != Outcome::Copy || !fault.anon() || fault.extra_references() <= 0 {
         return Judgement::Unconcerned;
+    }
+    match referenced {
+        Some(mm) if mm == fault.mm => {}
+        // Whoever took the reference still has the page; this one got a copy, as it should.
+        Some(_) if fault.mappings > 0 => return Judgement::Benign(Benign::OtherMm),
+        // A fault holds the page that it copies (wp_page_copy), for as long as that takes.
+        None if fault.extra_references() <= fault.mappings.into() => {
+            return Judgement::Benign(Benign::OtherFault);
+        }
+        _ => {}
     }
     Judgement::Found {
         verdict: Verdict::SuspectGet,

@@ -4,6 +4,7 @@
 //! want to know (names of addresses, facts about the host, ticks, losses) travels in the same stream
 //! as records of the source's own, in front of the records that need it.
 
+pub mod audit;
 pub mod live;
 pub mod recording;
 mod rest;
@@ -11,6 +12,8 @@ pub mod symbols;
 pub mod write;
 
 use std::io;
+
+use crate::pagemap::Question;
 
 /// Whole records, one behind the other.
 pub type Batch = Vec<u8>;
@@ -37,6 +40,14 @@ impl Source {
         match self {
             Self::Live(live) => live.drain(),
             Self::Recording(recording) => recording.batch().unwrap_or_default(),
+        }
+    }
+
+    /// Looks up where pages are mapped now; nothing for a recording, which has what was looked up then.
+    pub fn audit(&self, questions: &[Question]) -> Batch {
+        match self {
+            Self::Live(_) => audit::look(questions),
+            Self::Recording(_) => Batch::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Everything known so far: the one state, folded from events, that all sinks look at.
 
+mod audit;
 mod findings;
 mod held;
 mod holders;
@@ -11,7 +12,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use cowtrace_common::{program::Program, wire::Outcome};
 
-pub use self::notifiers::{Durations, Sort};
+pub use self::{
+    audit::Audited,
+    notifiers::{Durations, Sort},
+};
 use self::{
     findings::Open, held::Held, holders::References, lineage::Lineage, notifiers::Notifiers,
 };
@@ -82,6 +86,8 @@ pub struct Trace {
     pub findings: Vec<Finding>,
     /// Faults on pinned pages that are as they should be.
     pub benign: BTreeMap<Benign, u64>,
+    /// Pinned pages held against the page map.
+    pub audited: Audited,
     /// Short-term pins that are only counted.
     pub short_term: ShortTerm,
     /// What secondary MMUs were told of pinned ranges.
@@ -173,6 +179,7 @@ impl Trace {
                     self.history.remember(invalidate.mm, kind, &event, range);
                 }
             }
+            What::Audit(audit) => changes.extend(self.audit(audit)),
             What::Notifier(notifier) => self.notifier(notifier),
             What::Holder(holder) => self.holder(&event, holder),
             What::Io { mm, start, end, .. } => changes.extend(self.io(*mm, *start, *end)),
@@ -243,7 +250,9 @@ impl Trace {
             return Vec::new();
         }
         self.counts.faults += 1;
-        match rules::write_protect_fault(fault, &self.ledger, &self.facts, || self.lost()) {
+        let referenced = self.references.mm_of(fault.old_pfn);
+        let lost = || self.lost();
+        match rules::write_protect_fault(fault, &self.ledger, &self.facts, referenced, lost) {
             Judgement::Unconcerned => Vec::new(),
             Judgement::Benign(why) => {
                 *self.benign.entry(why).or_default() += 1;

@@ -232,7 +232,9 @@ fn report<P: Pointer>(
         if page.folio == 0 && need == Need::Held {
             holders::tell(program, answer.before.pfn(), page.maybe_pinned());
         }
-        Mark::Lost.set_at(mm, answer.address);
+        if page.maybe_pinned() || Mark::Pinned.may_hold_at(mm, answer.address) {
+            Mark::Lost.set_at(mm, answer.address);
+        }
     }
     let Some(mut record) = Record::<Fault>::new(program, kind::FAULT) else {
         return;

@@ -91,6 +91,7 @@ impl Follow<'_> {
                 done = &mut reached, if !stopping => {
                     done?;
                     stopping = true;
+                    self.audit(&mut source, &mut trace)?;
                     source.stop();
                     continue;
                 }
@@ -102,6 +103,16 @@ impl Follow<'_> {
         self.print.format.summary(self.out, &trace)?;
         self.out.flush()?;
         Ok(trace)
+    }
+
+    /// Holds what is pinned against the page map. What happened up to the look comes before it.
+    fn audit(&mut self, source: &mut Source, trace: &mut Trace) -> anyhow::Result<()> {
+        let pending = source.drain();
+        self.take(&pending, trace)?;
+        let answers = source.audit(&trace.questions());
+        let meanwhile = source.drain();
+        self.take(&meanwhile, trace)?;
+        self.take(&answers, trace)
     }
 
     fn take(&mut self, batch: &[u8], trace: &mut Trace) -> anyhow::Result<()> {

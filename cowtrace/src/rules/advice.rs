@@ -29,6 +29,10 @@ pub fn advice(finding: &Finding, facts: &Facts) -> &'static str {
             "Register the buffer after daemonising, in the process that goes on to use it: a child never sees \
              what a device writes to its parent's pages. MADV_DONTFORK makes the mistake crash instead."
         }
+        (_, How::Unseen) => {
+            "cowtrace did not see what took the process off the page. Please report this, with a recording \
+             of it: a probe is missing."
+        }
         (_, How::Zapped) => zapped(finding),
         (_, How::Inherited) => "Unpin before the process ends.",
         (_, How::Copied | How::WillBeCopied) if is_hugetlb(finding) && !exclusive => {

@@ -66,7 +66,11 @@ fn copy() -> Fault {
 }
 
 fn judge(fault: &Fault, ledger: &Ledger, lost: u64) -> String {
-    match write_protect_fault(fault, ledger, &facts(), || lost) {
+    judge_referenced(fault, ledger, None, lost)
+}
+
+fn judge_referenced(fault: &Fault, ledger: &Ledger, mm: Option<Mm>, lost: u64) -> String {
+    match write_protect_fault(fault, ledger, &facts(), mm, || lost) {
         Judgement::Unconcerned => "unconcerned".to_owned(),
         Judgement::Benign(why) => format!("benign: {}", why.name()),
         Judgement::Found { verdict, pin, .. } => {
@@ -168,7 +172,7 @@ fn references_that_nothing_explains_are_a_suspect_apart_from_pins() {
         mappings,
         ..copy()
     };
-    let judged = |fault: &Fault| judge(fault, &Ledger::default(), 0);
+    let judged = |fault: &Fault| judge_referenced(fault, &Ledger::default(), Some(MM), 0);
     assert_eq!(judged(&of(bits | page_bit::ON_LRU, 2, 1)), "suspect-get");
     // A page on its way to an LRU list is held by a CPU's batch, one in the swap cache by that.
     assert_eq!(judged(&of(bits, 2, 1)), "unconcerned");
@@ -181,6 +185,19 @@ fn references_that_nothing_explains_are_a_suspect_apart_from_pins() {
     );
     // The first private write to a page of a file is a copy by design.
     assert_eq!(judged(&of(page_bit::KNOWN | page_bit::ON_LRU, 9, 1)), "unconcerned");
+}
+
+#[test]
+fn a_reference_that_a_fault_elsewhere_may_hold_is_no_suspect_until_somebody_took_one() {
+    let page_bits = page_bit::KNOWN | page_bit::ANON | page_bit::ON_LRU;
+    let of = |references, mappings| Fault { page_bits, pins: 0, references, mappings, ..copy() };
+    let judged = |fault: &Fault, mm| judge_referenced(fault, &Ledger::default(), mm, 0);
+    assert_eq!(judged(&of(2, 1), None), "benign: perhaps-another-fault");
+    assert_eq!(judged(&of(2, 1), Some(MM)), "suspect-get");
+    assert_eq!(judged(&of(2, 1), Some(MM + 1)), "benign: other-mm", "a child took the copy");
+    assert_eq!(judged(&of(3, 1), None), "suspect-get", "one fault holds one");
+    assert_eq!(judged(&of(1, 0), None), "suspect-get", "nobody else maps it");
+    assert_eq!(judged(&of(1, 0), Some(MM + 1)), "suspect-get");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
     finding::{Cause, CauseKind, Finding, How, Told, Verdict},
-    trace::{Change, Trace},
+    trace::{Audited, Change, Trace},
 };
 
 /// A paragraph when a finding is opened, a line when its pin has ended.
@@ -324,6 +324,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         )?;
     }
     invalidations(out, trace)?;
+    audited(out, trace)?;
     if counts.suspects_unlisted > 0 {
         writeln!(
             out,
@@ -335,6 +336,20 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         writeln!(out, "only {filter}")?;
     }
     writeln!(out, "{}", books(trace))
+}
+
+/// Pinned pages held against the page map.
+fn audited(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
+    let Audited { same, unmapped, others } = trace.audited;
+    if same + unmapped + others == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "audit: of the {} pinned for long at the end, {same} are mapped where they were pinned, {others} are \
+         replaced by others, {unmapped} are not mapped",
+        count(same + unmapped + others, "page")
+    )
 }
 
 /// What secondary MMUs were told of pinned ranges, and how long they took.

@@ -6,7 +6,10 @@ use cowtrace_common::{
 };
 
 use super::Batch;
-use crate::event::{Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time};
+use crate::{
+    event::{Extent, Mm, Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time},
+    facts::key,
+};
 
 /// Appends records to a batch, stamped with one time.
 pub struct Writer<'a> {
@@ -57,6 +60,19 @@ impl<'a> Writer<'a> {
     pub fn short_term(&mut self, counts: &ShortTerm) {
         let numbers = [counts.pinned, counts.unpinned, counts.told];
         self.record(kind::SHORT_TERM, 0, numbers.map(u64::to_le_bytes).as_flattened());
+    }
+
+    /// What is mapped at consecutive addresses.
+    pub fn audit(&mut self, mm: Mm, start: u64, extents: &[Extent]) {
+        let pairs = extents.iter().flat_map(|extent| [extent.pfn, extent.pages]);
+        let numbers = [mm, start].into_iter().chain(pairs);
+        let body: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
+        self.record(kind::AUDIT, 0, &body);
+    }
+
+    /// The audit has not looked at everything.
+    pub fn audit_ended(&mut self) {
+        self.fact(key::AUDIT, "ended early");
     }
 
     /// Pages that a call pinned beyond its own records. The task is the pin's.

@@ -53,7 +53,14 @@ impl Trace {
     }
 
     /// Takes in one whose pins only the ledger speaks of.
-    pub(super) fn open_by_books(&mut self, finding: Finding, pins: Vec<Rc<PinRecord>>) -> Change {
+    pub(super) fn open_by_books(
+        &mut self,
+        mut finding: Finding,
+        pins: Vec<Rc<PinRecord>>,
+    ) -> Change {
+        if self.lost() > 0 {
+            doubt(&mut finding);
+        }
         self.open.by_books.push(self.findings.len());
         self.open(finding, pins)
     }
@@ -108,7 +115,7 @@ impl Trace {
             return Vec::new();
         };
         let by_books = zap.first_pinned.is_none_or(|_| first.start > zap.start);
-        let mut finding = Finding {
+        let finding = Finding {
             reason: GONE.to_owned(),
             writer: event.task,
             writer_stack: event.stack.clone(),
@@ -123,9 +130,6 @@ impl Trace {
             ..Finding::new(Verdict::RangeInvalidated, How::Zapped)
         };
         let pins = places.into_iter().map(|place| place.pin).collect();
-        if by_books && self.lost() > 0 {
-            doubt(&mut finding);
-        }
         if held::only_unmaps(kind) {
             self.hold(finding, pins, by_books);
             return Vec::new();
@@ -156,7 +160,7 @@ impl Trace {
             return Vec::new();
         }
         let (old, pin) = (place.pfn().unwrap_or(0), Rc::clone(&place.pin));
-        let mut finding = Finding {
+        let finding = Finding {
             reason: DIVERGED.to_owned(),
             writer: event.task,
             writer_stack: event.stack.clone(),
@@ -168,9 +172,6 @@ impl Trace {
             cause: self.history.last_at(mm, address, pin.time),
             ..Finding::new(self.differs(&pin), How::Zapped)
         };
-        if self.lost() > 0 {
-            doubt(&mut finding);
-        }
         vec![self.open_by_books(finding, vec![pin])]
     }
 
@@ -192,7 +193,7 @@ impl Trace {
     }
 
     /// The finding about a pin at an address; not one that only predicts.
-    fn about(&self, call: PinId, address: u64) -> Option<usize> {
+    pub(super) fn about(&self, call: PinId, address: u64) -> Option<usize> {
         let found = self.open.of(call).iter().rev().copied();
         found.into_iter().find(|index| {
             let finding = &self.findings[*index];
@@ -220,7 +221,7 @@ impl Trace {
     }
 
     /// The grade of two pages where one should be.
-    fn differs(&self, pin: &PinRecord) -> Verdict {
+    pub(super) fn differs(&self, pin: &PinRecord) -> Verdict {
         if self.facts.is_write(pin.gup_flags) { Verdict::Diverged } else { Verdict::StaleRead }
     }
 

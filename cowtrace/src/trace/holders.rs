@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::Trace;
 use crate::{
-    event::{Event, Extent, Fault, Holder, Pin},
+    event::{Event, Extent, Fault, Holder, Mm, Pfn, Pin},
     finding::Reference,
 };
 
@@ -17,6 +17,12 @@ const KEPT: usize = 64;
 pub struct References(VecDeque<(Reference, Holder)>);
 
 impl References {
+    /// In which address space a reference to a page was taken last.
+    pub fn mm_of(&self, pfn: Pfn) -> Option<Mm> {
+        let mut all = self.0.iter().rev();
+        all.find(|(_, holder)| holder.pfn == pfn).map(|(_, holder)| holder.mm)
+    }
+
     /// Who took a reference to the page that a fault has replaced: in another address space it may have been
     /// another page's.
     pub fn of(&self, fault: &Fault) -> Option<Reference> {

@@ -64,6 +64,12 @@ impl Trace {
         if self.ledger.unlisted() > 0 {
             spots.push(format!("{} pinned pages could not be listed", self.ledger.unlisted()));
         }
+        if self.facts.text(key::AUDIT).is_some() {
+            spots.push(
+                "not all pinned pages were held against the page map: there are too many"
+                    .to_owned(),
+            );
+        }
         if let Some(damage) = self.facts.text(key::DAMAGE) {
             spots.push(damage.to_owned());
         }

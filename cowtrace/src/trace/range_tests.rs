@@ -3,7 +3,7 @@
 use cowtrace_common::wire::POINTERS;
 
 use super::*;
-use crate::event::{Extent, ForkCopy, Pin, Protect, Protector, Stack, Task, Unpin, Zap};
+use crate::event::{Audit, Extent, ForkCopy, Pin, Protect, Protector, Stack, Task, Unpin, Zap};
 
 const MM: u64 = 0xaa;
 const AT: u64 = 0x1_0000;
@@ -158,6 +158,48 @@ fn an_unpin_that_nobody_saw_speaks_of_its_whole_call() {
     };
     assert_eq!(zapped(Some(false)), " / 0");
     assert_eq!(zapped(Some(true)), "range-invalidated / 0");
+}
+
+/// What the page map shows at the addresses that were pinned.
+fn audited(script: &mut Script, pfns: [u64; 4]) {
+    let extent = |pfn| Extent { pfn, pages: 1, folio: 0 };
+    let extents = Box::new(pfns.map(extent));
+    script.tell(What::Audit(Audit { mm: MM, start: AT, extents }));
+}
+
+#[test]
+fn an_audit_finds_what_no_probe_saw_once() {
+    let mut script = Script::new(true);
+    audited(&mut script, [PFN, 0, 0x99, PFN + 3]);
+    let Audited { same, unmapped, others } = script.trace.audited;
+    assert_eq!((same, unmapped, others), (2, 1, 1));
+    assert_eq!(script.says(), "diverged / 0");
+    let finding = &script.trace.findings[0];
+    assert_eq!((finding.address, finding.old_pfn, finding.new_pfn), (AT + 0x2000, PFN + 2, 0x99));
+    assert!(finding.reason.starts_with("hook missed"));
+    audited(&mut script, [PFN, 0, 0x99, PFN + 3]);
+    assert_eq!(script.says(), "diverged / 0");
+}
+
+#[test]
+fn an_audit_has_nothing_to_add_to_what_was_seen_or_unpinned() {
+    let mut seen = Script::new(true);
+    seen.zap("do_madvise", 0, false);
+    audited(&mut seen, [0x99, 0, 0, 0]);
+    assert_eq!(seen.says(), "range-invalidated / 0");
+    let mut unpinned = Script::new(true);
+    unpinned.unpin(false);
+    audited(&mut unpinned, [0x99, 0, 0, 0]);
+    assert_eq!(unpinned.says(), " / 0");
+    assert_eq!(unpinned.trace.audited, Audited::default());
+}
+
+#[test]
+fn an_audit_after_losses_cannot_tell_what_was_missed() {
+    let mut script = Script::new(true);
+    script.lose(1);
+    audited(&mut script, [0x99, 0, 0, 0]);
+    assert_eq!(script.says(), "inconclusive / 0");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::case::Run;
 
+pub(super) mod audit;
 pub(super) mod secondary_mmu;
 
 /// cowtrace's exit statuses.
@@ -217,6 +218,8 @@ fn ledger_holds(run: &Run, pages: i64) -> Result<()> {
     ensure!(kernel == pages, "the workload holds {pages} pages, the kernel counts {kernel}");
     ensure!(summary["pins"] == 1, "{} pin calls", summary["pins"]);
     ensure!(number("pages_live")? == kernel, "the ledger has {}", summary["pages_live"]);
+    let same = number("audited_same")?;
+    ensure!(same == pages, "the audit finds {same} of them where they were pinned");
     everything_was_seen(run)
 }
 

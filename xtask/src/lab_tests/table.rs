@@ -7,8 +7,10 @@ use super::{
     case::Case,
     checks::{
         a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
-        agrees_with_the_workload_through_kprobes, bytes_are_equal, cut_recording_is_inconclusive,
-        doctor_is_content, filtered_out, finds_nothing, finds_one_of_each, ledger_equals_vmstat,
+        agrees_with_the_workload_through_kprobes,
+        audit::{names_who_holds_for_a_moment, sees_the_buffer_lose_its_pages},
+        bytes_are_equal, cut_recording_is_inconclusive, doctor_is_content, filtered_out,
+        finds_nothing, finds_one_of_each, ledger_equals_vmstat,
         ledger_equals_vmstat_of_a_long_call, loses_what_is_unpinned_dirty, one_pin_record_each,
         refuses_with_status_2,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
@@ -166,6 +168,22 @@ fn books() -> Vec<Case> {
                  until [ -e ready ]; do :; done' >s
              status=$?; cat s; exit $status",
             ledger_equals_vmstat,
+        ),
+        Case::new(
+            "an audit without a trace finds the pages that a registered buffer has lost",
+            "cowtrace provoke io-uring/4k/dontneed --pages 3 --ready ready --after go --hold 600 >p & child=$!
+             until [ -e ready ]; do :; done
+             cowtrace audit --json $child || exit 3
+             touch go
+             status=0
+             while [ $status = 0 ]; do cowtrace audit --json $child >a; status=$?; done
+             cat a; exit $status",
+            sees_the_buffer_lose_its_pages,
+        ),
+        Case::new(
+            "who pins a page for a moment is named where it is lost, and counted where not",
+            traced!("--format json", "process-vm-write/4k/mprotect"),
+            names_who_holds_for_a_moment,
         ),
         Case::new(
             "a call that pins more pages than a program can list is completed from the page map",

@@ -31,7 +31,7 @@ pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>
         let what = match finding.how {
             How::Zapped => "discarded by",
             How::Inherited => "left by",
-            How::Copied | How::WillBeCopied => "write-protected by",
+            How::Copied | How::WillBeCopied | How::Unseen => "write-protected by",
         };
         stacks.push(titled(scene.trace, what, cause.task, &cause.stack));
     }

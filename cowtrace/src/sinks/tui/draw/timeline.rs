@@ -46,19 +46,21 @@ fn protected(finding: &Finding) -> Step {
     let what = match finding.how {
         How::Zapped => "discarded",
         How::Inherited => "forked",
-        How::Copied | How::WillBeCopied => "write-protected",
+        How::Copied | How::WillBeCopied | How::Unseen => "write-protected",
     };
     step('○', what, seen, "not seen")
 }
 
 fn copied(scene: Scene, finding: &Finding) -> Step {
     let seen = finding.is_broken().then_some((finding.broken_at, finding.writer));
+    let not_seen = if finding.how == How::Unseen { "not seen" } else { "not yet" };
     let what = match finding.how {
         How::Zapped => "mapped again",
         How::Inherited => "holder ended",
         How::Copied | How::WillBeCopied => "copied",
+        How::Unseen => "replaced",
     };
-    Step { style: scene.palette.verdict(finding.verdict), ..step('◆', what, seen, "not yet") }
+    Step { style: scene.palette.verdict(finding.verdict), ..step('◆', what, seen, not_seen) }
 }
 
 fn ended(scene: Scene, finding: &Finding) -> Step {

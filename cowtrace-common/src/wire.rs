@@ -352,6 +352,8 @@ pub struct Zap {
     pub spares_cows: u32,
     /// Of the page at `start`, see [`zap_first`].
     pub first: u32,
+    /// PFN of that page; 0 if none is known.
+    pub first_pfn: u64,
 }
 
 /// What was at the start of a zapped range, in [`Zap::first`].
@@ -520,7 +522,7 @@ const _: () = {
     assert!(size_of::<Fork>() == 2 * 8 + 2 * 4);
     assert!(size_of::<MmExit>() == 8);
     assert!(size_of::<Protect>() == 4 * 8 + 2 * 4);
-    assert!(size_of::<Zap>() == 6 * 8 + 2 * 4);
+    assert!(size_of::<Zap>() == 7 * 8 + 2 * 4);
     assert!(size_of::<Move>() == 4 * 8);
     assert!(size_of::<Refault>() == 3 * 8 + 2 * 4);
     assert!(size_of::<Content>() == 2 * 8 + 2 * 4);

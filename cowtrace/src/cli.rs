@@ -139,6 +139,13 @@ pub struct VerifyArgs {
     /// Only cases of this name, as DEVICE/PAGE/EVENT with * for any part; `cowtrace provoke --list` has all
     #[arg(long, value_name = "GLOB")]
     pub case: Vec<String>,
+    /// In place of the cases a random schedule of threads that pin, fork, protect, discard, write and unpin, and
+    /// keep books; by the clock if no seed is given. The seed is printed
+    #[arg(long, value_name = "SEED", num_args = 0..=1, conflicts_with = "case")]
+    pub random: Option<Option<u64>>,
+    /// How long the schedule is: 30s, 5m
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub length: Duration,
     /// One JSON object per case, and one for the whole
     #[arg(long)]
     pub json: bool,

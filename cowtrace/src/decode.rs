@@ -376,12 +376,13 @@ fn zap(body: &mut &[u8]) -> Result<Zap, Malformed> {
     let vma = (u64_le(body)?, u64_le(body)?);
     let vma_flags = u64_le(body)?;
     let spares_cows = u32_le(body)? != 0;
-    let first_pinned = match u32_le(body)? {
-        zap_first::NOT_PINNED => Some(false),
-        zap_first::MAYBE_PINNED => Some(true),
+    let (first, pfn) = (u32_le(body)?, u64_le(body)?);
+    let first = match first {
+        zap_first::NOT_PINNED => Some((pfn, false)),
+        zap_first::MAYBE_PINNED => Some((pfn, true)),
         _ => None,
     };
-    Ok(Zap { mm, start, end, vma, vma_flags, spares_cows, first_pinned })
+    Ok(Zap { mm, start, end, vma, vma_flags, spares_cows, first })
 }
 
 fn audit(body: &mut &[u8]) -> Result<Audit, Malformed> {

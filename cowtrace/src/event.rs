@@ -281,11 +281,19 @@ pub struct Zap {
     pub vma_flags: u64,
     /// Only pages of the file go; what the process has written to stays.
     pub spares_cows: bool,
-    /// Whether the kernel's own test calls the page at `start` maybe-pinned; `None`: it was not asked.
-    pub first_pinned: Option<bool>,
+    /// The page that is mapped at `start`, and whether the kernel's own test calls it maybe-pinned; `None`: it was
+    /// not asked.
+    pub first: Option<(Pfn, bool)>,
 }
 
 impl Zap {
+    /// Whether the kernel's own test calls a page pinned that was pinned at an address. `None`: it was not asked
+    /// of that page, or another one is mapped there now.
+    pub fn is_pinned(&self, address: u64, pfn: Option<Pfn>) -> Option<bool> {
+        let (first, pinned) = self.first?;
+        (address <= self.start && Some(first) == pfn).then_some(pinned)
+    }
+
     /// Whether the mapping is shared: then the page stays where it was, and comes back.
     pub fn shared(&self) -> bool {
         self.vma_flags & VM_SHARED != 0

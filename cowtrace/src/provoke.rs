@@ -22,6 +22,7 @@ mod heir;
 mod outcome;
 mod pages;
 mod scene;
+mod schedule;
 mod secondary;
 mod sibling;
 mod skipped;
@@ -44,12 +45,21 @@ const MOST_PAGES: u64 = 1 << 18;
 #[command(after_long_help = case::help())]
 pub struct Args {
     /// What to do to which pages under whose pin: DEVICE/PAGE/EVENT
-    #[arg(required_unless_present = "list", value_name = "DEVICE/PAGE/EVENT")]
+    #[arg(required_unless_present_any = ["list", "schedule"], value_name = "DEVICE/PAGE/EVENT")]
     pub case: Option<Case>,
 
     /// Print all cases, one a line, and run none.
     #[arg(long, exclusive = true)]
     pub list: bool,
+
+    /// In place of a case, threads that do things at random, by this seed, and print their books. The last
+    /// buffers stay pinned until standard input ends.
+    #[arg(long, value_name = "SEED", conflicts_with = "case")]
+    pub schedule: Option<u64>,
+
+    /// How long the schedule is.
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    pub length: Duration,
 
     /// Have another page table follow the process's.
     #[arg(long, value_enum, value_name = "MMU")]
@@ -108,11 +118,14 @@ pub enum Writer {
 ///
 /// Fails when a call that the case is made of fails, or without the right to see PFNs.
 pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+    // Findings name processes: this is not cowtrace itself. Only a name, so no reason to fail.
+    let _ = fs::write("/proc/self/comm", "provoke");
+    if let Some(seed) = args.schedule {
+        return schedule::run(seed, args.length, out);
+    }
     let Some(case) = args.case else {
         return Case::all().try_for_each(|case| Ok(writeln!(out, "{case}")?));
     };
-    // Findings name processes: this is not cowtrace itself. Only a name, so no reason to fail.
-    let _ = fs::write("/proc/self/comm", "provoke");
     for repetition in 0..args.repeat {
         if repetition > 0 {
             args.interval.into_iter().for_each(thread::sleep);

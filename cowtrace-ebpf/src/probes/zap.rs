@@ -91,6 +91,7 @@ fn zapped(
                 (Some(_), None) => zap_first::NOT_PINNED,
                 (Some(_), Some(_)) => zap_first::MAYBE_PINNED,
             },
+            first_pfn: mapped.unwrap_or(0),
         });
         record.stacks(ctx);
         record.submit();

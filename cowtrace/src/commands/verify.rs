@@ -8,6 +8,7 @@
 
 mod judge;
 mod report;
+mod schedule;
 
 use std::{io::Write, process::Stdio, time::Duration};
 
@@ -21,6 +22,7 @@ use crate::{
     errors::exit,
     provoke::{Case, DeviceKind, Event},
     source::Source,
+    sys,
     trace::Trace,
 };
 use judge::Page;
@@ -31,6 +33,10 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// Runs the cases and prints what came of them.
 pub async fn run(args: &VerifyArgs, mut source: Source, out: &mut dyn Write) -> anyhow::Result<u8> {
+    if let Some(seed) = args.random {
+        let seed = seed.unwrap_or_else(sys::realtime_ns);
+        return schedule::run(seed, args.length, source, out, args.json).await;
+    }
     let cases = selected(args)?;
     let mut trace = Trace::default();
     let mut report = Report::default();

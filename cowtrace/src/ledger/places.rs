@@ -43,6 +43,17 @@ impl Place {
         (0..self.pages).filter_map(page)
     }
 
+    /// What is left of it without some ranges, by address.
+    pub fn without(&self, ranges: &[(u64, u64)]) -> Vec<Self> {
+        let mut parts = vec![self.clone()];
+        for (start, end) in ranges {
+            let sides = |part: &Self| [part.within(0, *start), part.within(*end, u64::MAX)];
+            parts = parts.iter().flat_map(sides).flatten().collect();
+        }
+        parts.sort_by_key(|part| part.start);
+        parts
+    }
+
     /// The part of it in a range.
     fn within(&self, start: u64, end: u64) -> Option<Self> {
         let from = self.start.max(start) & !(PAGE - 1);
@@ -185,6 +196,17 @@ mod tests {
         assert_eq!(shown(&found), [(0x3000, 2, Some(0x102)), (0x8000, 1, Some(0x200))]);
         assert!(places.overlapping(2, 0, u64::MAX).is_empty(), "another address space");
         assert!(places.overlapping(1, 0x5000, 0x8000).is_empty());
+    }
+
+    #[test]
+    fn what_is_left_of_a_place_are_the_parts_between_the_ranges_that_went() {
+        let mut places = Places::default();
+        places.add(pin(0, 0x1000, 8));
+        let whole = &places.overlapping(1, 0, u64::MAX)[0];
+        let left = whole.without(&[(0x5000, 0x6000), (0, 0x2000), (0x20000, 0x30000)]);
+        assert_eq!(shown(&left), [(0x2000, 3, Some(0x101)), (0x6000, 3, Some(0x105))]);
+        assert!(whole.without(&[(0, u64::MAX)]).is_empty());
+        assert_eq!(shown(&whole.without(&[])), [(0x1000, 8, Some(0x100))]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub fn invalidates(zap: &Zap, kind: ZapKind, ledger: &Ledger, facts: &Facts) -> 
     }
     let mut places = pinned(ledger, zap.mm, (zap.start, zap.end));
     // The kernel's own count of the first page knows better than the books: an unpin of that call was not seen.
-    let here = |place: &&Place| zap.first_pinned == Some(false) && place.start <= zap.start;
+    let here = |place: &&Place| zap.is_pinned(place.start, place.pfn()) == Some(false);
     let ended: HashSet<PinId> = places.iter().filter(here).map(|place| place.pin.call).collect();
     places.retain(|place| {
         let flags = place.pin.gup_flags;

@@ -342,7 +342,7 @@ fn zero_pfn() -> Option<u64> {
 }
 
 /// Pages that the kernel itself counts as pinned: acquired − released since boot.
-fn pins_by_vmstat() -> Option<i64> {
+pub fn pins_by_vmstat() -> Option<i64> {
     // The counters are kept per CPU; this folds them in. Root only.
     let _ = fs::write("/proc/sys/vm/stat_refresh", "1");
     let text = fs::read_to_string("/proc/vmstat").ok()?;

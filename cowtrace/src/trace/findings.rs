@@ -10,7 +10,7 @@ use crate::{
     event::{Event, Fault, Mm, Pfn, Protect, Time, Unpin, VM_SHARED, Zap},
     finding::{CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
     history::cause,
-    ledger::{PinId, PinRecord, Release},
+    ledger::{PinId, PinRecord, Place, Release},
     rules,
 };
 
@@ -102,19 +102,30 @@ impl Trace {
         let names = event.stack.kernel.iter().filter_map(|address| self.symbol(0, *address));
         let kind = ZapKind::of(names);
         self.history.remember(zap.mm, CauseKind::Zap(kind), event, (zap.start, zap.end));
-        let mut places = rules::invalidates(zap, kind, &self.ledger, &self.facts);
+        let places = rules::invalidates(zap, kind, &self.ledger, &self.facts);
         // What was lost before cannot be lost again: a truncation unmaps twice, and a page that took the place
         // of a pinned one is not pinned.
-        places.retain(|place| {
-            let (call, address) = (place.pin.call, place.start);
-            self.about(call, address).is_none() && !self.is_held(call, address)
-        });
+        let left = |place: &Place| place.without(&self.lost_of(place.pin.call));
+        let places: Vec<Place> = places.iter().flat_map(left).collect();
+        let ranges = contiguous(places);
+        ranges.into_iter().filter_map(|range| self.gone(event, zap, kind, range)).collect()
+    }
+
+    /// Pinned pages at consecutive addresses were discarded.
+    fn gone(
+        &mut self,
+        event: &Event,
+        zap: &Zap,
+        kind: ZapKind,
+        mut places: Vec<Place>,
+    ) -> Option<Change> {
+        let start = places.first()?.start;
+        let end = places.iter().map(Place::end).max()?;
         // Named is the pin that lets a device write, the oldest of them.
-        places.sort_by_key(|place| (!self.facts.is_write(place.pin.gup_flags), place.start));
-        let Some(first) = places.first() else {
-            return Vec::new();
-        };
-        let by_books = zap.first_pinned.is_none_or(|_| first.start > zap.start);
+        places
+            .sort_by_key(|place| (place.start > start, !self.facts.is_write(place.pin.gup_flags)));
+        let first = places.first()?;
+        let by_books = zap.is_pinned(first.start, first.pfn()).is_none();
         let finding = Finding {
             reason: GONE.to_owned(),
             writer: event.task,
@@ -122,7 +133,7 @@ impl Trace {
             broken_at: event.time,
             mm: zap.mm,
             address: first.start,
-            pages: extent(places.iter().map(|place| (place.start, place.end())), first.start),
+            pages: (end - start) / PAGE,
             old_pfn: first.pfn().unwrap_or(0),
             vma: zap.vma,
             vma_flags: zap.vma_flags,
@@ -132,9 +143,9 @@ impl Trace {
         let pins = places.into_iter().map(|place| place.pin).collect();
         if held::only_unmaps(kind) {
             self.hold(finding, pins, by_books);
-            return Vec::new();
+            return None;
         }
-        vec![if by_books { self.open_by_books(finding, pins) } else { self.open(finding, pins) }]
+        Some(if by_books { self.open_by_books(finding, pins) } else { self.open(finding, pins) })
     }
 
     /// What is mapped where something was zapped, or copied.
@@ -199,6 +210,14 @@ impl Trace {
             let finding = &self.findings[*index];
             finding.verdict != Verdict::Armed && (finding.address..finding.end()).contains(&address)
         })
+    }
+
+    /// Where a call's pages are known to be lost, held back or told.
+    fn lost_of(&self, call: PinId) -> Vec<(u64, u64)> {
+        let told = self.open.of(call).iter().map(|index| &self.findings[*index]);
+        let lost = told.filter(|finding| finding.verdict != Verdict::Armed);
+        let held = self.held.iter().filter(|held| held.is_of(call)).map(|held| &held.finding);
+        lost.chain(held).map(|finding| (finding.address, finding.end())).collect()
     }
 
     /// The process has another page where its own was zapped.
@@ -357,6 +376,8 @@ const DOUBTFUL: &str = "the range was unmapped or discarded; whether it is still
                         record of an unpin may be among those lost";
 const DIVERGED: &str = "the process has another page at an address whose old page is pinned: its mapping had been discarded";
 
+/// Page size on the one architecture that is traced.
+const PAGE: u64 = 4096;
 /// Losses are counted each second, and told later than that on a machine that has no time.
 const TALLIED_WITHIN_NS: Time = 10_000_000_000;
 
@@ -364,6 +385,22 @@ const TALLIED_WITHIN_NS: Time = 10_000_000_000;
 pub(super) fn doubt(finding: &mut Finding) {
     finding.verdict = Verdict::Inconclusive;
     DOUBTFUL.clone_into(&mut finding.reason);
+}
+
+/// Places, grouped by runs of addresses without a gap.
+fn contiguous(mut places: Vec<Place>) -> Vec<Vec<Place>> {
+    places.sort_by_key(|place| place.start);
+    let mut runs: Vec<(u64, Vec<Place>)> = Vec::new();
+    for place in places {
+        match runs.last_mut() {
+            Some((end, run)) if place.start <= *end => {
+                *end = place.end().max(*end);
+                run.push(place);
+            }
+            _ => runs.push((place.end(), vec![place])),
+        }
+    }
+    runs.into_iter().map(|(_, run)| run).collect()
 }
 
 /// Pages from `first` on to the end of all ranges that touch each other.

@@ -33,7 +33,12 @@ pub struct Held {
 impl Held {
     fn is_about(&self, call: PinId, address: u64) -> bool {
         let within = (self.finding.address..self.finding.end()).contains(&address);
-        within && self.pins.iter().any(|pin| pin.call == call)
+        within && self.is_of(call)
+    }
+
+    /// Whether it is about pages of a call.
+    pub fn is_of(&self, call: PinId) -> bool {
+        self.pins.iter().any(|pin| pin.call == call)
     }
 }
 

@@ -97,21 +97,29 @@ impl Script {
 fn zap() -> Zap {
     let (start, end) = (AT, AT + 0x4000);
     let (vma, vma_flags) = ((start, end), 0);
-    Zap { mm: MM, start, end, vma, vma_flags, spares_cows: false, first_pinned: Some(true) }
+    Zap { mm: MM, start, end, vma, vma_flags, spares_cows: false, first: Some((PFN, true)) }
 }
 
 #[test]
 fn a_page_that_the_kernel_does_not_count_as_pinned_was_unpinned_by_somebody_unseen() {
     let mut script = Script::new(true);
-    script.called("do_madvise", What::Zap(Zap { first_pinned: Some(false), ..zap() }));
+    script.called("do_madvise", What::Zap(Zap { first: Some((PFN, false)), ..zap() }));
     assert_eq!(script.says(), " / 0");
+}
+
+#[test]
+fn the_count_of_another_page_than_the_pinned_one_says_nothing_of_the_pin() {
+    let mut script = Script::new(true);
+    let first = Some((0x99, false));
+    script.called("do_madvise", What::Zap(Zap { first, ..zap() }));
+    assert_eq!(script.says(), "range-invalidated / 0", "its first page was lost before");
 }
 
 #[test]
 fn a_zap_that_only_the_books_speak_of_cannot_be_told_once_records_were_lost() {
     let mut script = Script::new(true);
     script.lose(1);
-    script.called("do_madvise", What::Zap(Zap { first_pinned: None, ..zap() }));
+    script.called("do_madvise", What::Zap(Zap { first: None, ..zap() }));
     assert_eq!(script.says(), "inconclusive / 0");
     let mut script = Script::new(true);
     script.lose(1);
@@ -121,9 +129,9 @@ fn a_zap_that_only_the_books_speak_of_cannot_be_told_once_records_were_lost() {
 
 #[test]
 fn a_finding_that_rests_on_the_books_is_taken_back_when_losses_are_told_soon_after() {
-    let told = |first_pinned, after: Time, frame| {
+    let told = |first, after: Time, frame| {
         let mut script = Script::new(true);
-        script.called(frame, What::Zap(Zap { first_pinned, ..zap() }));
+        script.called(frame, What::Zap(Zap { first, ..zap() }));
         script.refault(0x99);
         script.now += after;
         script.lose(1);
@@ -131,13 +139,13 @@ fn a_finding_that_rests_on_the_books_is_taken_back_when_losses_are_told_soon_aft
     };
     assert_eq!(told(None, SECOND, "do_madvise"), "inconclusive / 0");
     assert_eq!(told(None, SECOND, "__x64_sys_munmap"), "inconclusive / 0");
-    assert_eq!(told(Some(true), SECOND, "do_madvise"), "diverged / 0");
+    assert_eq!(told(Some((PFN, true)), SECOND, "do_madvise"), "diverged / 0");
     assert_eq!(told(None, 60 * SECOND, "do_madvise"), "diverged / 0", "long before the loss");
 }
 
 #[test]
 fn an_unpin_that_nobody_saw_speaks_of_its_whole_call() {
-    let zapped = |first_pinned| {
+    let zapped = |pinned| {
         let mut script = Script::new(true);
         let address = AT + 0x4000;
         for (part, from, pages) in [(0, 0, POINTERS as u64), (1, POINTERS as u64, 4)] {
@@ -153,11 +161,12 @@ fn an_unpin_that_nobody_saw_speaks_of_its_whole_call() {
             }));
         }
         let (start, end) = (address, address + 0x20_0000);
-        script.called("do_madvise", What::Zap(Zap { start, end, first_pinned, ..zap() }));
+        let first = Some((PFN + 4, pinned));
+        script.called("do_madvise", What::Zap(Zap { start, end, first, ..zap() }));
         script.says()
     };
-    assert_eq!(zapped(Some(false)), " / 0");
-    assert_eq!(zapped(Some(true)), "range-invalidated / 0");
+    assert_eq!(zapped(false), " / 0");
+    assert_eq!(zapped(true), "range-invalidated / 0");
 }
 
 /// What the page map shows at the addresses that were pinned.
@@ -226,6 +235,17 @@ fn other_bytes_in_the_old_page_prove_a_loss_and_the_same_bytes_prove_nothing() {
         script.unpin(false);
         assert_eq!(script.says(), says);
     }
+}
+
+#[test]
+fn what_is_discarded_around_a_page_that_was_lost_before_is_found_on_both_sides() {
+    let mut script = Script::new(true);
+    let (start, end) = (AT + 0x1000, AT + 0x2000);
+    script.called("do_madvise", What::Zap(Zap { start, end, first: None, ..zap() }));
+    script.zap("do_madvise", 0, false);
+    assert_eq!(script.says(), "range-invalidated range-invalidated range-invalidated / 0");
+    let ranges = script.trace.findings.iter().map(|finding| (finding.address - AT, finding.pages));
+    assert!(ranges.eq([(0x1000, 1), (0, 1), (0x2000, 2)]));
 }
 
 #[test]

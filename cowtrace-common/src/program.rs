@@ -141,6 +141,20 @@ programs! {
     IoFixedExit = "io_fixed_exit",
     /// `io_import_reg_buf` (6.15 and later) returned.
     IoRegisteredExit = "io_registered_exit",
+    /// Understudy of `PinFastExit`.
+    PinFastAgain = "pin_fast_again",
+    /// Understudy of `PinExit`.
+    PinAgain = "pin_again",
+    /// Understudy of `UnpinPage`.
+    UnpinPageAgain = "unpin_page_again",
+    /// Understudy of `UnpinPages`.
+    UnpinPagesAgain = "unpin_pages_again",
+    /// Understudy of `UnpinDirtyEnter`.
+    UnpinDirtyAgain = "unpin_dirty_again",
+    /// Understudy of `UnpinFolio`.
+    UnpinFolioAgain = "unpin_folio_again",
+    /// Understudy of `Zap`.
+    ZapAgain = "zap_again",
 }
 
 impl Program {
@@ -148,8 +162,20 @@ impl Program {
     pub const fn understudy(self) -> Option<Self> {
         match self {
             Self::WpFaultExit => Some(Self::WpFaultAgain),
+            Self::PinFastExit => Some(Self::PinFastAgain),
+            Self::PinExit => Some(Self::PinAgain),
+            Self::UnpinPage => Some(Self::UnpinPageAgain),
+            Self::UnpinPages => Some(Self::UnpinPagesAgain),
+            Self::UnpinDirtyEnter => Some(Self::UnpinDirtyAgain),
+            Self::UnpinFolio => Some(Self::UnpinFolioAgain),
+            Self::Zap => Some(Self::ZapAgain),
             _ => None,
         }
+    }
+
+    /// The program that this one is the understudy of.
+    pub fn stands_in_for(self) -> Option<Self> {
+        Self::ALL.iter().copied().find(|program| program.understudy() == Some(self))
     }
 
     /// The program with this number, as a record's header tells it.

@@ -24,6 +24,7 @@ mod probes {
     mod zap;
 }
 mod scope;
+mod understudy;
 
 #[cfg(not(test))]
 #[panic_handler]

@@ -124,22 +124,32 @@ pub const TABLE: &[Probe] = &[
     },
     Probe {
         sees: "page unpinned",
-        any_of: &[&[at(Program::UnpinPage, Fentry("void unpin_user_page(struct page *)"))]],
+        any_of: &[&[
+            at(Program::UnpinPageAgain, Fentry("void unpin_user_page(struct page *)")),
+            at(Program::UnpinPage, Fentry("void unpin_user_page(struct page *)")),
+        ]],
         need: Need::Always,
         unseen: "unpins: pins would seem to live for ever",
     },
     Probe {
         sees: "pages unpinned",
-        any_of: &[&[at(
-            Program::UnpinPages,
-            Fentry("void unpin_user_pages(struct page **, unsigned long)"),
-        )]],
+        any_of: &[&[
+            at(
+                Program::UnpinPagesAgain,
+                Fentry("void unpin_user_pages(struct page **, unsigned long)"),
+            ),
+            at(Program::UnpinPages, Fentry("void unpin_user_pages(struct page **, unsigned long)")),
+        ]],
         need: Need::Always,
         unseen: "unpins: pins would seem to live for ever",
     },
     Probe {
         sees: "pages unpinned, dirty or not",
         any_of: &[&[
+            at(
+                Program::UnpinDirtyAgain,
+                Fentry("void unpin_user_pages_dirty_lock(struct page **, unsigned long, bool)"),
+            ),
             at(
                 Program::UnpinDirtyEnter,
                 Fentry("void unpin_user_pages_dirty_lock(struct page **, unsigned long, bool)"),
@@ -163,10 +173,13 @@ pub const TABLE: &[Probe] = &[
     },
     Probe {
         sees: "folio unpinned",
-        any_of: &[&[at(
-            Program::UnpinFolio,
-            Fentry("void unpin_user_folio(struct folio *, unsigned long)"),
-        )]],
+        any_of: &[&[
+            at(
+                Program::UnpinFolioAgain,
+                Fentry("void unpin_user_folio(struct folio *, unsigned long)"),
+            ),
+            at(Program::UnpinFolio, Fentry("void unpin_user_folio(struct folio *, unsigned long)")),
+        ]],
         need: Need::Where("unpin_user_folio"),
         unseen: "unpins of io_uring and block I/O (6.11 and later)",
     },
@@ -197,10 +210,20 @@ pub const TABLE: &[Probe] = &[
     Probe {
         sees: "pages pinned (fast)",
         any_of: &[
-            &[at(
-                Program::PinFastExit,
-                Fexit("int pin_user_pages_fast(unsigned long, int, unsigned int, struct page **)"),
-            )],
+            &[
+                at(
+                    Program::PinFastAgain,
+                    Fexit(
+                        "int pin_user_pages_fast(unsigned long, int, unsigned int, struct page **)",
+                    ),
+                ),
+                at(
+                    Program::PinFastExit,
+                    Fexit(
+                        "int pin_user_pages_fast(unsigned long, int, unsigned int, struct page **)",
+                    ),
+                ),
+            ],
             &[
                 at(Program::PinEnter, Kprobe("pin_user_pages_fast")),
                 at(Program::PinReturn, Kretprobe("pin_user_pages_fast")),
@@ -212,12 +235,20 @@ pub const TABLE: &[Probe] = &[
     Probe {
         sees: "pages pinned",
         any_of: &[
-            &[at(
-                Program::PinExit,
-                Fexit(
-                    "long pin_user_pages(unsigned long, unsigned long, unsigned int, struct page **)",
+            &[
+                at(
+                    Program::PinAgain,
+                    Fexit(
+                        "long pin_user_pages(unsigned long, unsigned long, unsigned int, struct page **)",
+                    ),
                 ),
-            )],
+                at(
+                    Program::PinExit,
+                    Fexit(
+                        "long pin_user_pages(unsigned long, unsigned long, unsigned int, struct page **)",
+                    ),
+                ),
+            ],
             &[at(
                 Program::PinVmasExit,
                 Fexit(
@@ -537,18 +568,34 @@ pub const TABLE: &[Probe] = &[
     Probe {
         sees: "mappings zapped",
         any_of: &[
-            &[at(
-                Program::Zap,
-                Fentry(
-                    "void unmap_page_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
+            &[
+                at(
+                    Program::Zap,
+                    KprobeAs(
+                        "void unmap_page_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
+                    ),
                 ),
-            )],
-            &[at(
-                Program::Zap,
-                Fentry(
-                    "void __zap_vma_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
+                at(
+                    Program::ZapAgain,
+                    Fentry(
+                        "void unmap_page_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
+                    ),
                 ),
-            )],
+            ],
+            &[
+                at(
+                    Program::Zap,
+                    KprobeAs(
+                        "void __zap_vma_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
+                    ),
+                ),
+                at(
+                    Program::ZapAgain,
+                    Fentry(
+                        "void __zap_vma_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
+                    ),
+                ),
+            ],
         ],
         need: Need::Always,
         unseen: "munmap, MADV_DONTNEED and truncation under a pin",

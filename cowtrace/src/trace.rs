@@ -104,11 +104,13 @@ pub struct Trace {
     suspects: HashMap<u32, usize>,
     references: References,
     notifiers: Notifiers,
-    recent_faults: VecDeque<(u32, Fault)>,
+    recent: VecDeque<Recent>,
 }
 
-/// Faults that an understudy's record is compared with: more than there are CPUs to interleave.
-const RECENT_FAULTS: usize = 256;
+/// Records that an understudy's is compared with: more than there are CPUs to interleave.
+const RECENT: usize = 256;
+/// Of these, the last of its thread: an interrupt may have told something in between.
+const LAST: usize = 2;
 /// Suspects by plain references that are listed for one process; beyond, they are counted.
 const SUSPECTS: usize = 64;
 
@@ -150,6 +152,9 @@ impl Trace {
         self.now = self.now.max(event.time);
         if event.program.is_some() && !matches!(event.what, What::Tally(_)) {
             self.counts.records += 1;
+        }
+        if self.was_told(&event) {
+            return Vec::new();
         }
         let mut changes = self.inherited(&event);
         changes.extend(self.overdue(&event));
@@ -240,15 +245,12 @@ impl Trace {
     }
 
     fn tally(&mut self, program: Option<Program>, tally: Tally) -> Vec<Change> {
-        let before = self.lost();
+        let before = self.lost_ends();
         self.tallies.extend(program.map(|program| (program, tally)));
-        if self.lost() > before { self.doubt_books() } else { Vec::new() }
+        if self.lost_ends() > before { self.doubt_books() } else { Vec::new() }
     }
 
     fn fault(&mut self, event: &Event, fault: &Fault) -> Vec<Change> {
-        if self.was_told(event, fault) {
-            return Vec::new();
-        }
         self.counts.faults += 1;
         let referenced = self.references.mm_of(fault.old_pfn);
         let lost = || self.lost();
@@ -275,21 +277,44 @@ impl Trace {
         *listed > SUSPECTS
     }
 
-    /// Whether the understudy tells again what the program itself has just told.
-    fn was_told(&mut self, event: &Event, fault: &Fault) -> bool {
-        let told = (event.task.tid, *fault);
-        // The thread's last fault: the same one cannot follow itself, but may well come again later.
-        let mut recent = self.recent_faults.iter().rev();
-        if event.program == Some(Program::WpFaultAgain)
-            && recent.find(|(tid, _)| *tid == event.task.tid) == Some(&told)
-        {
-            return true;
+    /// Whether an understudy tells again what the program itself has just told.
+    fn was_told(&mut self, event: &Event) -> bool {
+        let (Some(program), Some(mark)) = (event.program, mark(&event.what)) else {
+            return false;
+        };
+        let tid = event.task.tid;
+        if let Some(main) = program.stands_in_for() {
+            let mut last = self.recent.iter().rev().filter(|recent| recent.tid == tid).take(LAST);
+            return last.any(|recent| recent.program == main && recent.mark == mark);
         }
-        if self.recent_faults.len() == RECENT_FAULTS {
-            self.recent_faults.pop_front();
+        if program.understudy().is_some() {
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(Recent { tid, program, mark });
         }
-        self.recent_faults.push_back(told);
         false
+    }
+}
+
+/// What a program with an understudy told of a thread.
+#[derive(Debug)]
+struct Recent {
+    tid: u32,
+    program: Program,
+    mark: [u64; 3],
+}
+
+/// What a record says, as far as an understudy's can be told from another one.
+fn mark(what: &What) -> Option<[u64; 3]> {
+    match what {
+        What::Fault(fault) => Some([fault.address, fault.old_pfn, fault.new_pfn]),
+        What::Pin(pin) => Some([pin.address, pin.pages, pin.extents.first().map_or(0, |e| e.pfn)]),
+        What::Unpin(unpin) => {
+            Some([0, unpin.pages, unpin.extents.first().map_or(0, |extent| extent.pfn)])
+        }
+        What::Zap(zap) => Some([zap.start, zap.end, zap.mm]),
+        _ => None,
     }
 }
 

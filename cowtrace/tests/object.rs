@@ -52,7 +52,7 @@ fn each_program_is_of_the_kind_that_the_table_attaches_it_as() {
             (|at| matches!(at, Point::Fentry(_) | Point::FentryAny(_))) as fn(Point) -> bool,
         ),
         ("fexit", |at| matches!(at, Point::Fexit(_) | Point::FexitAny(_))),
-        ("kprobe", |at| matches!(at, Point::Kprobe(_) | Point::KprobeIf(..))),
+        ("kprobe", |at| matches!(at, Point::Kprobe(_) | Point::KprobeIf(..) | Point::KprobeAs(_))),
         ("kretprobe", |at| matches!(at, Point::Kretprobe(_))),
         ("tp_btf", |at| matches!(at, Point::Tracepoint(_))),
     ] {

@@ -7,7 +7,7 @@
 use aya_ebpf::{
     EbpfContext,
     macros::{fexit, kprobe, kretprobe, map},
-    maps::{HashMap, PerCpuArray},
+    maps::HashMap,
     programs::{FExitContext, ProbeContext, RetProbeContext},
 };
 use cowtrace_common::{
@@ -22,6 +22,7 @@ use crate::{
     kernel::{self, PageState, Pointer, Pte, Typed, Untyped, setting},
     orphan,
     scope::{self, Mark},
+    understudy::{seen, was_seen},
 };
 
 /// VM_SHARED; the same bit in all versions.
@@ -31,36 +32,19 @@ const VM_SHARED: u64 = 8;
 #[map]
 static FAULTS: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
 
-/// The thread whose fault [`wp_fault_exit`] saw last on this CPU, until [`wp_fault_again`] knows.
-#[map]
-static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
 /// `vm_fault_t do_wp_page(struct vm_fault *vmf)`
 #[fexit(function = "do_wp_page")]
 pub fn wp_fault_exit(ctx: FExitContext) -> i32 {
-    if let Some(seen) = SEEN.get_ptr_mut(0) {
-        // SAFETY: this CPU's own slot.
-        unsafe { *seen = thread() };
-    }
+    seen(Program::WpFaultExit);
     answered(&ctx, Program::WpFaultExit, Typed(ctx.arg(0)));
     0
 }
 
-/// The understudy. From 5.12 on a program can be preempted, and until it goes on the kernel skips it for all
-/// other tasks on that CPU: on a preemptible kernel whole bursts of faults went unseen. This one runs
-/// behind [`wp_fault_exit`] for each fault and looks at those that were skipped. It is so short otherwise
-/// that both are hardly ever skipped at once; if it is preempted at the wrong moment it tells a fault
-/// twice, which the user side knows.
+/// Its understudy.
 #[fexit(function = "do_wp_page")]
 pub fn wp_fault_again(ctx: FExitContext) -> i32 {
-    if let Some(seen) = SEEN.get_ptr_mut(0) {
-        // SAFETY: this CPU's own slot.
-        unsafe {
-            if *seen == thread() {
-                *seen = 0;
-                return 0;
-            }
-        }
+    if was_seen(Program::WpFaultExit) {
+        return 0;
     }
     answered(&ctx, Program::WpFaultAgain, Typed(ctx.arg(0)));
     0

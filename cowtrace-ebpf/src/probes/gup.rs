@@ -19,6 +19,7 @@ use crate::{
     emit::{self, Record},
     holders, kernel,
     scope::{self, Mark, Role},
+    understudy::{seen, was_seen},
 };
 
 /// The arguments of a pin call.
@@ -54,6 +55,7 @@ macro_rules! pin_exits {
         $(#[doc = $doc])*
         #[fexit(function = $function)]
         pub fn $name(ctx: FExitContext) -> i32 {
+            seen(Program::$program);
             let call = Call::new(
                 kernel::current_mm(),
                 ctx.arg($start),
@@ -61,6 +63,28 @@ macro_rules! pin_exits {
                 slot(&ctx, $pages),
             );
             pinned(&ctx, Program::$program, &call, i64::from(ctx.arg::<$ty>($ret)));
+            0
+        }
+    )*};
+}
+
+/// The understudies of some of them.
+macro_rules! pin_exits_again {
+    ($($name:ident of $program:ident, $function:literal, $again:ident,
+       start $start:literal, flags $flags:literal, pages $pages:literal, returns $ty:ty = $ret:literal;)*) => {$(
+        /// Its understudy.
+        #[fexit(function = $function)]
+        pub fn $name(ctx: FExitContext) -> i32 {
+            if was_seen(Program::$program) {
+                return 0;
+            }
+            let call = Call::new(
+                kernel::current_mm(),
+                ctx.arg($start),
+                ctx.arg($flags),
+                slot(&ctx, $pages),
+            );
+            pinned(&ctx, Program::$again, &call, i64::from(ctx.arg::<$ty>($ret)));
             0
         }
     )*};
@@ -85,6 +109,13 @@ pin_exits! {
     /// `int pin_user_pages_fast_only(unsigned long start, int nr_pages, unsigned int gup_flags, struct page **pages)`, up to 6.2
     pin_fast_only_exit, "pin_user_pages_fast_only", PinFastOnlyExit,
         start 0, flags 2, pages 3, returns i32 = 4;
+}
+
+pin_exits_again! {
+    pin_fast_again of PinFastExit, "pin_user_pages_fast", PinFastAgain,
+        start 0, flags 2, pages 3, returns i32 = 4;
+    pin_again of PinExit, "pin_user_pages", PinAgain,
+        start 0, flags 2, pages 3, returns i64 = 4;
 }
 
 /// `long pin_user_pages_remote(struct mm_struct *mm, unsigned long start, unsigned long nr_pages,

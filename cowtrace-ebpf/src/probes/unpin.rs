@@ -25,44 +25,78 @@ use crate::{
     holders::{self, FEW},
     kernel::{self, setting},
     orphan,
+    understudy::{seen, was_seen},
 };
 
 /// Threads inside `unpin_user_pages_dirty_lock`, and the array of pages that they work on.
 #[map]
 static UNPINNING: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
 
-/// `void unpin_user_page(struct page *page)`
-#[fentry(function = "unpin_user_page")]
-pub fn unpin_page(ctx: FEntryContext) -> i32 {
-    emit::hit(Program::UnpinPage);
-    if setting(Setting::NestedUnpins) != 0 && unpinning().is_some() {
-        return 0;
-    }
-    one(Program::UnpinPage, slot(&ctx, 0), 1, 0, unpin_form::RANGE)
+/// A program at the entry of a function, and its understudy, which do the same.
+macro_rules! twice {
+    ($($(#[doc = $doc:literal])* $name:ident, $again:ident, $function:literal, $program:ident, $other:ident, $does:ident;)*) => {$(
+        $(#[doc = $doc])*
+        #[fentry(function = $function)]
+        pub fn $name(ctx: FEntryContext) -> i32 {
+            seen(Program::$program);
+            $does(&ctx, Program::$program);
+            0
+        }
+
+        /// Its understudy.
+        #[fentry(function = $function)]
+        pub fn $again(ctx: FEntryContext) -> i32 {
+            if !was_seen(Program::$program) {
+                $does(&ctx, Program::$other);
+            }
+            0
+        }
+    )*};
 }
 
-/// `void unpin_user_pages(struct page **pages, unsigned long npages)`
-#[fentry(function = "unpin_user_pages")]
-pub fn unpin_pages(ctx: FEntryContext) -> i32 {
-    emit::hit(Program::UnpinPages);
-    let pages = slot(&ctx, 0);
+twice! {
+    /// `void unpin_user_page(struct page *page)`
+    unpin_page, unpin_page_again, "unpin_user_page", UnpinPage, UnpinPageAgain, of_page;
+    /// `void unpin_user_pages(struct page **pages, unsigned long npages)`
+    unpin_pages, unpin_pages_again, "unpin_user_pages", UnpinPages, UnpinPagesAgain, of_pages;
+    /// `void unpin_user_pages_dirty_lock(struct page **pages, unsigned long npages, bool make_dirty)`
+    unpin_dirty_enter, unpin_dirty_again, "unpin_user_pages_dirty_lock", UnpinDirtyEnter, UnpinDirtyAgain, of_pages_dirty;
+    /// `void unpin_user_folio(struct folio *folio, unsigned long npages)`
+    unpin_folio_pages, unpin_folio_again, "unpin_user_folio", UnpinFolio, UnpinFolioAgain, of_folio;
+}
+
+#[inline(always)]
+fn of_page(ctx: &FEntryContext, program: Program) {
+    emit::hit(program);
+    if setting(Setting::NestedUnpins) == 0 || unpinning().is_none() {
+        one(program, slot(ctx, 0), 1, 0, unpin_form::RANGE);
+    }
+}
+
+#[inline(always)]
+fn of_pages(ctx: &FEntryContext, program: Program) {
+    emit::hit(program);
+    let pages = slot(ctx, 0);
     if unpinning() != Some(pages) {
-        array(Program::UnpinPages, pages, ctx.arg(1), 0, unpin_form::ARRAY);
+        array(program, pages, ctx.arg(1), 0, unpin_form::ARRAY);
     }
-    0
 }
 
-/// `void unpin_user_pages_dirty_lock(struct page **pages, unsigned long npages, bool make_dirty)`
-#[fentry(function = "unpin_user_pages_dirty_lock")]
-pub fn unpin_dirty_enter(ctx: FEntryContext) -> i32 {
-    emit::hit(Program::UnpinDirtyEnter);
-    let pages = slot(&ctx, 0);
+#[inline(always)]
+fn of_pages_dirty(ctx: &FEntryContext, program: Program) {
+    emit::hit(program);
+    let pages = slot(ctx, 0);
     if UNPINNING.insert(bpf_get_current_pid_tgid(), pages, 0).is_err() {
-        emit::lose(Program::UnpinDirtyEnter);
+        emit::lose(program);
     }
     let make_dirty = ctx.arg::<u64>(2) as u32 & 1;
-    array(Program::UnpinDirtyEnter, pages, ctx.arg(1), make_dirty, unpin_form::ARRAY);
-    0
+    array(program, pages, ctx.arg(1), make_dirty, unpin_form::ARRAY);
+}
+
+#[inline(always)]
+fn of_folio(ctx: &FEntryContext, program: Program) {
+    emit::hit(program);
+    one(program, slot(ctx, 0), ctx.arg(1), 0, unpin_form::FOLIO);
 }
 
 /// Its end: whatever it nested is over.
@@ -78,13 +112,6 @@ pub fn unpin_range(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinRange);
     let make_dirty = ctx.arg::<u64>(2) as u32 & 1;
     one(Program::UnpinRange, slot(&ctx, 0), ctx.arg(1), make_dirty, unpin_form::RANGE)
-}
-
-/// `void unpin_user_folio(struct folio *folio, unsigned long npages)`
-#[fentry(function = "unpin_user_folio")]
-pub fn unpin_folio_pages(ctx: FEntryContext) -> i32 {
-    emit::hit(Program::UnpinFolio);
-    one(Program::UnpinFolio, slot(&ctx, 0), ctx.arg(1), 0, unpin_form::FOLIO)
 }
 
 /// `void unpin_folio(struct folio *folio)`, from 6.11

@@ -58,7 +58,7 @@ impl Trace {
         mut finding: Finding,
         pins: Vec<Rc<PinRecord>>,
     ) -> Change {
-        if self.lost() > 0 {
+        if self.lost_ends() > 0 {
             doubt(&mut finding);
         }
         self.open.by_books.push(self.findings.len());

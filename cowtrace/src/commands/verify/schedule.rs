@@ -87,7 +87,7 @@ pub async fn run(
     } else {
         for (what, addresses) in [("missed", lost), ("false", flagged)] {
             for address in addresses.iter().take(SHOWN) {
-                writeln!(out, "{what:<8} page {address:#x}")?;
+                writeln!(out, "{what:<8} page {address:#x}{}", told(*address, &trace.findings))?;
             }
         }
         writeln!(
@@ -146,6 +146,12 @@ async fn books(
             }
         }
     }
+}
+
+/// What was found at an address, if anything.
+fn told(address: u64, findings: &[Finding]) -> String {
+    let about = findings.iter().filter(|f| (f.address..f.end()).contains(&address));
+    about.map(|f| format!("; found {} ({})", f.verdict, f.how.name())).collect()
 }
 
 /// Which pages agree. An address stands for one page, and each finding about it has to be about that.

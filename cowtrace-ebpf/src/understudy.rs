@@ -1,0 +1,38 @@
+//! Understudies: a second program at the same place, for what the kernel made the first one skip.
+//!
+//! From 5.12 on a program can be preempted, and until it goes on the kernel skips it for all other tasks on
+//! that CPU: on a preemptible kernel whole bursts went unseen. An understudy runs behind the program for each
+//! call and looks at those that were skipped. It is so short otherwise that both are hardly ever skipped at
+//! once; if it is preempted at the wrong moment it tells a call twice, which the user side knows.
+
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::PerCpuArray};
+use cowtrace_common::program::Program;
+
+/// By program, the thread that it saw last on this CPU, until its understudy knows.
+#[map]
+static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(Program::ALL.len() as u32, 0);
+
+/// A program has begun.
+#[inline(always)]
+pub fn seen(program: Program) {
+    if let Some(seen) = SEEN.get_ptr_mut(program as u32) {
+        // SAFETY: this CPU's own slot.
+        unsafe { *seen = bpf_get_current_pid_tgid() };
+    }
+}
+
+/// Whether a program has seen what its understudy is called for.
+#[inline(always)]
+pub fn was_seen(program: Program) -> bool {
+    let Some(seen) = SEEN.get_ptr_mut(program as u32) else {
+        return false;
+    };
+    // SAFETY: this CPU's own slot.
+    unsafe {
+        let same = *seen == bpf_get_current_pid_tgid();
+        if same {
+            *seen = u64::MAX;
+        }
+        same
+    }
+}

@@ -151,7 +151,9 @@ async fn books(
 /// What was found at an address, if anything.
 fn told(address: u64, findings: &[Finding]) -> String {
     let about = findings.iter().filter(|f| (f.address..f.end()).contains(&address));
-    about.map(|f| format!("; found {} ({})", f.verdict, f.how.name())).collect()
+    let found: Vec<_> =
+        about.map(|f| format!("; found {} ({})", f.verdict, f.how.name())).collect();
+    found.concat()
 }
 
 /// Which pages agree. An address stands for one page, and each finding about it has to be about that.

@@ -213,7 +213,8 @@ fn report<P: Pointer>(
 ) {
     let mm: u64 = vma.number(Field::VmaMm);
     if outcome == Outcome::Copy {
-        if page.folio == 0 && need == Need::Held {
+        // Short-term pins of large folios are told at once, references never.
+        if need == Need::Held && (page.folio == 0 || !page.maybe_pinned()) {
             holders::tell(program, answer.before.pfn(), page.maybe_pinned());
         }
         if page.maybe_pinned() || Mark::Pinned.may_hold_at(mm, answer.address) {

@@ -5,6 +5,11 @@ use cowtrace_common::program::Program;
 use super::Trace;
 use crate::{event::Tally, facts::key};
 
+/// Whether no verdict hangs on what a program sees: it adds a name or a proof. Rows that no run needs.
+fn is_evidence_only(program: Program) -> bool {
+    matches!(program, Program::ReferenceExit | Program::IoFixedExit | Program::IoRegisteredExit)
+}
+
 /// Whether what a program sees neither ends nor moves a pin.
 fn is_of_something_else(program: Program) -> bool {
     use Program::{
@@ -54,7 +59,8 @@ impl Trace {
     /// Records that were not seen, for whatever reason.
     pub fn lost(&self) -> u64 {
         let untold = self.counts.malformed.saturating_add(self.ledger.unlisted());
-        self.losses().map(|(_, tally)| tally.lost()).fold(untold, u64::saturating_add)
+        let losses = self.losses().filter(|(program, _)| !is_evidence_only(*program));
+        losses.map(|(_, tally)| tally.lost()).fold(untold, u64::saturating_add)
     }
 
     /// The same of those that could have been of the end of a pin, or of where it is mapped: the ledger may hold
@@ -97,7 +103,7 @@ impl Trace {
     pub fn blind_spots(&self) -> Vec<String> {
         let mut spots = Vec::new();
         for (program, tally) in self.losses() {
-            if tally.lost() > 0 {
+            if tally.lost() > 0 && !is_evidence_only(program) {
                 spots.push(format!(
                     "{} lost {} of {}: {} did not fit the ring, {} did not fit a map, {} were skipped by the kernel",
                     program.name(), tally.lost(), tally.hits.max(tally.lost()), tally.ring_full,

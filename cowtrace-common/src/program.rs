@@ -157,25 +157,50 @@ programs! {
     ZapAgain = "zap_again",
 }
 
+/// Programs that the kernel may skip, each with the one that then sees in its place.
+const UNDERSTUDIES: [(Program, Program); 8] = [
+    (Program::WpFaultExit, Program::WpFaultAgain),
+    (Program::PinFastExit, Program::PinFastAgain),
+    (Program::PinExit, Program::PinAgain),
+    (Program::UnpinPage, Program::UnpinPageAgain),
+    (Program::UnpinPages, Program::UnpinPagesAgain),
+    (Program::UnpinDirtyEnter, Program::UnpinDirtyAgain),
+    (Program::UnpinFolio, Program::UnpinFolioAgain),
+    (Program::Zap, Program::ZapAgain),
+];
+
 impl Program {
     /// The program that sees what the kernel made this one skip.
-    pub const fn understudy(self) -> Option<Self> {
-        match self {
-            Self::WpFaultExit => Some(Self::WpFaultAgain),
-            Self::PinFastExit => Some(Self::PinFastAgain),
-            Self::PinExit => Some(Self::PinAgain),
-            Self::UnpinPage => Some(Self::UnpinPageAgain),
-            Self::UnpinPages => Some(Self::UnpinPagesAgain),
-            Self::UnpinDirtyEnter => Some(Self::UnpinDirtyAgain),
-            Self::UnpinFolio => Some(Self::UnpinFolioAgain),
-            Self::Zap => Some(Self::ZapAgain),
-            _ => None,
-        }
+    pub fn understudy(self) -> Option<Self> {
+        UNDERSTUDIES.iter().find(|(program, _)| *program == self).map(|(_, other)| *other)
     }
 
     /// The program that this one is the understudy of.
     pub fn stands_in_for(self) -> Option<Self> {
-        Self::ALL.iter().copied().find(|program| program.understudy() == Some(self))
+        UNDERSTUDIES.iter().find(|(_, other)| *other == self).map(|(program, _)| *program)
+    }
+
+    /// Whether it sees that a pin ends, or that what is pinned is mapped elsewhere: without a run of it the
+    /// ledger holds what it should not.
+    pub fn ends_or_moves_pins(self) -> bool {
+        matches!(
+            self.stands_in_for().unwrap_or(self),
+            Self::UnpinPage
+                | Self::UnpinPages
+                | Self::UnpinDirtyEnter
+                | Self::UnpinDirtyExit
+                | Self::UnpinRange
+                | Self::UnpinFolio
+                | Self::UnpinOneFolio
+                | Self::UnpinFolios
+                | Self::LongtermEnter
+                | Self::LongtermExit
+                | Self::MmExit
+                | Self::MoveExit
+                | Self::MoveStackExit
+                | Self::MoveStructExit
+                | Self::MoveVmaEnter
+        )
     }
 
     /// The program with this number, as a record's header tells it.

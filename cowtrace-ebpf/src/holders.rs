@@ -3,11 +3,9 @@
 //! moved off that page.
 
 use aya_ebpf::{
-    EbpfContext as _,
     helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
     macros::map,
     maps::{LruHashMap, PerCpuArray},
-    programs::FExitContext,
 };
 use cowtrace_common::{
     program::Program,
@@ -81,20 +79,21 @@ fn count(of: impl FnOnce(&mut ShortTerm) -> &mut u64) {
     }
 }
 
-/// Remembers the pages of a short-term call in place of telling it; false if it has to be told.
+/// Remembers the pages of a short-term call in place of telling it; false if it has to be told. `array`: where
+/// the call put the pages.
 #[inline(always)]
-pub fn remember(mm: u64, address: u64, gup_flags: u64, pages: u64, count_of_pages: u64) -> bool {
+pub fn remember(mm: u64, address: u64, gup_flags: u64, array: u64, pages: u64) -> bool {
     let long = gup_flags & setting(Setting::FollLongterm) != 0;
-    if long || setting(Setting::TellShortTerm) != 0 || count_of_pages > FEW {
+    if long || setting(Setting::TellShortTerm) != 0 || pages > FEW {
         return false;
     }
     let mut n = 0;
     while n < FEW {
-        if n >= count_of_pages {
+        if n >= pages {
             break;
         }
         // A folio that counts its pins as one is unpinned in ways that name no page.
-        if kernel::folio_of(kernel::read_at(pages + 8 * n)).1 != 0 {
+        if kernel::folio_of(kernel::read_at(array + 8 * n)).1 != 0 {
             return false;
         }
         n += 1;
@@ -102,10 +101,10 @@ pub fn remember(mm: u64, address: u64, gup_flags: u64, pages: u64, count_of_page
     let mut holder = Holder::of_current(mm, address & !0xfff, gup_flags as u32);
     n = 0;
     while n < FEW {
-        if n >= count_of_pages {
+        if n >= pages {
             break;
         }
-        let page: u64 = kernel::read_at(pages + 8 * n);
+        let page: u64 = kernel::read_at(array + 8 * n);
         if let Some(first) = PINNED.get_ptr_mut(page) {
             // SAFETY: an entry of the map, which stays memory of the map even if it is evicted.
             unsafe { (*first).more += 1 };
@@ -140,16 +139,14 @@ pub fn release(page: u64) -> bool {
 
 /// Remembers who takes plain references to pages: of a long call, the first ones.
 #[inline(always)]
-pub fn referenced(ctx: &FExitContext, address: u64, gup_flags: u32, count_of_pages: u64) {
-    let pages: u64 = kernel::read_at(ctx.as_ptr() as u64 + 8 * 3);
-    let mm = kernel::current_mm();
+pub fn referenced(mm: u64, address: u64, gup_flags: u32, array: u64, pages: u64) {
     let mut holder = Holder::of_current(mm, address & !0xfff, gup_flags);
     let mut n = 0;
     while n < 2 * FEW {
-        if n >= count_of_pages {
+        if n >= pages {
             break;
         }
-        let page: u64 = kernel::read_at(pages + 8 * n);
+        let page: u64 = kernel::read_at(array + 8 * n);
         let _ = REFERENCED.insert(page, holder, 0);
         holder.address += 4096;
         n += 1;
@@ -157,7 +154,8 @@ pub fn referenced(ctx: &FExitContext, address: u64, gup_flags: u32, count_of_pag
     scope::referenced(mm);
 }
 
-/// Tells who holds a page that its process has been moved off, if it is remembered. From here on its unpin is told too.
+/// Tells who holds a page that its process has been moved off, if it is remembered. From here on its unpin is
+/// told too.
 #[inline(always)]
 pub fn tell(program: Program, pfn: u64, pinned: bool) {
     let page = kernel::page_of(pfn);
@@ -169,7 +167,9 @@ pub fn tell(program: Program, pfn: u64, pinned: bool) {
     if pinned {
         let _ = PINNED.remove(page);
         count(|counts| &mut counts.told);
-        scope::remember(holder.mm, Role::Pinned);
+        if !scope::remember(holder.mm, Role::Pinned) {
+            emit::lose(program);
+        }
         Mark::Pinned.set(holder.mm, holder.address, holder.address + 4096);
     }
     let Some(mut record) = Record::<wire::Holder>::new(program, kind::HOLDER) else {

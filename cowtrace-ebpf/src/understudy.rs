@@ -36,3 +36,30 @@ pub fn was_seen(program: Program) -> bool {
         same
     }
 }
+
+/// A program at a place, its understudy, and what both do: a function of the context and of the program that it
+/// is called for.
+macro_rules! twice {
+    ($kind:ident $context:ty { $(
+        $(#[doc = $doc:literal])*
+        $function:literal: $name:ident $program:ident, $again:ident $other:ident => $does:ident;
+    )* }) => {$(
+        $(#[doc = $doc])*
+        #[$kind(function = $function)]
+        pub fn $name(ctx: $context) -> i32 {
+            $crate::understudy::seen(Program::$program);
+            $does(&ctx, Program::$program);
+            0
+        }
+
+        /// Its understudy.
+        #[$kind(function = $function)]
+        pub fn $again(ctx: $context) -> i32 {
+            if !$crate::understudy::was_seen(Program::$program) {
+                $does(&ctx, Program::$other);
+            }
+            0
+        }
+    )*};
+}
+pub(crate) use twice;

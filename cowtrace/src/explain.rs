@@ -97,7 +97,7 @@ const SUSPECT_GET: Page = Page {
     means: "The process was given a copy of a page that somebody holds with plain references. If that is I/O in flight, it goes to the old page.",
     seen: "A copy of an anonymous page that has more references than its mappings, the swap cache, its pins and a CPU's LRU batch explain, and to which somebody was seen to take one.",
     but: "References are no pins: who takes them does not promise to see later changes. vmsplice is meant so. References that nobody was seen to take are counted and not listed: a fault or an exit in another process holds some for a moment. It is held apart from pins everywhere, and has an exit status of its own (4). Of one process 64 are listed, the rest is counted.",
-    causes: "fork and a write, on every kernel: FOLL_GET was never protected. Before 5.19 anything that write-protects. Users: vmsplice, O_DIRECT before 6.5, NFS, Ceph, 9p, some drivers.",
+    causes: "fork and a write, on every kernel: FOLL_GET was never protected. Before 5.19 anything that write-protects. Users: vmsplice, O_DIRECT before 6.5, some drivers.",
     example: "vmsplice/4k/fork, o-direct/4k/fork before 6.5",
 };
 

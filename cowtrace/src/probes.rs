@@ -570,13 +570,13 @@ pub const TABLE: &[Probe] = &[
         any_of: &[
             &[
                 at(
-                    Program::Zap,
-                    KprobeAs(
+                    Program::ZapAgain,
+                    Fentry(
                         "void unmap_page_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
                     ),
                 ),
                 at(
-                    Program::ZapAgain,
+                    Program::Zap,
                     Fentry(
                         "void unmap_page_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
                     ),
@@ -584,13 +584,13 @@ pub const TABLE: &[Probe] = &[
             ],
             &[
                 at(
-                    Program::Zap,
-                    KprobeAs(
+                    Program::ZapAgain,
+                    Fentry(
                         "void __zap_vma_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
                     ),
                 ),
                 at(
-                    Program::ZapAgain,
+                    Program::Zap,
                     Fentry(
                         "void __zap_vma_range(struct mmu_gather *, struct vm_area_struct *, unsigned long, unsigned long, struct zap_details *)",
                     ),

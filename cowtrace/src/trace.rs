@@ -185,7 +185,7 @@ impl Trace {
                 }
             }
             What::Audit(audit) => changes.extend(self.audit(audit)),
-            What::Notifier(notifier) => self.notifier(notifier),
+            What::Notifier(notifier) => self.notifier(&event, notifier),
             What::Holder(holder) => self.holder(&event, holder),
             What::Io { mm, start, end, .. } => changes.extend(self.io(*mm, *start, *end)),
             What::Tally(tally) => changes.extend(self.tally(event.program, *tally)),

@@ -22,7 +22,7 @@ use crate::{
     kernel::{self, PageState, Pointer, Pte, Typed, Untyped, setting},
     orphan,
     scope::{self, Mark},
-    understudy::{seen, was_seen},
+    understudy::twice,
 };
 
 /// VM_SHARED; the same bit in all versions.
@@ -32,22 +32,14 @@ const VM_SHARED: u64 = 8;
 #[map]
 static FAULTS: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
 
-/// `vm_fault_t do_wp_page(struct vm_fault *vmf)`
-#[fexit(function = "do_wp_page")]
-pub fn wp_fault_exit(ctx: FExitContext) -> i32 {
-    seen(Program::WpFaultExit);
-    answered(&ctx, Program::WpFaultExit, Typed(ctx.arg(0)));
-    0
-}
+twice! { fexit FExitContext {
+    /// `vm_fault_t do_wp_page(struct vm_fault *vmf)`
+    "do_wp_page": wp_fault_exit WpFaultExit, wp_fault_again WpFaultAgain => typed_fault;
+} }
 
-/// Its understudy.
-#[fexit(function = "do_wp_page")]
-pub fn wp_fault_again(ctx: FExitContext) -> i32 {
-    if was_seen(Program::WpFaultExit) {
-        return 0;
-    }
-    answered(&ctx, Program::WpFaultAgain, Typed(ctx.arg(0)));
-    0
+#[inline(always)]
+fn typed_fault(ctx: &FExitContext, program: Program) {
+    answered(ctx, program, Typed(ctx.arg(0)));
 }
 
 /// The same where fexit does not attach: keeps the argument for the return.

@@ -19,7 +19,7 @@ use crate::{
     emit::{self, Record},
     holders, kernel,
     scope::{self, Mark, Role},
-    understudy::{seen, was_seen},
+    understudy::twice,
 };
 
 /// The arguments of a pin call.
@@ -55,7 +55,6 @@ macro_rules! pin_exits {
         $(#[doc = $doc])*
         #[fexit(function = $function)]
         pub fn $name(ctx: FExitContext) -> i32 {
-            seen(Program::$program);
             let call = Call::new(
                 kernel::current_mm(),
                 ctx.arg($start),
@@ -68,35 +67,7 @@ macro_rules! pin_exits {
     )*};
 }
 
-/// The understudies of some of them.
-macro_rules! pin_exits_again {
-    ($($name:ident of $program:ident, $function:literal, $again:ident,
-       start $start:literal, flags $flags:literal, pages $pages:literal, returns $ty:ty = $ret:literal;)*) => {$(
-        /// Its understudy.
-        #[fexit(function = $function)]
-        pub fn $name(ctx: FExitContext) -> i32 {
-            if was_seen(Program::$program) {
-                return 0;
-            }
-            let call = Call::new(
-                kernel::current_mm(),
-                ctx.arg($start),
-                ctx.arg($flags),
-                slot(&ctx, $pages),
-            );
-            pinned(&ctx, Program::$again, &call, i64::from(ctx.arg::<$ty>($ret)));
-            0
-        }
-    )*};
-}
-
 pin_exits! {
-    /// `int pin_user_pages_fast(unsigned long start, int nr_pages, unsigned int gup_flags, struct page **pages)`
-    pin_fast_exit, "pin_user_pages_fast", PinFastExit,
-        start 0, flags 2, pages 3, returns i32 = 4;
-    /// `long pin_user_pages(unsigned long start, unsigned long nr_pages, unsigned int gup_flags, struct page **pages)`
-    pin_exit, "pin_user_pages", PinExit,
-        start 0, flags 2, pages 3, returns i64 = 4;
     /// `long pin_user_pages(…, struct page **pages, struct vm_area_struct **vmas)`, up to 6.4
     pin_vmas_exit, "pin_user_pages", PinVmasExit,
         start 0, flags 2, pages 3, returns i64 = 5;
@@ -111,11 +82,27 @@ pin_exits! {
         start 0, flags 2, pages 3, returns i32 = 4;
 }
 
-pin_exits_again! {
-    pin_fast_again of PinFastExit, "pin_user_pages_fast", PinFastAgain,
-        start 0, flags 2, pages 3, returns i32 = 4;
-    pin_again of PinExit, "pin_user_pages", PinAgain,
-        start 0, flags 2, pages 3, returns i64 = 4;
+twice! { fexit FExitContext {
+    /// `int pin_user_pages_fast(unsigned long start, int nr_pages, unsigned int gup_flags, struct page **pages)`
+    "pin_user_pages_fast": pin_fast_exit PinFastExit, pin_fast_again PinFastAgain => pinned_fast;
+    /// `long pin_user_pages(unsigned long start, unsigned long nr_pages, unsigned int gup_flags, struct page **pages)`
+    "pin_user_pages": pin_exit PinExit, pin_again PinAgain => pinned_slow;
+} }
+
+#[inline(always)]
+fn pinned_fast(ctx: &FExitContext, program: Program) {
+    pinned(ctx, program, &call_of_current(ctx), i64::from(ctx.arg::<i32>(4)));
+}
+
+#[inline(always)]
+fn pinned_slow(ctx: &FExitContext, program: Program) {
+    pinned(ctx, program, &call_of_current(ctx), ctx.arg(4));
+}
+
+/// The arguments (start, nr, flags, pages).
+#[inline(always)]
+fn call_of_current(ctx: &FExitContext) -> Call {
+    Call::new(kernel::current_mm(), ctx.arg(0), ctx.arg(2), slot(ctx, 3))
 }
 
 /// `long pin_user_pages_remote(struct mm_struct *mm, unsigned long start, unsigned long nr_pages,
@@ -170,7 +157,8 @@ pub fn reference_exit(ctx: FExitContext) -> i32 {
     let pages = ctx.arg::<i32>(4);
     if pages > 0 && scope::wanted() {
         emit::hit(Program::ReferenceExit);
-        holders::referenced(&ctx, ctx.arg(0), ctx.arg(2), pages as u64);
+        let array = slot(&ctx, 3);
+        holders::referenced(kernel::current_mm(), ctx.arg(0), ctx.arg(2), array, pages as u64);
     }
     0
 }

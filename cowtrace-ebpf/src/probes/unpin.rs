@@ -25,45 +25,24 @@ use crate::{
     holders::{self, FEW},
     kernel::{self, setting},
     orphan,
-    understudy::{seen, was_seen},
+    understudy::twice,
 };
 
 /// Threads inside `unpin_user_pages_dirty_lock`, and the array of pages that they work on.
 #[map]
 static UNPINNING: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
 
-/// A program at the entry of a function, and its understudy, which do the same.
-macro_rules! twice {
-    ($($(#[doc = $doc:literal])* $name:ident, $again:ident, $function:literal, $program:ident, $other:ident, $does:ident;)*) => {$(
-        $(#[doc = $doc])*
-        #[fentry(function = $function)]
-        pub fn $name(ctx: FEntryContext) -> i32 {
-            seen(Program::$program);
-            $does(&ctx, Program::$program);
-            0
-        }
-
-        /// Its understudy.
-        #[fentry(function = $function)]
-        pub fn $again(ctx: FEntryContext) -> i32 {
-            if !was_seen(Program::$program) {
-                $does(&ctx, Program::$other);
-            }
-            0
-        }
-    )*};
-}
-
-twice! {
+twice! { fentry FEntryContext {
     /// `void unpin_user_page(struct page *page)`
-    unpin_page, unpin_page_again, "unpin_user_page", UnpinPage, UnpinPageAgain, of_page;
+    "unpin_user_page": unpin_page UnpinPage, unpin_page_again UnpinPageAgain => of_page;
     /// `void unpin_user_pages(struct page **pages, unsigned long npages)`
-    unpin_pages, unpin_pages_again, "unpin_user_pages", UnpinPages, UnpinPagesAgain, of_pages;
+    "unpin_user_pages": unpin_pages UnpinPages, unpin_pages_again UnpinPagesAgain => of_pages;
     /// `void unpin_user_pages_dirty_lock(struct page **pages, unsigned long npages, bool make_dirty)`
-    unpin_dirty_enter, unpin_dirty_again, "unpin_user_pages_dirty_lock", UnpinDirtyEnter, UnpinDirtyAgain, of_pages_dirty;
+    "unpin_user_pages_dirty_lock":
+        unpin_dirty_enter UnpinDirtyEnter, unpin_dirty_again UnpinDirtyAgain => of_pages_dirty;
     /// `void unpin_user_folio(struct folio *folio, unsigned long npages)`
-    unpin_folio_pages, unpin_folio_again, "unpin_user_folio", UnpinFolio, UnpinFolioAgain, of_folio;
-}
+    "unpin_user_folio": unpin_folio_pages UnpinFolio, unpin_folio_again UnpinFolioAgain => of_folio;
+} }
 
 #[inline(always)]
 fn of_page(ctx: &FEntryContext, program: Program) {
@@ -99,7 +78,7 @@ fn of_folio(ctx: &FEntryContext, program: Program) {
     one(program, slot(ctx, 0), ctx.arg(1), 0, unpin_form::FOLIO);
 }
 
-/// Its end: whatever it nested is over.
+/// The end of `unpin_user_pages_dirty_lock`: whatever it nested is over.
 #[fexit(function = "unpin_user_pages_dirty_lock")]
 pub fn unpin_dirty_exit(_: FExitContext) -> i32 {
     let _ = UNPINNING.remove(bpf_get_current_pid_tgid());

@@ -18,7 +18,7 @@ use crate::{
     kernel::{self, Mapped, PageState, Pointer, Typed, Untyped, setting},
     orphan,
     scope::{self, Mark},
-    understudy::{seen, was_seen},
+    understudy::twice,
 };
 
 /// VM_HUGETLB; the same bit in all versions.
@@ -26,40 +26,20 @@ const VM_HUGETLB: u64 = 0x40_0000;
 /// VM_FAULT_RETRY: the fault is not over, and its VMA may be gone.
 const RETRY: u32 = 0x400;
 
-/// `void unmap_page_range(struct mmu_gather *tlb, struct vm_area_struct *vma, unsigned long addr,
-/// unsigned long end, struct zap_details *details)`; renamed `__zap_vma_range` in 7.x, where it also comes
-/// for hugetlb.
-#[kprobe]
-pub fn zap(ctx: ProbeContext) -> u32 {
-    let arg = |n| ctx.arg::<u64>(n).unwrap_or_default();
-    seen(Program::Zap);
-    unless_huge(&ctx, Program::Zap, Untyped(arg(1)), (arg(2), arg(3)), arg(4));
-    0
-}
-
-/// Its understudy. The kernel runs kprobes in front of fentry, and skips them for other reasons: on 6.18 two
-/// fentry programs missed one call in 40,000 together, these two none.
-#[fentry(function = "unmap_page_range")]
-pub fn zap_again(ctx: FEntryContext) -> i32 {
-    if !was_seen(Program::Zap) {
-        let details: u64 = kernel::read_at(ctx.as_ptr() as u64 + 8 * 4);
-        let range = (ctx.arg(2), ctx.arg(3));
-        unless_huge(&ctx, Program::ZapAgain, Typed(ctx.arg(1)), range, details);
-    }
-    0
-}
+twice! { fentry FEntryContext {
+    /// `void unmap_page_range(struct mmu_gather *tlb, struct vm_area_struct *vma, unsigned long addr,
+    /// unsigned long end, struct zap_details *details)`; renamed `__zap_vma_range` in 7.x, where it also comes
+    /// for hugetlb.
+    "unmap_page_range": zap Zap, zap_again ZapAgain => unless_huge;
+} }
 
 #[inline(always)]
-fn unless_huge<P: Pointer>(
-    ctx: &impl EbpfContext,
-    program: Program,
-    vma: P,
-    range: (u64, u64),
-    details: u64,
-) {
+fn unless_huge(ctx: &FEntryContext, program: Program) {
+    let details: u64 = kernel::read_at(ctx.as_ptr() as u64 + 8 * 4);
+    let vma = Typed(ctx.arg(1));
     let flags: u64 = vma.read(Field::VmaFlags);
     if flags & VM_HUGETLB == 0 {
-        zapped(ctx, program, vma, range, spares_cows(details));
+        zapped(ctx, program, vma, (ctx.arg(2), ctx.arg(3)), spares_cows(details));
     }
 }
 
@@ -84,10 +64,10 @@ fn spares_cows(details: u64) -> bool {
 }
 
 #[inline(always)]
-fn zapped<P: Pointer>(
-    ctx: &impl EbpfContext,
+fn zapped(
+    ctx: &FEntryContext,
     program: Program,
-    vma: P,
+    vma: Typed,
     (start, end): (u64, u64),
     spares_cows: bool,
 ) {

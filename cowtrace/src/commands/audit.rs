@@ -34,7 +34,7 @@ struct Pages {
     pinned: u64,
     /// Pages that are mapped and not pinned.
     not_pinned: u64,
-    /// Addresses where nothing is mapped.
+    /// Addresses where nothing is mapped: discarded, or unmapped by reclaim while the pin keeps the page.
     unmapped: u64,
 }
 
@@ -67,7 +67,7 @@ struct Process {
     vm_pin_kib: u64,
     pinned: Vec<PinnedVma>,
     buffers: Vec<RegisteredBuffer>,
-    /// Pages of registered buffers that the process has lost.
+    /// Pages of registered buffers at whose addresses the process has others.
     lost: u64,
 }
 
@@ -152,7 +152,7 @@ fn process(
             pages: *pages,
         })
         .collect();
-    let lost = buffers.iter().map(|buffer| buffer.pages.not_pinned + buffer.pages.unmapped).sum();
+    let lost = buffers.iter().map(|buffer| buffer.pages.not_pinned).sum();
     let vm_pin_kib = registered::vm_pin_kib(tgid);
     let any = !pinned.is_empty() || !buffers.is_empty() || vm_pin_kib > 0;
     let process = Process { r#type: "process", tgid, comm, vm_pin_kib, pinned, buffers, lost };
@@ -216,16 +216,24 @@ fn print(out: &mut dyn Write, process: &Process) -> io::Result<()> {
             "  io_uring of fd {ring_fd}, buffer {index}: {} from {address:#x} on: ",
             count(all, "page")
         )?;
-        match (pages.not_pinned, pages.unmapped) {
-            (0, 0) => writeln!(out, "all are pinned where they are mapped")?,
-            (others, gone) => writeln!(
-                out,
-                "LOST: at {others} of them the process has a page that is not pinned, at {gone} none: the device \
-                 has others"
-            )?,
-        }
+        writeln!(out, "{}", buffer_words(*pages))?;
     }
     Ok(())
+}
+
+fn buffer_words(pages: Pages) -> String {
+    let words = match pages.not_pinned {
+        0 => "pinned where they are mapped".to_owned(),
+        others => format!(
+            "LOST: the process has {} there that {} not pinned, the device has others",
+            count(others, "page"),
+            if others == 1 { "is" } else { "are" }
+        ),
+    };
+    match pages.unmapped {
+        0 => words,
+        unmapped => format!("{words}; {unmapped} not mapped now"),
+    }
 }
 
 fn summary(out: &mut dyn Write, found: usize, lost: u64) -> io::Result<()> {
@@ -261,6 +269,14 @@ mod tests {
         let all = [parent, child];
         assert!(is_heir(&all[1], &all));
         assert!(!is_heir(&all[0], &all), "it has lost one");
+    }
+
+    #[test]
+    fn pages_that_are_only_not_mapped_are_not_called_lost() {
+        let words = |not_pinned, unmapped| buffer_words(Pages { pinned: 1, not_pinned, unmapped });
+        assert_eq!(words(0, 0), "pinned where they are mapped");
+        assert_eq!(words(0, 2), "pinned where they are mapped; 2 not mapped now");
+        assert!(words(1, 0).starts_with("LOST: the process has 1 page there that is not pinned"));
     }
 
     #[test]

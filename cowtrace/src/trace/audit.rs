@@ -1,6 +1,6 @@
 //! The audit: pages that are pinned, held against the page map.
 
-use super::{Change, Trace};
+use super::{Change, Trace, findings::Basis};
 use crate::{
     event::{Audit, Pfn},
     finding::{Finding, How},
@@ -82,7 +82,6 @@ impl Trace {
             new_pfn,
             ..Finding::new(self.differs(&place.pin), How::Unseen)
         };
-        let pins = vec![place.pin.clone()];
-        Some(self.open_by_books(finding, pins))
+        Some(self.open(finding, vec![place.pin.clone()], Basis::Books))
     }
 }

@@ -1,7 +1,7 @@
 //! Findings from their opening to the end of their pins: what opens one, what adds to it, what closes it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     rc::Rc,
 };
 
@@ -23,8 +23,17 @@ pub struct Open {
     pins_left: HashMap<usize, usize>,
     /// What the old page held when it was lost.
     content: HashMap<usize, u64>,
-    /// Those that only the ledger calls pinned: the kernel's count of the page was not asked for.
-    by_books: Vec<usize>,
+    /// Those of them that rest on the [books](Basis::Books).
+    by_books: HashSet<usize>,
+}
+
+/// What says that the page of a finding is pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The kernel's own count of the page.
+    Count,
+    /// The ledger alone: nobody asked for that count. Not to be relied on where the end of a pin may be lost.
+    Books,
 }
 
 impl Open {
@@ -35,9 +44,20 @@ impl Open {
 
 impl Trace {
     /// Takes in a finding about some pins, of which the first is named.
-    pub(super) fn open(&mut self, mut finding: Finding, mut pins: Vec<Rc<PinRecord>>) -> Change {
+    pub(super) fn open(
+        &mut self,
+        mut finding: Finding,
+        mut pins: Vec<Rc<PinRecord>>,
+        basis: Basis,
+    ) -> Change {
         let index = self.findings.len();
         finding.id = index + 1;
+        if basis == Basis::Books {
+            if self.lost_ends() > 0 {
+                doubt(&mut finding);
+            }
+            self.open.by_books.insert(index);
+        }
         let mut seen = HashSet::new();
         pins.retain(|pin| seen.insert(pin.call));
         for pin in &pins {
@@ -50,19 +70,6 @@ impl Trace {
         rules::advice(&finding, &self.facts).clone_into(&mut finding.advice);
         self.findings.push(finding);
         Change::Opened(index)
-    }
-
-    /// Takes in one whose pins only the ledger speaks of.
-    pub(super) fn open_by_books(
-        &mut self,
-        mut finding: Finding,
-        pins: Vec<Rc<PinRecord>>,
-    ) -> Change {
-        if self.lost_ends() > 0 {
-            doubt(&mut finding);
-        }
-        self.open.by_books.push(self.findings.len());
-        self.open(finding, pins)
     }
 
     /// A write-protect fault took the process off a page.
@@ -93,7 +100,7 @@ impl Trace {
             told: self.notifiers.of_fault(event.task.tid, fault),
             ..Finding::new(verdict, How::Copied)
         };
-        self.open(finding, pin.into_iter().collect())
+        self.open(finding, pin.into_iter().collect(), Basis::Count)
     }
 
     /// Mappings were discarded.
@@ -125,7 +132,8 @@ impl Trace {
         places
             .sort_by_key(|place| (place.start > start, !self.facts.is_write(place.pin.gup_flags)));
         let first = places.first()?;
-        let by_books = zap.is_pinned(first.start, first.pfn()).is_none();
+        let asked = zap.is_pinned(first.start, first.pfn()).is_some();
+        let basis = if asked { Basis::Count } else { Basis::Books };
         let finding = Finding {
             reason: GONE.to_owned(),
             writer: event.task,
@@ -142,10 +150,10 @@ impl Trace {
         };
         let pins = places.into_iter().map(|place| place.pin).collect();
         if held::only_unmaps(kind) {
-            self.hold(finding, pins, by_books);
+            self.hold(finding, pins, basis);
             return None;
         }
-        Some(if by_books { self.open_by_books(finding, pins) } else { self.open(finding, pins) })
+        Some(self.open(finding, pins, basis))
     }
 
     /// What is mapped where something was zapped, or copied.
@@ -183,20 +191,20 @@ impl Trace {
             cause: self.history.last_at(mm, address, pin.time),
             ..Finding::new(self.differs(&pin), How::Zapped)
         };
-        vec![self.open_by_books(finding, vec![pin])]
+        vec![self.open(finding, vec![pin], Basis::Books)]
     }
 
     /// Records were lost, just now: the ledger may hold pins that had ended by then.
     pub(super) fn doubt_books(&mut self) -> Vec<Change> {
         let since = self.now.saturating_sub(TALLIED_WITHIN_NS);
         self.doubt_held(since);
-        let open = &self.open;
-        let live = open.by_books.iter().filter(|index| open.pins_left.contains_key(index));
         let recent = |index: &usize| {
             let finding = &self.findings[*index];
             finding.broken_at >= since && finding.verdict > Verdict::Inconclusive
         };
-        let doubtful: Vec<usize> = live.copied().filter(recent).collect();
+        let by_books = self.open.by_books.iter().copied();
+        let mut doubtful: Vec<usize> = by_books.filter(recent).collect();
+        doubtful.sort_unstable();
         for index in &doubtful {
             doubt(&mut self.findings[*index]);
         }
@@ -272,7 +280,7 @@ impl Trace {
             ..Finding::new(Verdict::Armed, How::WillBeCopied)
         };
         let pins = places.into_iter().map(|place| place.pin).collect();
-        vec![self.open(finding, pins)]
+        vec![self.open(finding, pins, Basis::Books)]
     }
 
     /// What the old page of a finding held when it was lost.
@@ -306,13 +314,14 @@ impl Trace {
 
     /// I/O was submitted for a range of a registered buffer: it goes to the pages that were pinned.
     pub(super) fn io(&mut self, mm: Mm, start: u64, end: u64) -> Vec<Change> {
+        let at = |finding: &Finding| finding.address < end && start < finding.end();
         let lost = |index: &usize| {
             let finding = &self.findings[*index];
-            let at = finding.mm == mm && finding.address < end && start < finding.end();
-            at && matches!(finding.verdict, Verdict::Diverged | Verdict::StaleRead)
+            at(finding) && matches!(finding.verdict, Verdict::Diverged | Verdict::StaleRead)
         };
-        let mut lost: Vec<usize> = self.open.pins_left.keys().copied().filter(lost).collect();
-        lost.sort_unstable();
+        let places = self.ledger.places(mm, start, end);
+        let about = places.iter().flat_map(|place| self.open.of(place.pin.call)).copied();
+        let lost: BTreeSet<usize> = about.filter(lost).collect();
         for index in &lost {
             prove(&mut self.findings[*index], Proof::IoSubmitted);
         }
@@ -343,6 +352,7 @@ impl Trace {
         let mut changes = Vec::new();
         let findings = &mut self.findings;
         let (pins_left, content) = (&mut self.open.pins_left, &mut self.open.content);
+        let by_books = &mut self.open.by_books;
         open.retain(|index| {
             let finding = &mut findings[*index];
             let copied = finding.how == How::Copied;
@@ -360,6 +370,7 @@ impl Trace {
             if left == 0 {
                 pins_left.remove(index);
                 content.remove(index);
+                by_books.remove(index);
             }
             false
         });
@@ -372,8 +383,8 @@ impl Trace {
 
 const GONE: &str = "the range was unmapped or discarded while it is pinned: the device goes on with pages that \
                     are no longer the process's";
-const DOUBTFUL: &str = "the range was unmapped or discarded; whether it is still pinned cannot be told, since the \
-                        record of an unpin may be among those lost";
+const DOUBTFUL: &str = "whether the page was still pinned cannot be told: the record of an unpin may be among those \
+                        lost";
 const DIVERGED: &str = "the process has another page at an address whose old page is pinned: its mapping had been discarded";
 
 /// Page size on the one architecture that is traced.

@@ -6,7 +6,10 @@
 
 use std::rc::Rc;
 
-use super::{Change, Trace, findings::doubt};
+use super::{
+    Change, Trace,
+    findings::{Basis, doubt},
+};
 use crate::{
     event::{Event, Pfn, Time, What},
     facts::key,
@@ -26,8 +29,7 @@ pub struct Held {
     pins: Vec<Rc<PinRecord>>,
     /// What the old page held when it was unmapped.
     content: Option<u64>,
-    /// Only the ledger calls it pinned.
-    by_books: bool,
+    basis: Basis,
 }
 
 impl Held {
@@ -49,13 +51,14 @@ pub fn only_unmaps(kind: ZapKind) -> bool {
 
 impl Trace {
     /// Holds a finding back.
-    pub(super) fn hold(&mut self, finding: Finding, pins: Vec<Rc<PinRecord>>, by_books: bool) {
-        self.held.push(Held { finding, pins, content: None, by_books });
+    pub(super) fn hold(&mut self, finding: Finding, pins: Vec<Rc<PinRecord>>, basis: Basis) {
+        self.held.push(Held { finding, pins, content: None, basis });
     }
 
     /// Records were lost: those held back since then that rest on the ledger cannot be told.
     pub(super) fn doubt_held(&mut self, since: Time) {
-        let recent = |held: &&mut Held| held.by_books && held.finding.broken_at >= since;
+        let recent =
+            |held: &&mut Held| held.basis == Basis::Books && held.finding.broken_at >= since;
         self.held.iter_mut().filter(recent).for_each(|held| doubt(&mut held.finding));
     }
 
@@ -85,11 +88,7 @@ impl Trace {
     }
 
     fn list(&mut self, held: Held) -> Change {
-        let change = if held.by_books {
-            self.open_by_books(held.finding, held.pins)
-        } else {
-            self.open(held.finding, held.pins)
-        };
+        let change = self.open(held.finding, held.pins, held.basis);
         if let (Change::Opened(index), Some(hash)) = (change, held.content) {
             self.keep_content(index, hash);
         }

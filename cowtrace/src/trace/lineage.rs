@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, rc::Rc};
 
-use super::{Change, Trace};
+use super::{Change, Trace, findings::Basis};
 use crate::{
     event::{Event, ForkCopy, Mm, Time, VM_HUGETLB},
     facts::Facts,
@@ -106,6 +106,6 @@ impl Trace {
             old_pfn: pin.pfn_at(0).unwrap_or(0),
             ..Finding::new(Verdict::Snapshot, How::Inherited)
         };
-        Some(self.open(finding, pins))
+        Some(self.open(finding, pins, Basis::Books))
     }
 }

@@ -10,51 +10,6 @@ fn is_evidence_only(program: Program) -> bool {
     matches!(program, Program::ReferenceExit | Program::IoFixedExit | Program::IoRegisteredExit)
 }
 
-/// Whether what a program sees neither ends nor moves a pin.
-fn is_of_something_else(program: Program) -> bool {
-    use Program::{
-        ClearRefs, HugeWpExit, HugetlbCowEnter, HugetlbCowReturn, HugetlbWpExit, InvalidateEnd,
-        InvalidateStart, IoFixedExit, IoRegisteredExit, NotifierInsert, NotifierRegister,
-        PagemapScan, PinExit, PinFastExit, PinFastOnlyExit, PinLockedExit, PinRemoteExit,
-        PinUnlockedExit, PinVmasExit, Protect, ProtectEnter, ProtectProt, ReclaimUnmap, Refault,
-        ReferenceExit, SplitHuge, WpCopyExit, WpFaultExit, Zap, ZapHuge,
-    };
-    let seen_first = program.stands_in_for().unwrap_or(program);
-    matches!(
-        seen_first,
-        ClearRefs
-            | HugeWpExit
-            | HugetlbCowEnter
-            | HugetlbCowReturn
-            | HugetlbWpExit
-            | InvalidateEnd
-            | InvalidateStart
-            | IoFixedExit
-            | IoRegisteredExit
-            | NotifierInsert
-            | NotifierRegister
-            | PagemapScan
-            | PinExit
-            | PinFastExit
-            | PinFastOnlyExit
-            | PinLockedExit
-            | PinRemoteExit
-            | PinUnlockedExit
-            | PinVmasExit
-            | Protect
-            | ProtectEnter
-            | ProtectProt
-            | ReclaimUnmap
-            | ReferenceExit
-            | Refault
-            | SplitHuge
-            | WpCopyExit
-            | WpFaultExit
-            | Zap
-            | ZapHuge
-    )
-}
-
 impl Trace {
     /// Records that were not seen, for whatever reason.
     pub fn lost(&self) -> u64 {
@@ -63,26 +18,23 @@ impl Trace {
         losses.map(|(_, tally)| tally.lost()).fold(untold, u64::saturating_add)
     }
 
-    /// The same of those that could have been of the end of a pin, or of where it is mapped: the ledger may hold
-    /// what it should not.
+    /// The same of those that may have told the end of a pin: the ledger may hold what it should not.
     pub(super) fn lost_ends(&self) -> u64 {
         let untold = self.counts.malformed.saturating_add(self.ledger.unlisted());
-        let ends = self.losses().filter(|(program, _)| !is_of_something_else(*program));
+        let ends = self.losses().filter(|(program, _)| program.ends_or_moves_pins());
         ends.map(|(_, tally)| tally.lost()).fold(untold, u64::saturating_add)
     }
 
     /// What each program counted, with as many skipped runs as went unseen: where a program has an understudy,
     /// that one's runs are of what the kernel made the program itself skip.
     pub fn losses(&self) -> impl Iterator<Item = (Program, Tally)> {
-        let is_understudy =
-            |program: Program| Program::ALL.iter().any(|other| other.understudy() == Some(program));
         self.tallies.iter().map(move |(program, tally)| {
             let recursion = match program.understudy() {
                 Some(other) => {
                     let other = self.tallies.get(&other).copied().unwrap_or_default();
                     tally.recursion.saturating_sub(other.hits).min(other.recursion)
                 }
-                None if is_understudy(*program) => 0,
+                None if program.stands_in_for().is_some() => 0,
                 None => tally.recursion,
             };
             (*program, Tally { recursion, ..*tally })

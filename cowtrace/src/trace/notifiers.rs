@@ -58,8 +58,9 @@ impl Durations {
 /// Who is told, and what was told lately.
 #[derive(Debug, Default)]
 pub struct Notifiers {
-    /// Registered since the trace began.
-    registered: HashMap<Mm, Vec<Notifier>>,
+    /// Registered since the trace began, and by which process: an address space without pins ends unseen, and
+    /// its number comes again.
+    registered: HashMap<Mm, (u32, Vec<Notifier>)>,
     /// Thread, time and range, newest last.
     recent: VecDeque<(u32, Time, Invalidate)>,
 }
@@ -72,7 +73,7 @@ impl Notifiers {
     }
 
     fn told(&self, time: Time, invalidate: &Invalidate) -> Told {
-        let all = self.registered.get(&invalidate.mm).into_iter().flatten();
+        let all = self.registered.get(&invalidate.mm).into_iter().flat_map(|(_, all)| all);
         let hears = |notifier: &&Notifier| match notifier.range {
             (0, 0) => true,
             (start, end) => start < invalidate.end && invalidate.start < end,
@@ -96,9 +97,14 @@ impl Notifiers {
 
 impl Trace {
     /// A notifier was registered.
-    pub(super) fn notifier(&mut self, notifier: &Notifier) {
+    pub(super) fn notifier(&mut self, event: &Event, notifier: &Notifier) {
         self.counts.notifiers += 1;
-        self.notifiers.registered.entry(notifier.mm).or_default().push(*notifier);
+        let (tgid, all) = self.notifiers.registered.entry(notifier.mm).or_default();
+        if *tgid != event.task.tgid {
+            all.clear();
+        }
+        *tgid = event.task.tgid;
+        all.push(*notifier);
     }
 
     /// Notifiers have been told of a range, and have answered.
@@ -109,12 +115,10 @@ impl Trace {
         }
         self.notifiers.recent.push_back((event.task.tid, event.time, *invalidate));
         // A zap is told when it begins, its notifiers answer when it ends.
-        let told = self.notifiers.told(event.time, invalidate);
         let newest = self.findings.iter_mut().rev().take(NEWEST);
-        for finding in newest.chain(self.held.iter_mut().map(|held| &mut held.finding)) {
-            if belongs(finding, event, invalidate) {
-                finding.told = Some(told.clone());
-            }
+        let held = self.held.iter_mut().map(|held| &mut held.finding);
+        for finding in newest.chain(held).filter(|f| belongs(f, event, invalidate)) {
+            finding.told = Some(self.notifiers.told(event.time, invalidate));
         }
         let pinned = self.ledger.places(invalidate.mm, invalidate.start, invalidate.end);
         if !pinned.is_empty() || self.is_broken_in(invalidate) {
@@ -124,6 +128,7 @@ impl Trace {
         }
     }
 
+    /// Whether a page in the range was lost just before: it is pinned, but no longer mapped there.
     fn is_broken_in(&self, invalidate: &Invalidate) -> bool {
         self.findings.iter().rev().take(NEWEST).any(|finding| overlaps(finding, invalidate))
     }

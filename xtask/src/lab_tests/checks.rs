@@ -300,3 +300,17 @@ pub(super) fn verify_agrees(run: &Run) -> Result<()> {
     let unseen = totals["unseen"].as_array().map_or(0, Vec::len);
     run.expect_status(if unseen == 0 { CLEAN } else { INCONCLUSIVE })
 }
+
+pub(super) fn a_schedule_agrees(run: &Run) -> Result<()> {
+    let schedule = run.json_of_type("schedule")?.pop().context("no schedule came to its end")?;
+    for key in ["missed", "false"] {
+        ensure!(schedule[key].as_array().is_some_and(Vec::is_empty), "{key}: {schedule}");
+    }
+    ensure!(schedule["found"].as_u64() > Some(0), "no page was lost: {schedule}");
+    for books in ["ledger", "kernel"] {
+        ensure!(schedule[books] == schedule["pinned"], "pinned by the {books}: {schedule}");
+    }
+    ensure!(schedule["good"] == true, "not good: {schedule}");
+    let unseen = schedule["unseen"].as_array().map_or(0, Vec::len);
+    run.expect_status(if unseen == 0 { CLEAN } else { INCONCLUSIVE })
+}

@@ -6,7 +6,7 @@
 use super::{
     case::Case,
     checks::{
-        a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
+        a_schedule_agrees, a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
         agrees_with_the_workload_through_kprobes,
         audit::{names_who_holds_for_a_moment, sees_the_buffer_lose_its_pages},
         bytes_are_equal, cut_recording_is_inconclusive, doctor_is_content, filtered_out,
@@ -24,6 +24,10 @@ use crate::lab::options::Machine;
 const PAGE_COUNT_RULE: &[&str] = &["5.10"];
 /// Kernels where `wp_page_copy` is a function of its own.
 const SECOND_WITNESS: &[&str] = &["5.10", "6.1"];
+
+/// Kernels without lazy preemption. On 7.3, with four threads on two emulated CPUs, a program and its understudy were
+/// both skipped for one pin in a thousand: cowtrace says so, and the pages of that pin are missed.
+const NOT_LAZY: &[&str] = &["5.10", "6.1", "6.12", "6.18"];
 
 /// The script that runs a workload under `cowtrace stream` with some options, and prints what the workload
 /// measured, then what cowtrace saw.
@@ -309,14 +313,24 @@ fn secondary_mmus() -> Vec<Case> {
 /// The workloads by the hundred, on a machine that has what they ask for.
 fn matrix() -> Vec<Case> {
     let machine = Machine { hugepages: Some(8), swap: Some(64), numa: true, ..Machine::default() };
-    vec![Case {
-        machine,
-        limit: 900,
-        ..Case::new(
-            "verify agrees with each of more than 150 workloads",
-            "cowtrace verify --json --case 'io-uring/*' --case 'vmsplice/4k/*' --case 'vmsplice/thp*' \
+    vec![
+        Case {
+            machine,
+            limit: 900,
+            ..Case::new(
+                "verify agrees with each of more than 150 workloads",
+                "cowtrace verify --json --case 'io-uring/*' --case 'vmsplice/4k/*' --case 'vmsplice/thp*' \
                  --case 'process-vm-write/4k/*' --case 'process-vm-write/hugetlb/*' --case 'none/4k/*'",
-            verify_agrees,
-        )
-    }]
+                verify_agrees,
+            )
+        },
+        Case {
+            kernels: NOT_LAZY,
+            ..Case::new(
+                "the findings of a random schedule are what its own books say",
+                "cowtrace verify --json --random 7 --length 10s",
+                a_schedule_agrees,
+            )
+        },
+    ]
 }

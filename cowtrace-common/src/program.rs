@@ -155,10 +155,12 @@ programs! {
     UnpinFolioAgain = "unpin_folio_again",
     /// Understudy of `Zap`.
     ZapAgain = "zap_again",
+    /// Understudy of `Refault`.
+    RefaultAgain = "refault_again",
 }
 
 /// Programs that the kernel may skip, each with the one that then sees in its place.
-const UNDERSTUDIES: [(Program, Program); 8] = [
+const UNDERSTUDIES: [(Program, Program); 9] = [
     (Program::WpFaultExit, Program::WpFaultAgain),
     (Program::PinFastExit, Program::PinFastAgain),
     (Program::PinExit, Program::PinAgain),
@@ -167,6 +169,7 @@ const UNDERSTUDIES: [(Program, Program); 8] = [
     (Program::UnpinDirtyEnter, Program::UnpinDirtyAgain),
     (Program::UnpinFolio, Program::UnpinFolioAgain),
     (Program::Zap, Program::ZapAgain),
+    (Program::Refault, Program::RefaultAgain),
 ];
 
 impl Program {

@@ -627,12 +627,20 @@ pub const TABLE: &[Probe] = &[
     },
     Probe {
         sees: "page mapped again after a zap",
-        any_of: &[&[at(
-            Program::Refault,
-            Fexit(
-                "vm_fault_t handle_mm_fault(struct vm_area_struct *, unsigned long, unsigned int, struct pt_regs *)",
+        any_of: &[&[
+            at(
+                Program::RefaultAgain,
+                Fexit(
+                    "vm_fault_t handle_mm_fault(struct vm_area_struct *, unsigned long, unsigned int, struct pt_regs *)",
+                ),
             ),
-        )]],
+            at(
+                Program::Refault,
+                Fexit(
+                    "vm_fault_t handle_mm_fault(struct vm_area_struct *, unsigned long, unsigned int, struct pt_regs *)",
+                ),
+            ),
+        ]],
         need: Need::Always,
         unseen: "which page took the place of a pinned one that was zapped",
     },

@@ -314,6 +314,7 @@ fn mark(what: &What) -> Option<[u64; 3]> {
             Some([0, unpin.pages, unpin.extents.first().map_or(0, |extent| extent.pfn)])
         }
         What::Zap(zap) => Some([zap.start, zap.end, zap.mm]),
+        What::Refault { mm, address, pfn } => Some([*mm, *address, *pfn]),
         _ => None,
     }
 }

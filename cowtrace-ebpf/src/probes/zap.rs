@@ -168,25 +168,29 @@ fn moved(program: Program, mm: u64, from: u64, to: u64, len: u64) {
     }
 }
 
-/// `vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long address, unsigned int flags,
-/// struct pt_regs *regs)`
-///
-/// The one place through which all page faults come: it is asked for one byte before anything else.
-#[fexit(function = "handle_mm_fault")]
-pub fn refault(ctx: FExitContext) -> i32 {
+twice! { fexit FExitContext {
+    /// `vm_fault_t handle_mm_fault(struct vm_area_struct *vma, unsigned long address, unsigned int flags,
+    /// struct pt_regs *regs)`
+    ///
+    /// The one place through which all page faults come: it is asked for one byte before anything else.
+    "handle_mm_fault": refault Refault, refault_again RefaultAgain => faulted;
+} }
+
+#[inline(always)]
+fn faulted(ctx: &FExitContext, program: Program) {
     if ctx.arg::<u32>(4) & RETRY != 0 {
-        return 0;
+        return;
     }
     let address: u64 = ctx.arg(1);
     let mm: u64 = Typed(ctx.arg(0)).number(Field::VmaMm);
     if !Mark::Zapped.may_hold_at(mm, address) {
-        return 0;
+        return;
     }
-    emit::hit(Program::Refault);
+    emit::hit(program);
     let Some(mapped) = Mapped::at(mm, address) else {
-        return 0;
+        return;
     };
-    if let Some(mut record) = Record::new(Program::Refault, kind::REFAULT) {
+    if let Some(mut record) = Record::new(program, kind::REFAULT) {
         record.body(wire::Refault {
             mm,
             address,
@@ -194,8 +198,7 @@ pub fn refault(ctx: FExitContext) -> i32 {
             fault_flags: ctx.arg(2),
             writable: mapped.entry.writable().into(),
         });
-        record.stacks(&ctx);
+        record.stacks(ctx);
         record.submit();
     }
-    0
 }

@@ -74,6 +74,6 @@ fn a_skipped_run_is_lost_only_if_the_understudy_was_skipped_too() {
 #[test]
 fn a_skipped_run_of_a_program_without_understudy_is_lost() {
     let mut trace = Trace::default();
-    tell(&mut trace, Program::Refault, ran(100, 3));
+    tell(&mut trace, Program::MoveExit, ran(100, 3));
     assert_eq!(trace.lost(), 3);
 }

@@ -157,10 +157,14 @@ programs! {
     ZapAgain = "zap_again",
     /// Understudy of `Refault`.
     RefaultAgain = "refault_again",
+    /// Understudy of `LongtermEnter`.
+    LongtermEnterAgain = "longterm_enter_again",
+    /// Understudy of `LongtermExit`.
+    LongtermExitAgain = "longterm_exit_again",
 }
 
 /// Programs that the kernel may skip, each with the one that then sees in its place.
-const UNDERSTUDIES: [(Program, Program); 9] = [
+const UNDERSTUDIES: [(Program, Program); 11] = [
     (Program::WpFaultExit, Program::WpFaultAgain),
     (Program::PinFastExit, Program::PinFastAgain),
     (Program::PinExit, Program::PinAgain),
@@ -170,6 +174,8 @@ const UNDERSTUDIES: [(Program, Program); 9] = [
     (Program::UnpinFolio, Program::UnpinFolioAgain),
     (Program::Zap, Program::ZapAgain),
     (Program::Refault, Program::RefaultAgain),
+    (Program::LongtermEnter, Program::LongtermEnterAgain),
+    (Program::LongtermExit, Program::LongtermExitAgain),
 ];
 
 impl Program {

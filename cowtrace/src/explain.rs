@@ -64,9 +64,9 @@ const RANGE_INVALIDATED: Page = Page {
 const STALE_READ: Page = Page {
     means: "The device reads old data: the process has another page, and what it writes there the device never sees.",
     seen: "As for diverged, with a long-term pin that does not let the device write.",
-    but: "A short-term read-only pin is not reported: it reads what was there when the I/O was submitted, by design.",
+    but: "A short-term read-only pin is not reported: it reads what was there when the I/O was submitted, by design. Nor is the zero page that vfio maps before 6.2: vfio gives it back at once, so no pin is left to tell of (873aefb376bb).",
     causes: "Before 6.2 read-only long-term pins of file pages in private mappings, and of the zero page, are left behind by the first write (84209e87c696). Else those of diverged.",
-    example: "a driver that pins read-only for long; none of the workloads does",
+    example: "vfio-ro/file/nothing before 6.2, vfio-ro/4k/mprotect on 5.10 (a device that vfio drives: --vfio)",
 };
 
 const SNAPSHOT: Page = Page {

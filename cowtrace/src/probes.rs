@@ -201,7 +201,9 @@ pub const TABLE: &[Probe] = &[
     Probe {
         sees: "long-term pin's inner unpins",
         any_of: &[&[
+            at(Program::LongtermEnterAgain, FentryAny("__gup_longterm_locked")),
             at(Program::LongtermEnter, FentryAny("__gup_longterm_locked")),
+            at(Program::LongtermExitAgain, FexitAny("__gup_longterm_locked")),
             at(Program::LongtermExit, FexitAny("__gup_longterm_locked")),
         ]],
         need: Need::Extra,

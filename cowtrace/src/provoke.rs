@@ -73,6 +73,10 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub slow_disk: Option<PathBuf>,
 
+    /// A PCI device that vfio-pci drives, by its address [default: $LAB_EDU]
+    #[arg(long, value_name = "ADDRESS")]
+    pub vfio: Option<String>,
+
     /// Pages (or huge pages) to map, pin and break in one go.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_PAGES))]
     pub pages: usize,

@@ -28,6 +28,7 @@ mod memory;
 mod process;
 mod uring;
 mod userfault;
+mod vfio;
 
 pub use aio::Aio;
 pub use mapping::{Advice, Backing, HUGE_PAGE, Mapping, Protection};
@@ -40,6 +41,7 @@ pub use process::{
 };
 pub use uring::Uring;
 pub use userfault::{Userfault, Watch};
+pub use vfio::{Access, Part, Vfio};
 
 /// Nanoseconds since boot, suspend included: the clock that the probes stamp with.
 pub fn boottime_ns() -> u64 {

@@ -216,20 +216,28 @@ fn more(program: Program, folio: u64, pages: u64) -> i32 {
     0
 }
 
-/// `__gup_longterm_locked` begins. What it unpins inside was never told as a pin.
-#[fentry(function = "__gup_longterm_locked")]
-pub fn longterm_enter(_: FEntryContext) -> i32 {
+twice! { fentry FEntryContext {
+    /// `__gup_longterm_locked` begins. What it unpins inside was never told as a pin.
+    "__gup_longterm_locked": longterm_enter LongtermEnter, longterm_enter_again LongtermEnterAgain => longterm_begins;
+} }
+
+twice! { fexit FExitContext {
+    /// `__gup_longterm_locked` ends. Unseen, no later unpin of the thread would count.
+    "__gup_longterm_locked": longterm_exit LongtermExit, longterm_exit_again LongtermExitAgain => longterm_ends;
+} }
+
+#[inline(always)]
+fn longterm_begins(_: &FEntryContext, program: Program) {
+    emit::hit(program);
     if LONGTERM.insert(bpf_get_current_pid_tgid(), 1, 0).is_err() {
-        emit::lose(Program::LongtermEnter);
+        emit::lose(program);
     }
-    0
 }
 
-/// `__gup_longterm_locked` ends.
-#[fexit(function = "__gup_longterm_locked")]
-pub fn longterm_exit(_: FExitContext) -> i32 {
+#[inline(always)]
+fn longterm_ends(_: &FExitContext, program: Program) {
+    emit::hit(program);
     let _ = LONGTERM.remove(bpf_get_current_pid_tgid());
-    0
 }
 
 /// Whether the current thread is inside a long-term pin.

@@ -18,7 +18,7 @@ use cowtrace_common::{
 use crate::{
     emit::{self, Record},
     kernel::{self, Mapped, Pointer, Typed, Untyped},
-    scope,
+    scope::{self, Mark},
 };
 
 /// CLEAR_REFS_SOFT_DIRTY: the one of the numbers written to clear_refs that write-protects.
@@ -107,6 +107,8 @@ pub fn reclaim_unmap(ctx: FEntryContext) -> i32 {
         let (_, pages) = kernel::folio_of(page);
         let start: u64 = ctx.arg(2);
         let range = (start, start + (u64::from(pages.max(1)) << 12));
+        // A private file page goes, pinned or not; a store then gets an anonymous one, with no write-protect fault.
+        Mark::Zapped.set(mm, range.0, range.1);
         let by = (protect_by::RECLAIM, 0);
         tell(&ctx, Program::ReclaimUnmap, mm, range, vma.read(Field::VmaFlags), by);
     }

@@ -20,7 +20,7 @@ use crate::{
     cli::VerifyArgs,
     decode::Records,
     errors::exit,
-    provoke::{Case, DeviceKind, Event},
+    provoke::{Case, Event},
     source::Source,
     sys,
     trace::Trace,
@@ -69,8 +69,7 @@ fn status(report: &Report, missed: &[String]) -> u8 {
     }
 }
 
-/// The cases asked for, in the tables' order. Those that need a disk that is slow on purpose only where one is
-/// given.
+/// The cases asked for, in the tables' order.
 fn selected(args: &VerifyArgs) -> anyhow::Result<Vec<Case>> {
     let patterns: Vec<Pattern> = args
         .case
@@ -80,8 +79,7 @@ fn selected(args: &VerifyArgs) -> anyhow::Result<Vec<Case>> {
     let wanted = |case: &Case| {
         let name = case.to_string();
         let named = patterns.iter().any(|pattern| pattern.matches(&name));
-        let by_default = case.device != DeviceKind::ODirect || args.slow_disk.is_some();
-        named || (patterns.is_empty() && by_default)
+        named || patterns.is_empty()
     };
     let cases: Vec<Case> = Case::all().filter(wanted).collect();
     ensure!(!cases.is_empty(), "no case is named so; `cowtrace provoke --list` has all");
@@ -106,6 +104,9 @@ async fn provoke(
     command.args(["provoke", &case.to_string()]).stdin(Stdio::null()).kill_on_drop(true);
     if let Some(disk) = &args.slow_disk {
         command.arg("--slow-disk").arg(disk);
+    }
+    if let Some(address) = &args.vfio {
+        command.args(["--vfio", address]);
     }
     if case.event == Event::HolderExits {
         // A pin whose holder has ended is nobody's only when it had the time to go.

@@ -15,6 +15,8 @@ pub enum DeviceKind {
     ProcessVmWrite,
     ProcessVmRead,
     ODirect,
+    Vfio,
+    VfioRo,
     Vmsplice,
     None,
 }
@@ -105,6 +107,12 @@ pub const DEVICES: &[Row<DeviceKind>] = &[
         "o-direct",
         "O_DIRECT read from a slow disk is in flight: short pin for writing, before 6.5 a reference",
     ),
+    row(
+        DeviceKind::Vfio,
+        "vfio",
+        "a PCI device through vfio: long-term pin for writing; QEMU's edu then writes to it by DMA",
+    ),
+    row(DeviceKind::VfioRo, "vfio-ro", "the same, which may only read: long-term pin for reading"),
     row(DeviceKind::Vmsplice, "vmsplice", "a pipe refers to the pages: a reference, no pin"),
     row(DeviceKind::None, "none", "no pin and no reference"),
 ];
@@ -193,13 +201,17 @@ impl Case {
     }
 
     const fn device_takes_pages(self) -> bool {
-        use PageKind::{Base, Hugetlb, Shmem, Thp, ThpPte};
+        use PageKind::{Base, File, Hugetlb, Shmem, Thp, ThpPte, Zero};
         match self.device {
             // Once pinned for writing, pages that were zero or of a private file are anonymous ones,
             // which io-uring shows.
-            DeviceKind::AfXdp => matches!(self.page, Base | Thp | Hugetlb | Shmem),
+            DeviceKind::AfXdp | DeviceKind::Vfio => {
+                matches!(self.page, Base | Thp | Hugetlb | Shmem)
+            }
             // Shared pages are not copied, however they are mapped.
             DeviceKind::IoUringRo => matches!(self.page, Base | Thp | ThpPte | Hugetlb),
+            // What a long-term pin for reading holds may be a page that a store leaves behind.
+            DeviceKind::VfioRo => matches!(self.page, Base | Thp | Hugetlb | File | Zero),
             // A disk that is slow enough takes seconds for each case.
             DeviceKind::ODirect => matches!(self.page, Base | Hugetlb),
             _ => true,

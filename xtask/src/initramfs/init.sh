@@ -69,6 +69,18 @@ if [ -n "$WANT_SWAP" ]; then
     mkswap "$LAB_SWAP" >/dev/null && swapon "$LAB_SWAP" || fail "cannot swap on $LAB_SWAP"
 fi
 
+if [ -n "$WANT_EDU" ]; then
+    # The emulated IOMMU does not remap interrupts.
+    echo 1 >/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts
+    for device in /sys/bus/pci/devices/*; do
+        [ "$(cat "$device/vendor" "$device/device" | tr '\n' ' ')" = "0x1234 0x11e8 " ] || continue
+        export LAB_EDU=${device##*/}
+        echo vfio-pci >"$device/driver_override"
+        echo "$LAB_EDU" >/sys/bus/pci/drivers_probe
+    done
+    [ -e "/sys/bus/pci/drivers/vfio-pci/$LAB_EDU" ] || fail "vfio-pci does not drive the edu device"
+fi
+
 # What COMMAND left running would keep its output open for ever.
 # /proc/PID/exe of a kernel thread names no file.
 end_leftovers() {

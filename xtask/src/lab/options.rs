@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::cached;
 use crate::{
@@ -101,6 +101,9 @@ pub struct Machine {
     /// A disk that does one I/O a second; `$LAB_SLOW_DISK` names it
     #[arg(long)]
     pub slow_disk: bool,
+    /// A device that does DMA
+    #[arg(long = "device", value_enum, value_name = "DEVICE")]
+    pub devices: Vec<Device>,
     /// Split memory and CPUs over two NUMA nodes
     #[arg(long)]
     pub numa: bool,
@@ -113,6 +116,35 @@ pub struct Machine {
     /// Let the guest's clock count instructions: the same run gives the same numbers
     #[arg(long)]
     pub icount: bool,
+}
+
+/// A device beside the disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// QEMU's edu behind an IOMMU, driven by vfio-pci; `$LAB_EDU` is its address
+    Edu,
+}
+
+impl Device {
+    /// QEMU's arguments for it.
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Edu => &["-device", "intel-iommu,intremap=off", "-device", "edu"],
+        }
+    }
+
+    /// What the kernel's command line needs.
+    pub fn command_line(self) -> &'static str {
+        match self {
+            Self::Edu => "intel_iommu=on iommu=nopt",
+        }
+    }
+
+    fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::Edu => &["vfio_iommu_type1", "vfio-pci"],
+        }
+    }
 }
 
 impl Machine {
@@ -129,8 +161,10 @@ impl Machine {
     /// The modules to insert: those asked for, after those its devices need.
     pub fn all_modules(&self) -> Vec<String> {
         let disks = self.disk || self.slow_disk || self.swap.is_some();
-        let drivers: &[&str] = if disks { &["virtio_pci", "virtio_blk"] } else { &[] };
-        drivers.iter().map(|&name| name.to_owned()).chain(self.modules.iter().cloned()).collect()
+        let disk_drivers: &[&str] = if disks { &["virtio_pci", "virtio_blk"] } else { &[] };
+        let drivers =
+            disk_drivers.iter().chain(self.devices.iter().flat_map(|device| device.modules()));
+        drivers.map(|&name| name.to_owned()).chain(self.modules.iter().cloned()).collect()
     }
 
     /// The variables that tell `/init` what to prepare.
@@ -141,6 +175,7 @@ impl Machine {
             ("WANT_DISK", flag(self.disk)),
             ("WANT_SLOW_DISK", flag(self.slow_disk)),
             ("WANT_SWAP", flag(self.swap.is_some())),
+            ("WANT_EDU", flag(self.devices.contains(&Device::Edu))),
         ]
     }
 }
@@ -157,6 +192,7 @@ impl Default for Machine {
             swap: None,
             disk: false,
             slow_disk: false,
+            devices: Vec::new(),
             numa: false,
             append: Vec::new(),
             timeout: None,

@@ -73,6 +73,10 @@ pub fn arguments(machine: &Machine, kernel: &Bootable, files: &Files<'_>) -> Vec
         );
         add("-device", format!("virtio-blk-pci,drive={0},serial={0}", disk.name));
     }
+    words.extend(
+        machine.devices.iter().flat_map(|device| device.arguments()).map(|&word| word.to_owned()),
+    );
+    let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
     if machine.numa {
         numa(machine, &mut add);
     }
@@ -85,6 +89,7 @@ pub fn arguments(machine: &Machine, kernel: &Bootable, files: &Files<'_>) -> Vec
 fn command_line(machine: &Machine) -> String {
     let own = "console=ttyS0 quiet panic=-1 tsc=reliable";
     std::iter::once(own)
+        .chain(machine.devices.iter().map(|device| device.command_line()))
         .chain(machine.append.iter().map(String::as_str))
         .collect::<Vec<_>>()
         .join(" ")

@@ -15,10 +15,11 @@ use super::{
         refuses_with_status_2,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
-        three_pins_of_the_traced_process, verify_agrees, witnesses_agree,
+        three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
+        witnesses_agree,
     },
 };
-use crate::lab::options::Machine;
+use crate::lab::options::{Device, Machine};
 
 /// Kernels whose rule copies pinned pages.
 const PAGE_COUNT_RULE: &[&str] = &["5.10"];
@@ -315,13 +316,22 @@ fn matrix() -> Vec<Case> {
     let machine = Machine { hugepages: Some(8), swap: Some(64), numa: true, ..Machine::default() };
     vec![
         Case {
-            machine,
+            machine: machine.clone(),
             limit: 900,
             ..Case::new(
                 "verify agrees with each of more than 150 workloads",
                 "cowtrace verify --json --case 'io-uring/*' --case 'vmsplice/4k/*' --case 'vmsplice/thp*' \
                  --case 'process-vm-write/4k/*' --case 'process-vm-write/hugetlb/*' --case 'none/4k/*'",
                 verify_agrees,
+            )
+        },
+        Case {
+            machine: Machine { devices: vec![Device::Edu], ..machine.clone() },
+            limit: 600,
+            ..Case::new(
+                "verify agrees where a device does DMA to what vfio pinned, and from it",
+                "cowtrace verify --json --case 'vfio*'",
+                verify_agrees_with_a_device,
             )
         },
         Case {

@@ -73,7 +73,9 @@ pub fn page(case: Case, page: &Page, findings: &[Finding]) -> Judged {
         "long-write" if case.event == Event::HolderExits => {
             (page.moved, |verdict| verdict == Verdict::Snapshot)
         }
-        "long-write" | "short-write" => (page.moved, |verdict| verdict > Verdict::Armed),
+        "long-write" | "long-read" | "short-write" => {
+            (page.moved, |verdict| verdict > Verdict::Armed)
+        }
         // A page that a zap took has no write-protect fault to look at; the first store to a page of a file, or to
         // the zero page, is answered with a copy by design.
         "get" => {

@@ -57,6 +57,12 @@ fields! {
     VmaEnd = "vm_area_struct"."vm_end",
     /// VM_*.
     VmaFlags = "vm_area_struct"."vm_flags",
+    /// File of a VMA.
+    VmaFile = "vm_area_struct"."vm_file",
+    /// Where in the file a VMA begins, in pages.
+    VmaPgoff = "vm_area_struct"."vm_pgoff",
+    /// Pages of a file.
+    FileMapping = "file"."f_mapping",
     /// Page flags; a struct of one word from 6.18.
     PageFlags = "page"."flags",
     /// Head of a tail page: pointer | 1, from 7.x on `compound_info`, which may be a mask | 1.

@@ -54,6 +54,8 @@ pub mod kind {
     pub const HOLDER: u16 = 14;
     /// Body: [`Io`](super::Io).
     pub const IO: u16 = 15;
+    /// Body: [`FileRange`](super::FileRange).
+    pub const FILE_RANGE: u16 = 16;
     /// The first kind of the source's own.
     pub const SOURCE: u16 = 128;
     /// Body: a key, a NUL, a value; UTF-8. A fact about host, kernel or run.
@@ -366,6 +368,22 @@ pub mod zap_first {
     pub const MAYBE_PINNED: u32 = 2;
 }
 
+/// What is about to be zapped are pages of a file in which some are pinned: stands in front of that [`Zap`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileRange {
+    /// The file, as [`Pin::mm`] names it.
+    pub file: u64,
+    /// Where in it the range begins, in bytes.
+    pub offset: u64,
+    /// Address space in which it is mapped.
+    pub mm: u64,
+    /// Its addresses there.
+    pub start: u64,
+    /// See `start`.
+    pub end: u64,
+}
+
 /// Mappings were moved to another address (mremap).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -523,6 +541,7 @@ const _: () = {
     assert!(size_of::<MmExit>() == 8);
     assert!(size_of::<Protect>() == 4 * 8 + 2 * 4);
     assert!(size_of::<Zap>() == 7 * 8 + 2 * 4);
+    assert!(size_of::<FileRange>() == 5 * 8);
     assert!(size_of::<Move>() == 4 * 8);
     assert!(size_of::<Refault>() == 3 * 8 + 2 * 4);
     assert!(size_of::<Content>() == 2 * 8 + 2 * 4);

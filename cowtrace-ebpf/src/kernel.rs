@@ -457,3 +457,10 @@ fn head(page: u64, info: u64) -> u64 {
     let low = !(info - 1);
     if low & low.wrapping_add(1) == 0 { page & (info - 1) } else { info - 1 }
 }
+
+/// The name of a file whose pages are pinned, where otherwise an address space stands: the even address of its
+/// `struct address_space`, and one.
+#[inline(always)]
+pub fn file_of<P: Pointer>(file: P) -> u64 {
+    file.number(Field::FileMapping) | 1
+}

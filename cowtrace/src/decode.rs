@@ -11,7 +11,7 @@ use cowtrace_common::{
 };
 
 use crate::event::{
-    Audit, Comm, Event, Extent, Fault, ForkCopy, Holder, Invalidate, Notifier, Pfn, Pin,
+    Audit, Comm, Event, Extent, Fault, FileRange, ForkCopy, Holder, Invalidate, Notifier, Pfn, Pin,
     ProbeState, Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What, Zap,
 };
 
@@ -169,6 +169,13 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             pinned: u64_le(body)?,
             unpinned: u64_le(body)?,
             told: u64_le(body)?,
+        }),
+        kind::FILE_RANGE => What::FileRange(FileRange {
+            file: u64_le(body)?,
+            offset: u64_le(body)?,
+            mm: u64_le(body)?,
+            start: u64_le(body)?,
+            end: u64_le(body)?,
         }),
         kind::FORK_COPY => What::ForkCopy(ForkCopy {
             parent_mm: u64_le(body)?,

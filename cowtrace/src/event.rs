@@ -18,8 +18,15 @@ pub const VM_HUGETLB: u64 = 1 << 22;
 
 /// A page frame number.
 pub type Pfn = u64;
-/// Address of a `struct mm_struct`: names an address space while it lives.
+/// Address of a `struct mm_struct`: names an address space while it lives. An odd number is a file's, whose
+/// addresses are offsets.
 pub type Mm = u64;
+
+/// Whether a pin was asked for by file and offset (`memfd_pin_folios`), not by address.
+pub fn is_file(mm: Mm) -> bool {
+    mm & 1 == 1
+}
+
 /// CLOCK_BOOTTIME, nanoseconds.
 pub type Time = u64;
 
@@ -146,6 +153,8 @@ pub enum What {
     },
     /// A fork copied a range.
     ForkCopy(ForkCopy),
+    /// A zap will be of pinned pages of a file.
+    FileRange(FileRange),
     /// A notifier was registered.
     Notifier(Notifier),
     /// A process with pins was forked.
@@ -305,6 +314,21 @@ impl ForkCopy {
     pub fn shared(&self) -> bool {
         self.vma_flags & VM_SHARED != 0
     }
+}
+
+/// See `wire::FileRange`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRange {
+    /// The file.
+    pub file: Mm,
+    /// Where in it the range begins, in bytes.
+    pub offset: u64,
+    /// Address space in which it is mapped.
+    pub mm: Mm,
+    /// First address.
+    pub start: u64,
+    /// First address behind.
+    pub end: u64,
 }
 
 /// See `wire::ForkCopy`.

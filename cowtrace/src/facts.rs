@@ -30,6 +30,9 @@ pub mod key {
     pub const ANON_EXCLUSIVE: &str = "feature.anon_exclusive";
     /// `yes` where a fork copies pinned hugetlb pages for the child (5.12 and later), else `no`.
     pub const HUGETLB_FORK: &str = "feature.hugetlb_fork_copies";
+    /// `yes` where a long-term pin for reading, too, first gives the process a page of its own in a private
+    /// mapping (6.2 and later), else `no`.
+    pub const READS_UNSHARE: &str = "feature.longterm_reads_unshare";
     /// What limits the run to some processes; absent: nothing does.
     pub const FILTER: &str = "filter";
     /// That an audit has not looked at all pages.
@@ -77,6 +80,12 @@ impl Facts {
         self.text(key::HUGETLB_FORK) != Some("no")
     }
 
+    /// Whether what a pin holds of a private mapping is the process's own page, not the file's or the zero page.
+    pub fn pins_own_page(&self, gup_flags: u32) -> bool {
+        let reads_unshare = self.text(key::READS_UNSHARE) == Some("yes");
+        self.is_write(gup_flags) || (reads_unshare && self.is_longterm(gup_flags))
+    }
+
     /// Whether a pin lets the device write.
     pub fn is_write(&self, gup_flags: u32) -> bool {
         self.has(gup_flags, key::FOLL_WRITE, 1)
@@ -100,5 +109,22 @@ impl Facts {
 
     fn has(&self, gup_flags: u32, key: &str, otherwise: i64) -> bool {
         i64::from(gup_flags) & self.number(key).unwrap_or(otherwise) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READS_FOR_LONG: u32 = 0x100;
+    const WRITES: u32 = 1;
+
+    #[test]
+    fn a_long_pin_for_reading_is_of_the_processs_own_page_only_where_the_kernel_unshares() {
+        let mut facts = Facts::default();
+        assert!(facts.pins_own_page(WRITES) && !facts.pins_own_page(READS_FOR_LONG));
+        facts.set(key::READS_UNSHARE.to_owned(), "yes".to_owned());
+        assert!(facts.pins_own_page(READS_FOR_LONG));
+        assert!(!facts.pins_own_page(0), "a short pin for reading may be of the file's page");
     }
 }

@@ -186,6 +186,11 @@ pub enum ZapKind {
 }
 
 impl ZapKind {
+    /// Whether it takes pages out of their file; others only unmap what a shared mapping finds again there.
+    pub fn is_of_file(self) -> bool {
+        matches!(self, Self::Truncate | Self::PunchHole)
+    }
+
     /// Frames that tell, the most telling first: what system calls are made of, the same in all versions.
     const FRAMES: [(&'static str, Self); 20] = [
         ("oom_reap", Self::Oom),

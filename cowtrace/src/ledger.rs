@@ -17,7 +17,9 @@ use std::{
 
 pub use self::places::Place;
 use self::places::Places;
-use crate::event::{Event, Extent, Fault, Mm, Pfn, Pin, Stack, Task, Time, Unpin};
+use crate::event::{
+    Event, Extent, Fault, FileRange, Mm, Pfn, Pin, Stack, Task, Time, Unpin, is_file,
+};
 
 /// Number of a pin record, in the order seen.
 pub type PinId = u64;
@@ -50,6 +52,16 @@ pub struct PinRecord {
 }
 
 impl PinRecord {
+    /// Where the call began, in words: an address, or an offset in a file.
+    pub fn place(&self) -> String {
+        let address = self.address;
+        if is_file(self.mm) {
+            format!("offset {address:#x} of a file")
+        } else {
+            format!("{address:#x}")
+        }
+    }
+
     /// The page that it pinned as its `index`th, from 0, of those told in this record.
     pub fn pfn_at(&self, index: u64) -> Option<Pfn> {
         let mut first = 0;
@@ -206,6 +218,11 @@ impl Ledger {
     /// Mappings were moved (mremap), and what is pinned there with them.
     pub fn moved(&mut self, mm: Mm, from: u64, to: u64, len: u64) {
         self.places.moved(mm, (from, from.saturating_add(len)), to);
+    }
+
+    /// Pages of a file, of which some are pinned, are mapped in an address space.
+    pub fn mapped(&mut self, range: &FileRange) {
+        self.places.mapped(range);
     }
 
     /// An address space is gone; its pins live on. Those that were mapped in it.

@@ -26,6 +26,7 @@ mod aio;
 mod mapping;
 mod memory;
 mod process;
+mod udmabuf;
 mod uring;
 mod userfault;
 mod vfio;
@@ -39,6 +40,7 @@ pub use process::{
     Child, Copying, copy_with_process, descriptor_of, die_with_parent, end_process, fork_child,
     vfork_child, wait_readable,
 };
+pub use udmabuf::DmaBuffer;
 pub use uring::Uring;
 pub use userfault::{Userfault, Watch};
 pub use vfio::{Access, Part, Vfio};
@@ -108,9 +110,17 @@ pub fn raise_memlock_limit(bytes: u64) -> io::Result<()> {
 
 /// An empty file that lives in memory only and goes with its last descriptor.
 pub fn memory_file() -> io::Result<File> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a C string that the kernel only reads.
-    let fd = unsafe { libc::memfd_create(c"cowtrace".as_ptr(), libc::MFD_CLOEXEC) };
+    let fd = unsafe { libc::memfd_create(c"cowtrace".as_ptr(), flags) };
     new_descriptor(fd.into()).map(File::from)
+}
+
+/// Keeps a [`memory_file`] from ever being cut.
+pub fn seal_against_cuts(file: &File) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) };
+    succeeded(answer)
 }
 
 /// A KVM virtual machine without a CPU. As long as it is open, KVM is a notifier of this process's

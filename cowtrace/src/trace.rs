@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     decode::Malformed,
-    event::{Event, Fault, ProbeState, ShortTerm, Tally, Time, What},
+    event::{Event, Fault, FileRange, ProbeState, ShortTerm, Tally, Time, What},
     facts::{Facts, key},
     finding::{CauseKind, Finding, Verdict},
     history::History,
@@ -105,6 +105,8 @@ pub struct Trace {
     references: References,
     notifiers: Notifiers,
     recent: VecDeque<Recent>,
+    /// By thread, what its zap will be of.
+    file_ranges: HashMap<u32, FileRange>,
 }
 
 /// Records that an understudy's is compared with: more than there are CPUs to interleave.
@@ -161,6 +163,7 @@ impl Trace {
         match &event.what {
             What::Fault(fault) => changes.extend(self.fault(&event, fault)),
             What::Unpin(unpin) => changes.extend(self.unpin(&event, unpin)),
+            What::FileRange(range) => drop(self.file_ranges.insert(event.task.tid, *range)),
             What::Zap(zap) => changes.extend(self.zap(&event, zap)),
             What::Refault { mm, address, pfn } => {
                 changes.extend(self.refault(&event, *mm, *address, *pfn));

@@ -17,7 +17,8 @@ use cowtrace_common::{
 
 use crate::{
     emit::{self, Record},
-    holders, kernel,
+    holders,
+    kernel::{self, Typed},
     scope::{self, Mark, Role},
     understudy::twice,
 };
@@ -39,6 +40,9 @@ impl Call {
         Self { mm, address, flags: u64::from(flags), pages }
     }
 }
+
+/// The same in all versions.
+const FOLL_WRITE: u32 = 1;
 
 /// Pin calls under way, where only a kprobe pair can see them.
 #[map]
@@ -164,7 +168,7 @@ pub fn reference_exit(ctx: FExitContext) -> i32 {
 }
 
 /// `long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end, struct folio **folios,
-/// unsigned int max_folios, pgoff_t *offset)`, from 6.11: one pin on each folio, of no address.
+/// unsigned int max_folios, pgoff_t *offset)`, from 6.11: one pin on each folio, by where it is in the file.
 #[fexit(function = "memfd_pin_folios")]
 pub fn pin_folios_exit(ctx: FExitContext) -> i32 {
     emit::hit(Program::PinFoliosExit);
@@ -172,8 +176,19 @@ pub fn pin_folios_exit(ctx: FExitContext) -> i32 {
     if folios <= 0 || !scope::wanted() {
         return 0;
     }
-    // By driver ioctl only, and always for long.
-    let call = Call::new(0, 0, 0, slot(&ctx, 3));
+    let (start, last) = (ctx.arg::<u64>(1) >> 12, ctx.arg::<u64>(2) >> 12);
+    // Large folios are told without a place: a record lists their first pages only.
+    let small = last.wrapping_sub(start) + 1 == folios as u64;
+    let file = if small { kernel::file_of(Typed(ctx.arg(0))) } else { 0 };
+    if small {
+        if !scope::remember(file, Role::Pinned) {
+            emit::lose(Program::PinFoliosExit);
+        }
+        Mark::Pinned.set(file, start << 12, (last + 1) << 12);
+    }
+    // By driver ioctl only: always for long, and for writing.
+    let flags = FOLL_WRITE | kernel::setting(Setting::FollLongterm) as u32;
+    let call = Call::new(file, start << 12, flags, slot(&ctx, 3));
     listed(&ctx, Program::PinFoliosExit, &call, folios as u64);
     0
 }

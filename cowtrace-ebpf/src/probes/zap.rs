@@ -21,6 +21,8 @@ use crate::{
     understudy::twice,
 };
 
+/// VM_SHARED; the same bit in all versions.
+const VM_SHARED: u64 = 8;
 /// VM_HUGETLB; the same bit in all versions.
 const VM_HUGETLB: u64 = 0x40_0000;
 /// VM_FAULT_RETRY: the fault is not over, and its VMA may be gone.
@@ -73,7 +75,8 @@ fn zapped(
 ) {
     emit::hit(program);
     let mm: u64 = vma.number(Field::VmaMm);
-    if !scope::has_pins_in(mm, start, end) {
+    let of_file = tell_file(program, vma, mm, (start, end));
+    if !of_file && !scope::has_pins_in(mm, start, end) {
         return;
     }
     Mark::Zapped.set(mm, start, end);
@@ -103,6 +106,27 @@ fn zapped(
     if let Some(pfn) = pinned {
         orphan::keep(program, pfn);
     }
+}
+
+/// Tells where in a shared file a range is, if pages may be pinned there that were named by the file alone
+/// (`memfd_pin_folios`); whether so.
+#[inline(always)]
+fn tell_file(program: Program, vma: Typed, mm: u64, (start, end): (u64, u64)) -> bool {
+    let vm_file = vma.follow(Field::VmaFile);
+    if vma.read::<u64>(Field::VmaFlags) & VM_SHARED == 0 || vm_file.address() == 0 {
+        return false;
+    }
+    let file = kernel::file_of(vm_file);
+    let first = vma.read::<u64>(Field::VmaPgoff) << 12;
+    let offset = first.wrapping_add(start.wrapping_sub(vma.read(Field::VmaStart)));
+    if !scope::has_pins_in(file, offset, offset.wrapping_add(end.wrapping_sub(start))) {
+        return false;
+    }
+    if let Some(mut record) = Record::new(program, kind::FILE_RANGE) {
+        record.body(wire::FileRange { file, offset, mm, start, end });
+        record.submit();
+    }
+    true
 }
 
 /// `unsigned long move_page_tables(struct vm_area_struct *vma, unsigned long old_addr,

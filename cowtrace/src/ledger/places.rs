@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{PinId, PinRecord};
-use crate::event::{Mm, Pfn};
+use crate::event::{FileRange, Mm, Pfn};
 
 const PAGE: u64 = 4096;
 
@@ -137,6 +137,15 @@ impl Places {
         }
     }
 
+    /// What is pinned of a file has a place in an address space too, where that part of the file is mapped.
+    pub fn mapped(&mut self, range: &FileRange) {
+        let bytes = range.end.saturating_sub(range.start);
+        for part in self.overlapping(range.file, range.offset, range.offset.saturating_add(bytes)) {
+            let start = range.start.wrapping_add(part.start.wrapping_sub(range.offset));
+            self.put(range.mm, Place { start, ..part });
+        }
+    }
+
     /// Takes a part out of the place that it was part of; what is left and right of it stays.
     fn cut_out(&mut self, mm: Mm, part: &Place) {
         let Some(places) = self.by_mm.get_mut(&mm) else { return };
@@ -226,6 +235,19 @@ mod tests {
         places.moved(1, (0x2000, 0x3000), 0x9000);
         places.remove(0);
         assert!(places.overlapping(1, 0, u64::MAX).is_empty());
+        assert!(places.by_mm.is_empty() && places.by_pin.is_empty());
+    }
+
+    #[test]
+    fn what_is_pinned_of_a_file_is_found_where_the_file_is_mapped() {
+        let (mut places, file) = (Places::default(), 1);
+        places.add(pin(0, 0x3000, 4));
+        let (offset, start, mm) = (0x2000, 0x7000_0000, 2);
+        places.mapped(&FileRange { file, offset, mm, start, end: start + 0x3000 });
+        let found = places.overlapping(mm, 0, u64::MAX);
+        assert_eq!(shown(&found), [(start + 0x1000, 2, Some(0x100))]);
+        assert_eq!(places.overlapping(file, 0, u64::MAX).len(), 1, "it still is in the file");
+        places.remove(0);
         assert!(places.by_mm.is_empty() && places.by_pin.is_empty());
     }
 

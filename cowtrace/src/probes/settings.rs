@@ -217,6 +217,9 @@ pub fn facts(btf: &Btf) -> Vec<(&'static str, String)> {
     // FOLL_* are enumerators from 6.3 on and were renumbered then; before they were #defines.
     let foll = |name, before: u64| btf.enumerator(name).unwrap_or(before).to_string();
     let exclusive = if btf.enumerator("PG_anon_exclusive").is_some() { "yes" } else { "no" };
+    // 84209e87c696 (6.2) leaves no trace in BTF. The same version took this enumerator away.
+    let unshares = btf.enumerator("FAULT_FLAG_UNSHARE").is_some();
+    let reads = if unshares && btf.enumerator("VM_FAULT_WRITE").is_none() { "yes" } else { "no" };
     // 4eae4efa2c29 (5.12) leaves no trace in BTF; this function came a version later.
     let range = btf.prototype("unpin_user_page_range_dirty_lock");
     let hugetlb = if range.is_some() { "yes" } else { "no" };
@@ -226,6 +229,7 @@ pub fn facts(btf: &Btf) -> Vec<(&'static str, String)> {
         (key::FOLL_LONGTERM, foll_longterm(btf).to_string()),
         (key::FOLL_FORCE, foll("FOLL_FORCE", 0x10)),
         (key::ANON_EXCLUSIVE, exclusive.to_owned()),
+        (key::READS_UNSHARE, reads.to_owned()),
     ]
 }
 

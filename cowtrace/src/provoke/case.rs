@@ -17,6 +17,7 @@ pub enum DeviceKind {
     ODirect,
     Vfio,
     VfioRo,
+    Udmabuf,
     Vmsplice,
     None,
 }
@@ -113,6 +114,11 @@ pub const DEVICES: &[Row<DeviceKind>] = &[
         "a PCI device through vfio: long-term pin for writing; QEMU's edu then writes to it by DMA",
     ),
     row(DeviceKind::VfioRo, "vfio-ro", "the same, which may only read: long-term pin for reading"),
+    row(
+        DeviceKind::Udmabuf,
+        "udmabuf",
+        "the file's pages as a DMA buffer: long-term pin by file and offset (6.12 and later)",
+    ),
     row(DeviceKind::Vmsplice, "vmsplice", "a pipe refers to the pages: a reference, no pin"),
     row(DeviceKind::None, "none", "no pin and no reference"),
 ];
@@ -212,6 +218,8 @@ impl Case {
             DeviceKind::IoUringRo => matches!(self.page, Base | Thp | ThpPte | Hugetlb),
             // What a long-term pin for reading holds may be a page that a store leaves behind.
             DeviceKind::VfioRo => matches!(self.page, Base | Thp | Hugetlb | File | Zero),
+            // It takes a file in memory.
+            DeviceKind::Udmabuf => matches!(self.page, Shmem),
             // A disk that is slow enough takes seconds for each case.
             DeviceKind::ODirect => matches!(self.page, Base | Hugetlb),
             _ => true,
@@ -239,9 +247,11 @@ impl Case {
         match (self.device, self.event) {
             // Only a ring can be used by another process than the one that pinned.
             (device, Event::HolderExits) => matches!(device, DeviceKind::IoUring),
-            // It is what io-uring-ro does anyway. And so long no disk is slow.
+            // It is what io-uring-ro does anyway; no disk is slow for so long; and udmabuf asks for a file that
+            // cannot be cut.
             (DeviceKind::IoUringRo, Event::Mprotect | Event::MprotectPart)
-            | (DeviceKind::ODirect, Event::Ksm | Event::Compact) => false,
+            | (DeviceKind::ODirect, Event::Ksm | Event::Compact)
+            | (DeviceKind::Udmabuf, Event::Truncate) => false,
             _ => true,
         }
     }

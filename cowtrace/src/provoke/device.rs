@@ -12,6 +12,7 @@ mod disk;
 mod pipe;
 mod remote;
 mod ring;
+mod udmabuf;
 mod umem;
 mod vfio;
 
@@ -70,6 +71,7 @@ impl DeviceKind {
                 Box::new(vfio::Passthrough::open(args.vfio.as_deref(), Access::ReadWrite)?)
             }
             Self::VfioRo => Box::new(vfio::Passthrough::open(args.vfio.as_deref(), Access::Read)?),
+            Self::Udmabuf => Box::new(udmabuf::Buffer::open()?),
             Self::Vmsplice => Box::new(pipe::Pipe::new()?),
             Self::None => Box::new(Nobody),
         })
@@ -78,7 +80,9 @@ impl DeviceKind {
     /// How this kernel takes its pin.
     pub(super) fn pin(self) -> anyhow::Result<Pin> {
         Ok(match self {
-            Self::IoUring | Self::IoUringRo | Self::AfXdp | Self::Vfio => Pin::LongWrite,
+            Self::IoUring | Self::IoUringRo | Self::AfXdp | Self::Vfio | Self::Udmabuf => {
+                Pin::LongWrite
+            }
             Self::VfioRo => Pin::LongRead,
             Self::ProcessVmWrite => Pin::ShortWrite,
             Self::ProcessVmRead => Pin::ShortRead,

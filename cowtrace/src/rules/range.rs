@@ -12,8 +12,7 @@ use crate::{
 /// The pinned places that a zap leaves without their mapping, for good: a shared mapping that is only unmapped
 /// finds its pages again in the file.
 pub fn invalidates(zap: &Zap, kind: ZapKind, ledger: &Ledger, facts: &Facts) -> Vec<Place> {
-    let of_file = matches!(kind, ZapKind::Truncate | ZapKind::PunchHole);
-    if kind == ZapKind::Oom || (zap.shared() && !of_file) {
+    if kind == ZapKind::Oom || (zap.shared() && !kind.is_of_file()) {
         return Vec::new();
     }
     let mut places = pinned(ledger, zap.mm, (zap.start, zap.end));
@@ -25,7 +24,7 @@ pub fn invalidates(zap: &Zap, kind: ZapKind, ledger: &Ledger, facts: &Facts) -> 
         // A short-term read-only pin reads what was there when the I/O was submitted.
         let reads_once = !facts.is_write(flags) && !facts.is_longterm(flags);
         // What a private mapping was written to through is no page of the file any more.
-        let spared = zap.spares_cows && !zap.shared() && facts.is_write(flags);
+        let spared = zap.spares_cows && !zap.shared() && facts.pins_own_page(flags);
         !reads_once && !spared && !ended.contains(&place.pin.call)
     });
     places

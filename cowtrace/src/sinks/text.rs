@@ -108,10 +108,10 @@ fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>>; 3] {
     let pinned = finding.pin.as_ref().map(|pin| Step {
         time: pin.time,
         what: format!(
-            "pinned by {}, {} at {:#x}, {}",
+            "pinned by {}, {} at {}, {}",
             task(&pin.holder),
             count(pin.pages, "page"),
-            pin.address,
+            pin.place(),
             trace.facts.flag_names(pin.gup_flags)
         ),
         task: &pin.holder,
@@ -274,6 +274,9 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
         What::Io { start, end, to_memory, .. } => {
             let what = if *to_memory { "to memory" } else { "from memory" };
             format!("io         {start:#x}-{end:#x} {what}")
+        }
+        What::FileRange(range) => {
+            format!("file range {:#x}-{:#x} from {:#x}", range.start, range.end, range.offset)
         }
         What::ForkCopy(copy) => format!("fork copy  {:#x}-{:#x}", copy.start, copy.end),
         What::Notifier(notifier) => {

@@ -9,7 +9,7 @@ use cowtrace_common::program::Program;
 use super::{Batch, write::Writer};
 use crate::{
     decode::Records,
-    event::{Event, Pin, What},
+    event::{Event, Pin, What, is_file},
     pagemap::Pagemap,
 };
 
@@ -23,9 +23,11 @@ pub fn tell(batch: &[u8], found: &mut Batch) {
         // A remote pin is of another process's pages than the caller's; which one's, the record does not
         // say. None of the kernel's own callers makes remote calls of such a length.
         let remote = matches!(event.program, Some(Program::PinRemoteExit | Program::PinReturn));
+        // Nor are pages of a file at the caller's addresses.
         if let What::Pin(pin) = &event.what
             && pin.unlisted > 0
             && !remote
+            && !is_file(pin.mm)
         {
             look_up(&event, pin, found);
         }

@@ -2,7 +2,7 @@
 
 use super::{Change, Trace, findings::Basis};
 use crate::{
-    event::{Audit, Pfn},
+    event::{Audit, Pfn, is_file},
     finding::{Finding, How},
     ledger::Place,
     pagemap::Question,
@@ -26,7 +26,8 @@ impl Trace {
     /// What an audit has to look up: the live long-term pins, where they are mapped.
     pub fn questions(&self) -> Vec<Question> {
         let places = self.ledger.all_places();
-        let longterm = places.filter(|(_, place)| self.facts.is_longterm(place.pin.gup_flags));
+        let longterm = places
+            .filter(|(mm, place)| !is_file(*mm) && self.facts.is_longterm(place.pin.gup_flags));
         let question = |(mm, place): (_, &Place)| {
             let tgid = place.pin.holder.tgid;
             Question { mm, tgid, start: place.start, pages: place.pages }

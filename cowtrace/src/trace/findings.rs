@@ -109,6 +109,10 @@ impl Trace {
         let names = event.stack.kernel.iter().filter_map(|address| self.symbol(0, *address));
         let kind = ZapKind::of(names);
         self.history.remember(zap.mm, CauseKind::Zap(kind), event, (zap.start, zap.end));
+        let file = self.file_ranges.remove(&event.task.tid).filter(|_| kind.is_of_file());
+        if let Some(range) = file.filter(|range| (range.mm, range.start) == (zap.mm, zap.start)) {
+            self.ledger.mapped(&range);
+        }
         let places = rules::invalidates(zap, kind, &self.ledger, &self.facts);
         // What was lost before cannot be lost again: a truncation unmaps twice, and a page that took the place
         // of a pinned one is not pinned.

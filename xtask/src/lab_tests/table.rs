@@ -321,7 +321,8 @@ fn matrix() -> Vec<Case> {
             ..Case::new(
                 "verify agrees with each of more than 150 workloads",
                 "cowtrace verify --json --case 'io-uring/*' --case 'vmsplice/4k/*' --case 'vmsplice/thp*' \
-                 --case 'process-vm-write/4k/*' --case 'process-vm-write/hugetlb/*' --case 'none/4k/*'",
+                 --case 'process-vm-write/4k/*' --case 'process-vm-write/hugetlb/*' --case 'none/4k/*' \
+                 --case 'udmabuf/*'",
                 verify_agrees,
             )
         },

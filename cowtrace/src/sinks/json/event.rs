@@ -95,6 +95,13 @@ enum Body<'a> {
         end: u64,
         to_memory: bool,
     },
+    FileRange {
+        file: u64,
+        offset: u64,
+        mm: u64,
+        start: u64,
+        end: u64,
+    },
     ForkCopy {
         mm: u64,
         child_mm: u64,
@@ -194,6 +201,13 @@ fn body(what: &What) -> Option<Body<'_>> {
         What::Io { mm, start, end, to_memory } => {
             Body::Io { mm: *mm, start: *start, end: *end, to_memory: *to_memory }
         }
+        What::FileRange(range) => Body::FileRange {
+            file: range.file,
+            offset: range.offset,
+            mm: range.mm,
+            start: range.start,
+            end: range.end,
+        },
         What::ForkCopy(copy) => Body::ForkCopy {
             mm: copy.parent_mm,
             child_mm: copy.child_mm,

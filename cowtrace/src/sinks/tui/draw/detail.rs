@@ -125,7 +125,7 @@ fn protection(flags: u64) -> String {
 fn pin_call(scene: Scene, pin: &PinRecord) -> String {
     let flags = scene.trace.facts.flag_names(pin.gup_flags);
     let pages = text::count(pin.pages, "page");
-    format!("{pages} from {:#x} on, flags {flags} ({:#x})", pin.address, pin.gup_flags)
+    format!("{pages} from {} on, flags {flags} ({:#x})", pin.place(), pin.gup_flags)
 }
 
 fn field(label: &'static str, text: &str, width: usize) -> Vec<Line<'static>> {

@@ -80,28 +80,31 @@ async fn look(file: &Path) -> anyhow::Result<u8> {
 
 async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow::Result<u8> {
     let source = attach(&args.scope, Some(&until))?;
-    let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
-    let follow = Follow { print, recorder: recorder.as_mut(), out: &mut io::stdout().lock() };
-    let trace = follow.run(source, Until::start(&until)?).await?;
+    let recorder = args.record.as_deref().map(Recorder::create).transpose()?;
+    let out = &mut io::stdout().lock();
+    let follow = Follow { print, recorder, only_records: false, out };
+    let (trace, _) = follow.run(source, Until::start(&until)?).await?;
     Ok(status(&trace))
 }
 
 async fn record(path: &Path, args: &RecordArgs, until: UntilArgs) -> anyhow::Result<u8> {
     let source = attach(args, Some(&until))?;
-    let mut recorder = Recorder::create(path)?;
+    let recorder = Some(Recorder::create(path)?);
     // Standard output belongs to the command that is traced.
     let mut stderr = io::stderr().lock();
     let print = PrintArgs { format: Format::Text, events: false };
-    let follow = Follow { print, recorder: Some(&mut recorder), out: &mut stderr };
-    let trace = follow.run(source, Until::start(&until)?).await?;
-    writeln!(stderr, "recorded {} bytes to {}", recorder.bytes(), recorder.path().display())?;
+    let follow = Follow { print, recorder, only_records: true, out: &mut stderr };
+    let (trace, bytes) = follow.run(source, Until::start(&until)?).await?;
+    let Some(bytes) = bytes else { return Ok(exit::FAILED) };
+    writeln!(stderr, "recorded {bytes} bytes to {}", path.display())?;
     Ok(status(&trace))
 }
 
 async fn replay(file: &Path, print: PrintArgs) -> anyhow::Result<u8> {
     let source = Source::Recording(Recording::open(file)?);
-    let follow = Follow { print, recorder: None, out: &mut io::stdout().lock() };
-    let trace = follow.run(source, Until::end()).await?;
+    let out = &mut io::stdout().lock();
+    let follow = Follow { print, recorder: None, only_records: false, out };
+    let (trace, _) = follow.run(source, Until::end()).await?;
     Ok(status(&trace))
 }
 

@@ -74,14 +74,21 @@ pub struct Follow<'a> {
     /// What to print and how.
     pub print: PrintArgs,
     /// Where to write what comes, before it is decoded.
-    pub recorder: Option<&'a mut Recorder>,
+    pub recorder: Option<Recorder>,
+    /// Whether there is nothing left to do where nothing can be recorded any more.
+    pub only_records: bool,
     /// Where to print.
     pub out: &'a mut dyn Write,
 }
 
 impl Follow<'_> {
-    /// Takes everything in until the end; then prints the summary. The trace as it ended.
-    pub async fn run(mut self, mut source: Source, until: Until) -> anyhow::Result<Trace> {
+    /// Takes everything in until the end; then prints the summary. The trace as it ended, and the bytes recorded:
+    /// `None` without a recording that is whole.
+    pub async fn run(
+        mut self,
+        mut source: Source,
+        until: Until,
+    ) -> anyhow::Result<(Trace, Option<u64>)> {
         let mut trace = Trace::default();
         let mut reached = pin!(until.reached());
         let mut stopping = false;
@@ -99,10 +106,15 @@ impl Follow<'_> {
             };
             let Some(batch) = batch else { break };
             self.take(&batch, &mut trace)?;
+            if self.only_records && self.recorder.is_none() && !stopping {
+                stopping = true;
+                source.stop();
+            }
         }
         self.print.format.summary(self.out, &trace)?;
         self.out.flush()?;
-        Ok(trace)
+        let recorded = self.recorder.take().map(Recorder::finish).transpose();
+        Ok((trace, recorded.unwrap_or_else(|error| say(&error))))
     }
 
     /// Holds what is pinned against the page map. What happened up to the look comes before it.
@@ -116,8 +128,10 @@ impl Follow<'_> {
     }
 
     fn take(&mut self, batch: &[u8], trace: &mut Trace) -> anyhow::Result<()> {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.write(batch)?;
+        let written = self.recorder.as_mut().map(|recorder| recorder.write(batch)).transpose();
+        if let Err(error) = written {
+            self.recorder = None;
+            say(&error);
         }
         for event in Records::new(batch) {
             if self.print.events
@@ -132,4 +146,10 @@ impl Follow<'_> {
         self.out.flush()?;
         Ok(())
     }
+}
+
+/// Says that the recording has ended before the trace: there are no bytes of it to tell.
+fn say(error: &anyhow::Error) -> Option<u64> {
+    eprintln!("cowtrace: {error:#}");
+    None
 }

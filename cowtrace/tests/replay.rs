@@ -4,7 +4,9 @@
 
 use std::{fs, path::Path};
 
-use cowtrace::{decode::Records, sinks::Format, source::recording::Recording, trace::Trace};
+use cowtrace::{
+    decode::Records, finding::Verdict, sinks::Format, source::recording::Recording, trace::Trace,
+};
 use expect_test::expect_file;
 use proptest::{prelude::*, test_runner::RngSeed};
 
@@ -16,11 +18,16 @@ fn bytes(name: &str) -> Vec<u8> {
 /// What `replay --events --format FORMAT` prints, and the trace as it ended. `None` if the bytes are
 /// refused as no recording.
 fn replay(bytes: Vec<u8>, format: Format) -> Option<(String, Trace)> {
+    print(bytes, format, true)
+}
+
+/// The same, with or without `--events`.
+fn print(bytes: Vec<u8>, format: Format, events: bool) -> Option<(String, Trace)> {
     let mut recording = Recording::parse(bytes, Path::new("test.cow")).ok()?;
     let (mut out, mut trace) = (Vec::new(), Trace::default());
     while let Some(batch) = recording.batch() {
         for event in Records::new(&batch) {
-            if let Ok(event) = &event {
+            if events && let Ok(event) = &event {
                 format.event(&mut out, &trace, event).expect("a Vec takes everything");
             }
             for change in trace.take(event) {
@@ -45,6 +52,43 @@ fn a_recording_of_5_10_replays_to_the_same_text_for_ever() {
 fn a_recording_of_5_10_replays_to_the_same_json_for_ever() {
     let (json, _) = replay(bytes(MPROTECT), Format::Json).expect("a recording");
     expect_file!["recordings/mprotect-5.10.jsonl"].assert_eq(&json);
+}
+
+/// One for each verdict, and the verdicts in it as they were at its end. Made in the lab, on a machine with
+/// `--device edu --hugepages 4`, by `cowtrace record -o NAME.cow OPTIONS -- COMMAND` on the kernel in its name.
+const VERDICTS: [(&str, &str, &[Verdict]); 8] = [
+    // `cowtrace provoke af-xdp/4k/mprotect`, and a wait for the unpin, which a worker does later
+    ("lost-5.10", "unpinned dirty", &[Verdict::Armed, Verdict::Lost]),
+    // `cowtrace provoke io-uring/shmem/truncate`
+    ("lost-6.12", "I/O for the buffer was submitted", &[Verdict::Lost]),
+    // `cowtrace provoke io-uring/hugetlb/fork`
+    ("diverged-5.10", "fork", &[Verdict::Diverged]),
+    // `cowtrace provoke vfio-ro/file/nothing`
+    ("stale-read-5.10", "read-only long-term pin", &[Verdict::StaleRead]),
+    // `cowtrace provoke io-uring/4k/holder-exits --hold 1.5`
+    ("snapshot-6.12", "its child", &[Verdict::Snapshot, Verdict::RangeInvalidated]),
+    // `cowtrace provoke io-uring/4k/mprotect`, which had pinned before the recording began
+    ("suspect-5.10", "no pin of it was seen", &[Verdict::Suspect]),
+    // `cowtrace provoke vmsplice/4k/fork`
+    ("suspect-get-6.12", "plain reference", &[Verdict::SuspectGet]),
+    // `--ring 4K`, `cowtrace provoke --schedule 3 --length 0.3`
+    ("inconclusive-6.12", "did not fit the ring", &[Verdict::Inconclusive]),
+];
+
+#[test]
+fn each_verdict_has_a_recording_that_is_judged_the_same_for_ever() {
+    let mut seen = Vec::new();
+    for (name, telling, verdicts) in VERDICTS {
+        let (text, trace) = print(bytes(&format!("{name}.cow")), Format::Text, false).expect(name);
+        let found: Vec<Verdict> = trace.findings.iter().map(|finding| finding.verdict).collect();
+        assert_eq!(found, verdicts, "{name}");
+        assert!(text.contains(telling), "{name} says nothing of {telling:?}:\n{text}");
+        expect_file![format!("recordings/{name}.txt")].assert_eq(&text);
+        seen.extend(found);
+    }
+    for verdict in Verdict::ALL {
+        assert!(seen.contains(&verdict), "no recording has a {verdict}");
+    }
 }
 
 /// One that predicts, for all three pages, and one for each page when it comes true.

@@ -101,6 +101,8 @@ pub enum CauseKind {
     Fork {
         /// The child.
         child: u32,
+        /// Whether it still has its copy of the address space; one that ended or called exec has not.
+        alive: bool,
     },
     /// The right to write was taken from the page.
     Protect(Protector),
@@ -151,7 +153,8 @@ impl CauseKind {
 impl fmt::Display for CauseKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fork { child } => write!(f, "fork of process {child}"),
+            Self::Fork { child, alive: true } => write!(f, "fork of process {child} (alive)"),
+            Self::Fork { child, .. } => write!(f, "fork of process {child} (gone by now)"),
             Self::Protect(by) => f.write_str(by.name()),
             Self::Invalidation(event) => write!(f, "a change that MMU notifiers call {event}"),
             Self::Zap(kind) => f.write_str(kind.words()),

@@ -202,7 +202,7 @@ impl Trace {
         match &event.what {
             What::Fork { parent_mm, child_mm, child_tgid } => {
                 self.counts.forks += 1;
-                let kind = CauseKind::Fork { child: *child_tgid };
+                let kind = CauseKind::Fork { child: *child_tgid, alive: true };
                 self.history.remember(*parent_mm, kind, event, (0, u64::MAX));
                 self.lineage.born(*parent_mm, *child_mm, *child_tgid);
             }

@@ -52,6 +52,11 @@ impl Trace {
     ) -> Change {
         let index = self.findings.len();
         finding.id = index + 1;
+        if let Some(CauseKind::Fork { child, alive }) =
+            finding.cause.as_mut().map(|cause| &mut cause.kind)
+        {
+            *alive = self.lineage.lives(*child);
+        }
         if basis == Basis::Books {
             if self.lost_ends() > 0 {
                 doubt(&mut finding);

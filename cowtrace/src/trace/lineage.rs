@@ -48,6 +48,11 @@ impl Lineage {
         }
     }
 
+    /// Whether a child still has the address space that fork gave it.
+    pub fn lives(&self, tgid: u32) -> bool {
+        self.children.values().any(|(_, child)| *child == tgid)
+    }
+
     fn has_copy(&self, child: Mm, address: u64) -> bool {
         let ranges = self.copies.get(&child).into_iter().flatten();
         ranges.into_iter().any(|(start, end)| (*start..*end).contains(&address))
@@ -98,7 +103,7 @@ impl Trace {
                 "the holder's address space ended and its pins live on, while its child {child} lives: what the \
                  device writes goes to the holder's pages, of which the child has a copy made at fork"
             ),
-            cause: Some(cause(CauseKind::Fork { child }, &ended.end)),
+            cause: Some(cause(CauseKind::Fork { child, alive: true }, &ended.end)),
             writer: ended.end.task,
             broken_at: ended.end.time,
             mm: child_mm,

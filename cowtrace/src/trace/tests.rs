@@ -77,3 +77,19 @@ fn a_skipped_run_of_a_program_without_understudy_is_lost() {
     tell(&mut trace, Program::MoveExit, ran(100, 3));
     assert_eq!(trace.lost(), 3);
 }
+
+#[test]
+fn a_fork_that_is_the_cause_says_whether_the_child_still_has_its_copy() {
+    let cause = |child_ends: bool| {
+        let mut trace = Trace::default();
+        let fork = What::Fork { parent_mm: 1, child_mm: 0xbb, child_tgid: 9 };
+        tell(&mut trace, Program::Fork, fork);
+        if child_ends {
+            tell(&mut trace, Program::MmExit, What::MmExit { mm: 0xbb });
+        }
+        tell(&mut trace, Program::WpFaultExit, copy(0x50));
+        trace.findings[0].cause.as_ref().map(|cause| cause.kind.to_string())
+    };
+    assert_eq!(cause(false).as_deref(), Some("fork of process 9 (alive)"));
+    assert_eq!(cause(true).as_deref(), Some("fork of process 9 (gone by now)"));
+}

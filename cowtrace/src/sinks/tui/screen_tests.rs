@@ -41,7 +41,7 @@ fn a_lost_page_on_a_small_terminal() {
                       references, 0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
-              cause   fork of process 1240 at +0.360s by provoke[1234]
+              cause   fork of process 1240 (alive) at +0.360s by provoke[1234]
               advice  This kernel copies any write-protected page with extra references
                       (page_count rule, 5.9 to 5.18): run 5.19 or later (LTS: 6.1). Until
                       then keep the buffer from being write-protected while it is
@@ -75,7 +75,7 @@ fn a_lost_page_on_a_large_terminal() {
               page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025 references, 0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
-              cause   fork of process 1240 at +0.360s by provoke[1234]
+              cause   fork of process 1240 (alive) at +0.360s by provoke[1234]
               advice  This kernel copies any write-protected page with extra references (page_count rule, 5.9 to 5.18): run 5.19 or later (LTS: 6.1).
                       Until then keep the buffer from being write-protected while it is registered: no mprotect, userfaultfd-wp, soft-dirty (CRIU),
                       swap or NUMA balancing on it.
@@ -117,7 +117,7 @@ fn one_finding_on_the_whole_screen_scrolled_to_its_end() {
                       references, 0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
-              cause   fork of process 1240 at +0.360s by provoke[1234]
+              cause   fork of process 1240 (alive) at +0.360s by provoke[1234]
               advice  This kernel copies any write-protected page with extra references
                       (page_count rule, 5.9 to 5.18): run 5.19 or later (LTS: 6.1). Until
                       then keep the buffer from being write-protected while it is
@@ -164,8 +164,8 @@ fn one_finding_on_a_narrow_terminal() {
                       16 KiB)
               pin     4 pages from 0x7f1234000000 on, flags
                       WRITE|LONGTERM (0x101)
-              cause   fork of process 1240 at +0.360s by
-                      provoke[1234]
+              cause   fork of process 1240 (alive) at
+                      +0.360s by provoke[1234]
               advice  This kernel copies any write-protected
                       page with extra references (page_count
                       rule, 5.9 to 5.18): run 5.19 or later

@@ -145,7 +145,7 @@ fn pages(finding: &Finding) -> String {
 
 fn cause(finding: &Finding) -> String {
     match finding.cause.as_ref().map(|cause| cause.kind) {
-        Some(CauseKind::Fork { child }) => format!("fork of {child}"),
+        Some(CauseKind::Fork { child, .. }) => format!("fork of {child}"),
         Some(CauseKind::Invalidation(event)) => event.to_owned(),
         Some(kind) => kind.name().to_owned(),
         None => "not seen".to_owned(),

@@ -152,6 +152,9 @@ pub struct VerifyArgs {
     /// A disk on which an O_DIRECT read stays in flight for about a second
     #[arg(long, value_name = "PATH")]
     pub slow_disk: Option<PathBuf>,
+    /// Which thread of the workload stores to the pinned pages
+    #[arg(long, value_enum, default_value_t = provoke::Writer::Main)]
+    pub writer: provoke::Writer,
     /// A PCI device that vfio-pci drives, by its address: 0000:00:03.0
     #[arg(long, value_name = "ADDRESS")]
     pub vfio: Option<String>,

@@ -110,9 +110,10 @@ pub enum Mmu {
 }
 
 /// Who stores after the event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Writer {
     /// The thread that pinned.
+    #[default]
     Main,
     /// Another thread of the process.
     Thread,

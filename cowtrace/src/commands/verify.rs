@@ -20,7 +20,7 @@ use crate::{
     cli::VerifyArgs,
     decode::Records,
     errors::exit,
-    provoke::{Case, Event},
+    provoke::{Case, Event, Writer},
     source::Source,
     sys,
     trace::Trace,
@@ -104,6 +104,9 @@ async fn provoke(
     command.args(["provoke", &case.to_string()]).stdin(Stdio::null()).kill_on_drop(true);
     if let Some(disk) = &args.slow_disk {
         command.arg("--slow-disk").arg(disk);
+    }
+    if args.writer == Writer::Thread {
+        command.args(["--writer", "thread"]);
     }
     if let Some(address) = &args.vfio {
         command.args(["--vfio", address]);

@@ -297,6 +297,11 @@ pub(super) fn verify_agrees_with_a_device(run: &Run) -> Result<()> {
     agrees(run, 100)
 }
 
+/// A few cases with another writer.
+pub(super) fn verify_agrees_with_a_thread(run: &Run) -> Result<()> {
+    agrees(run, 25)
+}
+
 fn agrees(run: &Run, at_least: u64) -> Result<()> {
     let totals = run.json_of_type("verify")?.pop().context("verify did not come to its end")?;
     for case in run.json_of_type("case")? {

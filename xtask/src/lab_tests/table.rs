@@ -16,7 +16,7 @@ use super::{
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
         three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
-        witnesses_agree,
+        verify_agrees_with_a_thread, witnesses_agree,
     },
 };
 use crate::lab::options::{Device, Machine};
@@ -326,6 +326,11 @@ fn matrix() -> Vec<Case> {
                 verify_agrees,
             )
         },
+        Case::new(
+            "verify agrees where another thread stores than the one that pinned",
+            "cowtrace verify --json --writer thread --case 'io-uring/4k/*' --case 'vmsplice/4k/*'",
+            verify_agrees_with_a_thread,
+        ),
         Case {
             machine: Machine { devices: vec![Device::Edu], ..machine.clone() },
             limit: 600,

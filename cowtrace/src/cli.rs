@@ -4,7 +4,11 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{finding::Verdict, provoke, sinks::Format};
+use crate::{
+    finding::Verdict,
+    provoke,
+    sinks::{Format, report::Form},
+};
 
 /// Flags writes that moved a process off a page which a device still uses.
 ///
@@ -66,6 +70,18 @@ pub enum Command {
         /// Also print every event, not only findings
         #[arg(long, requires = "format")]
         events: bool,
+    },
+    /// Write what recordings came to, for the ticket: the answer first, then what it rests on
+    Report {
+        /// Recordings made by `cowtrace record`, of one host or of many
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// In which form
+        #[arg(long, value_enum, default_value_t)]
+        format: Form,
+        /// File to create, in place of standard output; an existing one is not overwritten
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// Say what this kernel offers, row by row, and what to do about what is missing
     Doctor,

@@ -3,6 +3,7 @@
 mod audit;
 mod doctor;
 mod follow;
+mod report;
 mod scope;
 mod verify;
 
@@ -38,6 +39,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Replay { file, format: Some(format), events } => {
             replay(&file, PrintArgs { format, events }).await
         }
+        Command::Report { files, format, output } => report::run(&files, format, output.as_deref()),
         Command::Doctor => doctor::run(&mut io::stdout().lock()),
         Command::Explain { verdict } => {
             let text = verdict.map_or_else(explain::all, explain::verdict);

@@ -146,6 +146,15 @@ pub fn recording_create(path: &Path, error: &io::Error) -> Error {
     )
 }
 
+/// The report's file cannot be created.
+pub fn report_create(path: &Path, error: &io::Error) -> io::Error {
+    let text = format!(
+        "{}: {error}\nchoose another place with -o; an existing file is not overwritten, nor is a link followed",
+        path.display()
+    );
+    io::Error::new(error.kind(), text)
+}
+
 /// A recording cannot be written on.
 pub fn recording_write(path: &Path, error: &io::Error) -> Error {
     anyhow!(

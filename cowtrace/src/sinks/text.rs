@@ -80,14 +80,14 @@ fn heading(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
 }
 
 /// `page 0x1000`, or how many from there on.
-fn place(finding: &Finding) -> String {
+pub(super) fn place(finding: &Finding) -> String {
     match finding.pages {
         1 => format!("page {:#x}", finding.address),
         pages => format!("{} from {:#x} on", count(pages, "page"), finding.address),
     }
 }
 
-fn process_has(finding: &Finding) -> String {
+pub(super) fn process_has(finding: &Finding) -> String {
     match (finding.new_pfn, finding.how) {
         (0, How::WillBeCopied) => "the same until its next write".to_owned(),
         (0, _) => "none yet".to_owned(),
@@ -96,15 +96,19 @@ fn process_has(finding: &Finding) -> String {
 }
 
 /// Something that led to a finding.
-struct Step<'a> {
-    time: Time,
-    what: String,
-    task: &'a Task,
-    stack: &'a Stack,
+pub(super) struct Step<'a> {
+    /// When.
+    pub(super) time: Time,
+    /// In words.
+    pub(super) what: String,
+    /// By whom.
+    pub(super) task: &'a Task,
+    /// From where.
+    pub(super) stack: &'a Stack,
 }
 
 /// Pinned or referenced, write-protected, written: those that are known.
-fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>>; 3] {
+pub(super) fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>>; 3] {
     let pinned = finding.pin.as_ref().map(|pin| Step {
         time: pin.time,
         what: format!(
@@ -209,7 +213,7 @@ fn clock(trace: &Trace, time: Time) -> String {
     format!("{:>+5}.{:06}", micros / 1_000_000, (micros % 1_000_000).abs())
 }
 
-fn task(task: &Task) -> String {
+pub(super) fn task(task: &Task) -> String {
     if task.tid == task.tgid {
         format!("{}[{}]", task.comm, task.tgid)
     } else {
@@ -394,7 +398,7 @@ fn answer(trace: &Trace, complete: bool) -> String {
 }
 
 /// The ledger against the kernel's own count.
-fn books(trace: &Trace) -> String {
+pub(super) fn books(trace: &Trace) -> String {
     let live = trace.ledger.live_pages() + trace.short_term.live();
     let ours = format!(
         "ledger: {} pinned at the end, {} unpinned whose pin was not seen",

@@ -1,0 +1,55 @@
+//! `cowtrace report`: recordings in, one report out.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, BufWriter, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::status;
+use crate::{
+    decode::Records,
+    errors::{self, exit},
+    sinks::report::{Form, Report},
+    source::recording::Recording,
+    trace::Trace,
+};
+
+/// Writes the report; the exit status is that of the worst recording.
+pub fn run(files: &[PathBuf], form: Form, output: Option<&Path>) -> anyhow::Result<u8> {
+    let traces = files
+        .iter()
+        .map(|file| Ok((file.display().to_string(), replayed(file)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let report = Report::new(&traces);
+    match output {
+        None => report.write(form, &mut io::stdout().lock()),
+        Some(path) => create(path, &report, form),
+    }
+    .context("cannot write the report")?;
+    let statuses: Vec<u8> = traces.iter().map(|(_, trace)| status(trace)).collect();
+    let worst = [exit::FINDINGS, exit::INCONCLUSIVE, exit::REFERENCES];
+    Ok(worst.into_iter().find(|status| statuses.contains(status)).unwrap_or(exit::CLEAN))
+}
+
+fn replayed(file: &Path) -> anyhow::Result<Trace> {
+    let mut recording = Recording::open(file)?;
+    let mut trace = Trace::default();
+    while let Some(batch) = recording.batch() {
+        for event in Records::new(&batch) {
+            trace.take(event);
+        }
+    }
+    Ok(trace)
+}
+
+/// For its owner only, as the recording is: it has names of processes and functions.
+fn create(path: &Path, report: &Report, form: Form) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = BufWriter::new(file.map_err(|error| errors::report_create(path, &error))?);
+    report.write(form, &mut file)?;
+    file.flush()
+}

@@ -1,0 +1,445 @@
+//! The report: what a trace came to, for the ticket. It begins with the answer.
+//!
+//! Promise: a report is a value made of traces alone, and all its forms say the same. Findings that have
+//! verdict, holder, cause and code site in common are one group with one example.
+
+mod html;
+mod markdown;
+mod plain;
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+
+use super::{count, stack, text};
+use crate::{
+    event::Time,
+    facts::key,
+    finding::{Finding, Verdict},
+    trace::Trace,
+};
+
+/// The forms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// For a terminal or a mail: 80 columns.
+    #[default]
+    Text,
+    /// For a ticket.
+    Markdown,
+    /// A page that needs nothing else: no network, no script.
+    Html,
+    /// One object.
+    Json,
+}
+
+/// What recordings came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The answer, in a paragraph.
+    pub answer: String,
+    /// A part for each recording.
+    pub hosts: Vec<Host>,
+}
+
+/// One recording.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    /// What it was read from.
+    pub file: String,
+    /// Name of the host.
+    pub host: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Version of the cowtrace that recorded.
+    pub cowtrace: String,
+    /// When the last probe was attached: RFC 3339, UTC.
+    pub began: Option<String>,
+    /// From then to the end, seconds.
+    pub seconds: f64,
+    /// What the trace was limited to.
+    pub only: Option<String>,
+    /// The worst verdict; none without a finding.
+    pub verdict: Option<&'static str>,
+    /// Nothing was missed.
+    pub complete: bool,
+    /// The answer, in a paragraph.
+    pub answer: String,
+    /// Findings by verdict, the worst first.
+    pub verdicts: Vec<(&'static str, usize)>,
+    /// Findings that are alike, the worst first.
+    pub groups: Vec<Group>,
+    /// What was watched, and by what.
+    pub watched: Vec<(String, String)>,
+    /// What was not, and what went unseen for that.
+    pub unwatched: Vec<(String, String)>,
+    /// What was missed.
+    pub missed: Vec<String>,
+    /// Calls that pinned.
+    pub pin_calls: u64,
+    /// Pages that they pinned.
+    pub pinned_pages: u64,
+    /// Write-protect faults where pages were pinned.
+    pub write_protect_faults: u64,
+    /// Forks of processes with pins.
+    pub forks: u64,
+    /// MMU-notifier invalidations of pinned ranges.
+    pub invalidations: u64,
+    /// The ledger against the kernel's own count.
+    pub books: String,
+}
+
+/// Findings that are alike.
+#[derive(Clone, Debug, Serialize)]
+pub struct Group {
+    /// Their verdict.
+    pub verdict: &'static str,
+    /// How sure that is.
+    pub certainty: &'static str,
+    /// Name of the process that pinned; of the one that lost the page where no pin was seen.
+    pub holder: String,
+    /// What write-protected or discarded the pages.
+    pub cause: &'static str,
+    /// The function that asked for the pin.
+    pub site: Option<String>,
+    /// How many.
+    pub findings: usize,
+    /// Pages of all of them.
+    pub pages: u64,
+    /// The first, seconds since the beginning.
+    pub first: f64,
+    /// The last.
+    pub last: f64,
+    /// Why this verdict, of the first.
+    pub reason: String,
+    /// What to do.
+    pub advice: String,
+    /// The first finding.
+    pub example: Example,
+}
+
+/// A finding as its steps.
+#[derive(Clone, Debug, Serialize)]
+pub struct Example {
+    /// Its number in the trace.
+    pub id: usize,
+    /// Which pages.
+    pub place: String,
+    /// The page that the device has.
+    pub device_has: String,
+    /// What the process has.
+    pub process_has: String,
+    /// What happened, in the order of time.
+    pub steps: Vec<Step>,
+}
+
+/// A step.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// Seconds since the beginning.
+    pub at: f64,
+    /// In words.
+    pub what: String,
+    /// A word for the picture.
+    pub short: &'static str,
+    /// From where, the innermost frame first.
+    pub stack: Vec<String>,
+    /// The number of an earlier example that has the same stack.
+    pub same_stack_as: Option<usize>,
+}
+
+impl Report {
+    /// Of traces, each with the name of what it was read from.
+    pub fn new(traces: &[(String, Trace)]) -> Self {
+        let hosts: Vec<Host> = traces.iter().map(|(file, trace)| host(file, trace)).collect();
+        let answer = match hosts.as_slice() {
+            [one] => one.answer.clone(),
+            several => compared(several),
+        };
+        Self { answer, hosts }
+    }
+
+    /// Writes it in a form.
+    pub fn write(&self, form: Form, out: &mut dyn Write) -> io::Result<()> {
+        match form {
+            Form::Text => plain::write(out, self),
+            Form::Markdown => markdown::write(out, self),
+            Form::Html => out.write_all(html::page(self).into_string().as_bytes()),
+            Form::Json => {
+                serde_json::to_writer_pretty(&mut *out, self)?;
+                writeln!(out)
+            }
+        }
+    }
+}
+
+fn host(file: &str, trace: &Trace) -> Host {
+    let fact = |key| trace.facts.text(key).unwrap_or("unknown").to_owned();
+    let missed = trace.unseen();
+    let groups = groups(trace);
+    let by = |verdict: Verdict| trace.findings.iter().filter(|f| f.verdict == verdict).count();
+    let verdicts: Vec<_> =
+        Verdict::ALL.iter().rev().map(|verdict| (verdict.name(), by(*verdict))).collect();
+    let probes = || trace.probes.values();
+    Host {
+        file: file.to_owned(),
+        host: fact(key::HOST),
+        kernel: fact(key::KERNEL),
+        cowtrace: fact(key::VERSION),
+        began: began(trace),
+        seconds: seconds(trace, trace.now),
+        only: trace.facts.text(key::FILTER).map(str::to_owned),
+        verdict: groups.first().map(|group| group.verdict),
+        complete: missed.is_empty(),
+        answer: answer(trace, &groups, &missed),
+        verdicts: verdicts.into_iter().filter(|(_, count)| *count > 0).collect(),
+        groups,
+        watched: probes()
+            .filter(|probe| !probe.attached.is_empty())
+            .map(|probe| (probe.sees.clone(), probe.attached.clone()))
+            .collect(),
+        unwatched: probes()
+            .filter(|probe| probe.attached.is_empty() && !probe.unseen.is_empty())
+            .map(|probe| (probe.sees.clone(), probe.unseen.clone()))
+            .collect(),
+        missed,
+        pin_calls: trace.counts.pins,
+        pinned_pages: trace.ledger.pinned(),
+        write_protect_faults: trace.counts.faults,
+        forks: trace.counts.forks,
+        invalidations: trace.counts.invalidations,
+        books: text::books(trace),
+    }
+}
+
+fn seconds(trace: &Trace, time: Time) -> f64 {
+    Duration::from_nanos(trace.since_start(time).max(0).cast_unsigned()).as_secs_f64()
+}
+
+fn began(trace: &Trace) -> Option<String> {
+    let nanos = trace.facts.number(key::BOOT)?.checked_add(trace.facts.number(key::STARTED)?)?;
+    let time = UNIX_EPOCH.checked_add(Duration::from_nanos(nanos.try_into().ok()?))?;
+    Some(humantime::format_rfc3339_seconds(time).to_string())
+}
+
+fn groups(trace: &Trace) -> Vec<Group> {
+    let mut groups: Vec<(Verdict, Group)> = Vec::new();
+    for finding in &trace.findings {
+        let new = group(trace, finding);
+        let same = |(_, group): &&mut (Verdict, Group)| {
+            let alike = |a: &Group, b: &Group| {
+                (a.verdict, &a.holder, a.cause, &a.site) == (b.verdict, &b.holder, b.cause, &b.site)
+            };
+            alike(group, &new)
+        };
+        match groups.iter_mut().find(same) {
+            Some((_, group)) => {
+                group.findings += 1;
+                group.pages += new.pages;
+                group.last = new.last;
+            }
+            None => groups.push((finding.verdict, new)),
+        }
+    }
+    groups.sort_by_key(|(verdict, group)| std::cmp::Reverse((*verdict, group.findings)));
+    let mut groups: Vec<Group> = groups.into_iter().map(|(_, group)| group).collect();
+    name_repeated_stacks(&mut groups);
+    groups
+}
+
+/// Says of each stack that an example before has, which.
+fn name_repeated_stacks(groups: &mut [Group]) {
+    let mut seen: HashMap<Vec<String>, usize> = HashMap::new();
+    for example in groups.iter_mut().map(|group| &mut group.example) {
+        for step in example.steps.iter_mut().filter(|step| !step.stack.is_empty()) {
+            let first = *seen.entry(step.stack.clone()).or_insert(example.id);
+            step.same_stack_as = (first != example.id).then_some(first);
+        }
+    }
+}
+
+fn group(trace: &Trace, finding: &Finding) -> Group {
+    let holder = finding.pin.as_ref().map_or(&finding.writer, |pin| &pin.holder);
+    let at = seconds(trace, finding.broken_at);
+    Group {
+        verdict: finding.verdict.name(),
+        certainty: finding.verdict.certainty(),
+        holder: holder.comm.to_string(),
+        cause: finding.cause.as_ref().map_or("not seen", |cause| cause.kind.name()),
+        site: site(trace, finding),
+        findings: 1,
+        pages: finding.pages,
+        first: at,
+        last: at,
+        reason: finding.reason.clone(),
+        advice: finding.advice.clone(),
+        example: example(trace, finding),
+    }
+}
+
+/// The first function behind those of GUP itself: the driver's, or its subsystem's.
+fn site(trace: &Trace, finding: &Finding) -> Option<String> {
+    const GUP: [&str; 6] = [
+        "pin_user_pages",
+        "get_user_pages",
+        "__gup",
+        "internal_get_user",
+        "memfd_pin",
+        "iov_iter_",
+    ];
+    let stack = match (&finding.pin, &finding.reference) {
+        (Some(pin), _) => &pin.stack,
+        (None, Some(reference)) => &reference.stack,
+        (None, None) => return None,
+    };
+    let frames = stack::lines(trace, 0, stack);
+    let outside = frames.iter().find(|frame| !GUP.iter().any(|gup| frame.starts_with(gup)))?;
+    let function = outside.split('+').next().unwrap_or(outside);
+    (!function.starts_with("0x")).then(|| function.to_owned())
+}
+
+fn example(trace: &Trace, finding: &Finding) -> Example {
+    const SHORT: [&str; 3] = ["pinned", "write-protected", "replaced"];
+    let known = text::steps(trace, finding).into_iter().zip(SHORT);
+    let mut steps: Vec<Step> = known
+        .filter_map(|(step, short)| Some((step?, short)))
+        .map(|(step, short)| Step {
+            at: seconds(trace, step.time),
+            what: step.what,
+            short,
+            stack: stack::lines(trace, step.task.tgid, step.stack),
+            same_stack_as: None,
+        })
+        .collect();
+    steps.extend(finding.unpinned.map(|end| {
+        let dirty = if end.dirty { "dirty" } else { "clean" };
+        Step {
+            at: seconds(trace, end.time),
+            what: format!("unpinned {dirty} by {}", text::task(&end.task)),
+            short: "unpinned",
+            stack: Vec::new(),
+            same_stack_as: None,
+        }
+    }));
+    steps.sort_by(|a, b| a.at.total_cmp(&b.at));
+    Example {
+        id: finding.id,
+        place: text::place(finding),
+        device_has: format!("PFN {:#x}", finding.old_pfn),
+        process_has: text::process_has(finding),
+        steps,
+    }
+}
+
+/// The answer for one trace: the worst, and how sure the whole is.
+fn answer(trace: &Trace, groups: &[Group], missed: &[String]) -> String {
+    let whole = match missed.len() {
+        0 => "Nothing was missed.".to_owned(),
+        n => format!("Not everything was seen ({}, below).", count(n as u64, "reason")),
+    };
+    let Some(worst) = groups.first() else {
+        return if missed.is_empty() {
+            format!("No process lost a page that was pinned. {whole}")
+        } else {
+            format!("Nothing was found. {whole} So it cannot be said that nothing happened.")
+        };
+    };
+    let site = worst.site.as_ref().map_or(String::new(), |site| format!(", pinned through {site}"));
+    let others = match trace.findings.len() - worst.findings {
+        0 => String::new(),
+        n => format!(" Beside that, there {} of other kinds.", is_are(n)),
+    };
+    format!(
+        "{} ({}): {} of {}{site}; cause: {}. {}. {}{others} {whole}",
+        worst.verdict.to_uppercase(),
+        worst.certainty,
+        count(worst.pages, "page"),
+        worst.holder,
+        worst.cause,
+        capitalized(&worst.reason),
+        worst.advice,
+    )
+}
+
+fn is_are(findings: usize) -> String {
+    let verb = if findings == 1 { "is" } else { "are" };
+    format!("{verb} {}", count(findings as u64, "finding"))
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// The answer for several hosts.
+fn compared(hosts: &[Host]) -> String {
+    let with: Vec<String> = hosts.iter().filter_map(verdicts_of).collect();
+    let unclear = hosts.iter().filter(|host| host.verdict.is_none() && !host.complete).count();
+    let recordings = count(hosts.len() as u64, "recording");
+    let found = match with.len() {
+        0 => format!("Nothing was found in {recordings}."),
+        n => format!("There are findings in {n} of {recordings}: {}.", with.join("; ")),
+    };
+    match unclear {
+        0 => found,
+        n => format!("{found} Of those without, {n} missed something."),
+    }
+}
+
+/// A host's findings by verdict; `None` without any.
+fn verdicts_of(host: &Host) -> Option<String> {
+    host.verdict?;
+    let verdicts = host.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}"));
+    let verdicts: Vec<_> = verdicts.collect();
+    Some(format!("{} ({}) {}", host.host, host.kernel, verdicts.join(", ")))
+}
+
+/// What a group has in common, and its example, a line each.
+fn outline(group: &Group) -> Vec<String> {
+    let site = group.site.as_ref().map(|site| format!("pinned through {site}"));
+    let example = &group.example;
+    let when = if group.findings == 1 {
+        format!("at {:+.6} s", group.first)
+    } else {
+        format!("from {:+.6} s to {:+.6} s", group.first, group.last)
+    };
+    let one = format!(
+        "#{}: {}; the device has {}, the process has {}",
+        example.id, example.place, example.device_has, example.process_has
+    );
+    site.into_iter().chain([format!("cause: {}; {when}", group.cause), one]).collect()
+}
+
+/// What is known of a host and its trace, a line each.
+fn facts(host: &Host) -> Vec<String> {
+    let began = host.began.as_deref().unwrap_or("an unknown time");
+    let only = host
+        .only
+        .as_deref()
+        .map_or_else(|| "all processes".to_owned(), |only| format!("only {only}"));
+    vec![
+        format!("{}, recorded by cowtrace {}", host.file, host.cowtrace),
+        format!("from {began} on, for {:.1} s; {only}", host.seconds),
+        format!(
+            "{} of {}, {} where pages were pinned, {}, {}",
+            count(host.pin_calls, "pin call"),
+            count(host.pinned_pages, "page"),
+            count(host.write_protect_faults, "write-protect fault"),
+            count(host.forks, "fork"),
+            count(host.invalidations, "invalidation"),
+        ),
+        host.books.clone(),
+    ]
+}
+
+fn watched(host: &Host) -> String {
+    let sees: Vec<&str> = host.watched.iter().map(|(sees, _)| sees.as_str()).collect();
+    if sees.is_empty() { "nothing".to_owned() } else { sees.join(", ") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Reports of real recordings: each form tells the known finding.
+
+use std::{path::Path, process::Command};
+
+use expect_test::expect_file;
+
+fn report(options: &[&str], names: &[&str]) -> (String, Option<i32>) {
+    let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
+    let output = Command::new(env!("CARGO_BIN_EXE_cowtrace"))
+        .current_dir(recordings)
+        .arg("report")
+        .args(options)
+        .args(names)
+        .output()
+        .expect("cowtrace runs");
+    (String::from_utf8(output.stdout).expect("UTF-8"), output.status.code())
+}
+
+#[test]
+fn text_begins_with_the_answer_and_fits_80_columns() {
+    let (text, status) = report(&[], &["lost-5.10.cow"]);
+    assert_eq!(status, Some(1));
+    assert!(text.starts_with("LOST (proven): 1 page of provoke"), "{text}");
+    for line in text.lines().filter(|line| !line.starts_with("        ")) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    expect_file!["recordings/lost-5.10.report.txt"].assert_eq(&text);
+}
+
+#[test]
+fn markdown_tells_the_same() {
+    let (markdown, _) = report(&["--format", "markdown"], &["lost-5.10.cow"]);
+    expect_file!["recordings/lost-5.10.report.md"].assert_eq(&markdown);
+}
+
+#[test]
+fn json_is_one_object_with_the_finding() {
+    let (json, _) = report(&["--format", "json"], &["lost-5.10.cow"]);
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let group = &report["hosts"][0]["groups"][0];
+    assert_eq!((&group["verdict"], &group["cause"]), (&"lost".into(), &"mprotect".into()));
+    assert_eq!(report["hosts"][0]["complete"], true);
+}
+
+#[test]
+fn html_needs_nothing_from_outside() {
+    let (html, _) = report(&["--format", "html"], &["lost-5.10.cow", "suspect-get-6.12.cow"]);
+    for telling in ["LOST", "xdp_umem", "unpinned dirty", "<svg", "suspect-get"] {
+        assert!(html.contains(telling), "no {telling}");
+    }
+    for from_outside in ["<script", "http://", "https://", "src=", "<link"] {
+        assert!(!html.contains(from_outside), "there is {from_outside}");
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_not_overwritten_and_one_that_is_no_recording_is_refused() {
+    let (text, status) = report(&["-o", "lost-5.10.txt"], &["lost-5.10.cow"]);
+    assert_eq!((text.as_str(), status), ("", Some(2)));
+    assert_eq!(report(&[], &["lost-5.10.txt"]).1, Some(2));
+}

@@ -247,6 +247,38 @@ pub(super) fn cut_recording_is_inconclusive(run: &Run) -> Result<()> {
     run.expect_status(INCONCLUSIVE)
 }
 
+pub(super) fn all_but_the_last_second_is_there(run: &Run) -> Result<()> {
+    let (killed, last) = (run.json_of_type("killed")?, run.json_of_type("last")?);
+    ensure!(
+        killed.len() == 6 && last.len() == 6,
+        "{} were killed, {} read",
+        killed.len(),
+        last.len()
+    );
+    for (killed, last) in killed.iter().zip(&last) {
+        let uptime = killed["uptime"].as_f64().context("no uptime")?;
+        let seen = last["at"].as_f64().context("no time")? / 1e9;
+        ensure!(seen > uptime - 1.0, "killed at {uptime} s, and nothing is there after {seen} s");
+    }
+    for summary in run.json_of_type("summary")? {
+        ensure!(summary["clean"] == false, "called clean");
+        let unseen = summary["unseen"].to_string();
+        ensure!(
+            unseen.contains("the recording stops before cowtrace did"),
+            "not said why: {unseen}"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn says_that_the_disk_is_full(run: &Run) -> Result<()> {
+    ensure!(run.complaints().contains("No space left on device"), "not said: {}", run.complaints());
+    let summary = summary(run)?;
+    ensure!(summary["clean"] == false, "called clean");
+    ensure!(summary["pins"].as_u64() > Some(0), "nothing is there: {summary}");
+    run.expect_status(FAILED)
+}
+
 pub(super) fn a_tight_ring_loses_and_is_never_clean(run: &Run) -> Result<()> {
     let summary = summary(run)?;
     ensure!(summary["lost"].as_u64() > Some(0), "nothing was lost: the test has no point");

@@ -7,12 +7,12 @@ use super::{
     case::Case,
     checks::{
         a_schedule_agrees, a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
-        agrees_with_the_workload_through_kprobes,
+        agrees_with_the_workload_through_kprobes, all_but_the_last_second_is_there,
         audit::{names_who_holds_for_a_moment, sees_the_buffer_lose_its_pages},
         bytes_are_equal, cut_recording_is_inconclusive, doctor_is_content, filtered_out,
         finds_nothing, finds_one_of_each, ledger_equals_vmstat,
         ledger_equals_vmstat_of_a_long_call, loses_what_is_unpinned_dirty, one_pin_record_each,
-        refuses_with_status_2,
+        refuses_with_status_2, says_that_the_disk_is_full,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
         three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
@@ -229,6 +229,33 @@ fn recordings() -> Vec<Case> {
             "cowtrace record -o x.cow -- sh -c 'cowtrace provoke io-uring/4k/nothing >/dev/null; kill -9 $PPID' 2>/dev/null
              cowtrace replay --format text x.cow",
             cut_recording_is_inconclusive,
+        ),
+        Case::new(
+            "a recorder that is killed at any moment has all but its last second on the disk",
+            "for n in 1 2 3 4 5 6; do
+                 cowtrace record -o $n.cow --short-term -- \
+                     sh -c \"cowtrace provoke --schedule $n --length 60 </dev/null >/dev/null\" >/dev/null 2>&1 &
+                 until [ -e $n.cow ] && [ $(wc -c <$n.cow) -gt 15000 ]; do usleep 100000; done
+                 usleep $((n * 137000))
+                 read seconds rest </proc/uptime
+                 killall -9 cowtrace; wait
+                 echo \"{\\\"type\\\":\\\"killed\\\",\\\"uptime\\\":$seconds}\"
+                 cowtrace replay --events --format json $n.cow >s
+                 grep '\"program\"' s | tail -1 | sed 's/\"type\":\"[^\"]*\"/\"type\":\"last\"/'
+                 tail -1 s
+             done",
+            all_but_the_last_second_is_there,
+        ),
+        Case::new(
+            "a full disk ends the recording, and what is there replays",
+            "mkdir full && mount -t tmpfs -o size=100k full full
+             cowtrace record -o full/x.cow --short-term -- \
+                 sh -c 'cowtrace provoke --schedule 1 --length 60 </dev/null >/dev/null' >/dev/null 2>err
+             status=$?; killall -9 cowtrace; cat err >&2
+             cowtrace replay --format json full/x.cow | tail -1
+             umount full
+             exit $status",
+            says_that_the_disk_is_full,
         ),
         Case::new(
             "what does not fit the ring is counted by program, and never clean",

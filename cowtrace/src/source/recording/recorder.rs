@@ -144,7 +144,9 @@ impl Blocks {
             self.flush()?;
         }
         self.pending.extend_from_slice(batch);
-        if self.pending.len() >= ENOUGH { self.flush() } else { Ok(()) }
+        // What stands in front, the host and the probes, is there from the start.
+        let enough = self.entries.is_empty() || self.pending.len() >= ENOUGH;
+        if enough { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -107,13 +107,13 @@ fn small_batches_share_a_block_and_large_ones_do_not_outgrow_it() {
     let path = folder.0.join("x.cow");
     let mut recorder = Recorder::create(&path).expect("created");
     let large = vec![7; block::MOST_BYTES + 1];
-    for batch in [&b"one"[..], b"two", &large] {
+    for batch in [&b"facts"[..], b"one", b"two", &large] {
         recorder.write(batch).expect("sent");
     }
     recorder.finish().expect("written");
     let batches = read(fs::read(&path).expect("read"));
-    assert_eq!(batches[0], b"onetwo");
-    assert_eq!(batches[1..].concat(), large);
+    assert_eq!(batches[..2], [&b"facts"[..], b"onetwo"]);
+    assert_eq!(batches[2..].concat(), large);
 }
 
 #[test]

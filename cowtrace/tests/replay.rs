@@ -2,10 +2,17 @@
 //!
 //! `recordings/NAME.cow` was made in the lab with the command that stands in its test.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::LazyLock};
 
 use cowtrace::{
-    decode::Records, finding::Verdict, sinks::Format, source::recording::Recording, trace::Trace,
+    decode::Records,
+    finding::Verdict,
+    sinks::{
+        Format,
+        report::{Form, Report},
+    },
+    source::recording::Recording,
+    trace::Trace,
 };
 use expect_test::expect_file;
 use proptest::{prelude::*, test_runner::RngSeed};
@@ -131,6 +138,12 @@ fn a_recording_with_any_byte_flipped_is_refused_or_says_what_is_left_out() {
     }
 }
 
+/// The records of each recording.
+static RECORDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let verdicts = VERDICTS.iter().map(|(name, ..)| format!("{name}.cow"));
+    verdicts.chain([MPROTECT.to_owned()]).map(|name| records(&name)).collect()
+});
+
 /// The records of a recording, all blocks joined: what the decoder is given.
 fn records(name: &str) -> Vec<u8> {
     let mut recording = Recording::parse(bytes(name), Path::new(name)).expect("a recording");
@@ -154,9 +167,10 @@ proptest! {
     /// A checksum protects a block, but a stranger may write one that is right over anything.
     #[test]
     fn damaged_records_decode_or_are_counted(
+        which in any::<prop::sample::Index>(),
         flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
     ) {
-        let mut batch = records(MPROTECT);
+        let mut batch = RECORDS[which.index(RECORDS.len())].clone();
         for (index, value) in flips {
             let at = index.index(batch.len());
             batch[at] = value;
@@ -169,6 +183,7 @@ proptest! {
             }
         }
         Format::Text.summary(&mut out, &trace).expect("a Vec takes everything");
+        Report::new(&[(String::new(), trace)]).write(Form::Html, &mut out).expect("a Vec");
         let text = String::from_utf8(out).expect("UTF-8");
         prop_assert!(!text.contains('\x1b'), "an escape reached the output");
     }

@@ -1,5 +1,6 @@
 //! Files that were written whole, cut, flipped, or by somebody else.
 
+use proptest::prelude::*;
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use super::*;
@@ -121,4 +122,34 @@ fn a_disk_that_is_full_ends_the_recording_and_says_so() {
     let full = fs::File::options().write(true).open("/dev/full").expect("a full disk");
     let error = recorder::write_all(full, [b"one".to_vec()]).expect_err("full");
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+}
+
+/// The columns of the first block of a real recording, and how many bytes its records are.
+fn columns_of_a_recording() -> (Vec<u8>, usize) {
+    let bytes = include_bytes!("../../../tests/recordings/lost-6.12.cow");
+    let (frame, rest) = bytes[HEADER..].split_first_chunk::<FRAME>().expect("a frame");
+    let frame = Frame::parse(frame);
+    let stored = &rest[..frame.stored as usize];
+    let columns = zstd::bulk::decompress(stored, block::MOST_BYTES).expect("zstd");
+    (columns, frame.bytes as usize)
+}
+
+proptest! {
+    /// Checksum and zstd protect columns, but a stranger may write both over anything. More of it with
+    /// PROPTEST_CASES.
+    #[test]
+    fn damaged_columns_of_a_recording_are_refused_or_are_other_records(
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let (mut columns, bytes) = columns_of_a_recording();
+        for (index, value) in flips {
+            let at = index.index(columns.len());
+            columns[at] = value;
+        }
+        if let Ok(records) = columns::decode(&columns, bytes) {
+            prop_assert!(records.len() <= bytes);
+            let mut trace = crate::trace::Trace::default();
+            crate::decode::Records::new(&records).for_each(|event| drop(trace.take(event)));
+        }
+    }
 }

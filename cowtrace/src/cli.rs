@@ -83,6 +83,18 @@ pub enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Say what is new, gone or changed in frequency between two recordings, as before and after an upgrade
+    ///
+    /// Exit status: 1 something is new or more frequent, 3 one of them has not seen everything, else 0.
+    Diff {
+        /// The earlier recording
+        before: PathBuf,
+        /// The later one
+        after: PathBuf,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what this kernel offers, row by row, and what to do about what is missing
     Doctor,
     /// Say what a verdict means, what is seen when it is given, and what brings it about

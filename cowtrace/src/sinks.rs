@@ -1,5 +1,6 @@
 //! Where the trace is shown. Sinks see only `&Trace`: none decodes or counts on its own.
 
+pub mod diff;
 pub mod json;
 pub mod report;
 pub mod stack;

@@ -5,10 +5,15 @@ use std::{path::Path, process::Command};
 use expect_test::expect_file;
 
 fn report(options: &[&str], names: &[&str]) -> (String, Option<i32>) {
+    run("report", options, names)
+}
+
+/// What a command prints of recordings, and its exit status.
+fn run(command: &str, options: &[&str], names: &[&str]) -> (String, Option<i32>) {
     let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
     let output = Command::new(env!("CARGO_BIN_EXE_cowtrace"))
         .current_dir(recordings)
-        .arg("report")
+        .arg(command)
         .args(options)
         .args(names)
         .output()
@@ -58,4 +63,28 @@ fn a_file_that_is_there_is_not_overwritten_and_one_that_is_no_recording_is_refus
     let (text, status) = report(&["-o", "lost-5.10.txt"], &["lost-5.10.cow"]);
     assert_eq!((text.as_str(), status), ("", Some(2)));
     assert_eq!(report(&[], &["lost-5.10.txt"]).1, Some(2));
+}
+
+#[test]
+fn a_diff_tells_what_is_new_and_gone_and_what_stays() {
+    let (text, status) = run("diff", &[], &["lost-5.10.cow", "lost-6.12.cow"]);
+    assert_eq!(status, Some(1));
+    for telling in [
+        "new: LOST of provoke, pinned through io_pin_pages, cause truncate: 0 findings then, 1 now",
+        "gone: LOST of provoke, pinned through xdp_umem_create, cause mprotect: 1 finding then, 0 now",
+        "gone: ARMED of provoke",
+    ] {
+        assert!(text.contains(telling), "no {telling:?}:\n{text}");
+    }
+    assert!(!text.contains("but:"), "a command's process has another number each time:\n{text}");
+    let (text, status) = run("diff", &[], &["lost-5.10.cow", "lost-5.10.cow"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("as before: LOST of provoke"), "{text}");
+}
+
+#[test]
+fn a_diff_as_json_has_the_same_lists() {
+    let (json, _) = run("diff", &["--json"], &["diverged-5.10.cow", "lost-6.12.cow"]);
+    let diff: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&diff["new"][0]["after"], &diff["gone"][0]["before"]), (&1.into(), &1.into()));
 }

@@ -13,17 +13,17 @@ use super::status;
 use crate::{
     decode::Records,
     errors::{self, exit},
-    sinks::report::{Form, Report},
+    sinks::{
+        diff::Diff,
+        report::{Form, Report},
+    },
     source::recording::Recording,
     trace::Trace,
 };
 
 /// Writes the report; the exit status is that of the worst recording.
 pub fn run(files: &[PathBuf], form: Form, output: Option<&Path>) -> anyhow::Result<u8> {
-    let traces = files
-        .iter()
-        .map(|file| Ok((file.display().to_string(), replayed(file)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let traces = traces(files)?;
     let report = Report::new(&traces);
     match output {
         None => report.write(form, &mut io::stdout().lock()),
@@ -33,6 +33,27 @@ pub fn run(files: &[PathBuf], form: Form, output: Option<&Path>) -> anyhow::Resu
     let statuses: Vec<u8> = traces.iter().map(|(_, trace)| status(trace)).collect();
     let worst = [exit::FINDINGS, exit::INCONCLUSIVE, exit::REFERENCES];
     Ok(worst.into_iter().find(|status| statuses.contains(status)).unwrap_or(exit::CLEAN))
+}
+
+/// Writes what is different between two recordings.
+pub fn diff(files: &[PathBuf; 2], as_json: bool) -> anyhow::Result<u8> {
+    let diff = Diff::new(&Report::new(&traces(files)?)).context("two recordings make two parts")?;
+    let mut out = io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", serde_json::to_string(&diff)?)?;
+    } else {
+        diff.write(&mut out)?;
+    }
+    Ok(match (diff.is_worse(), diff.doubts.is_empty()) {
+        (true, _) => exit::FINDINGS,
+        (false, false) => exit::INCONCLUSIVE,
+        (false, true) => exit::CLEAN,
+    })
+}
+
+/// Each recording's trace as it ended, with its file's name.
+fn traces(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Trace)>> {
+    files.iter().map(|file| Ok((file.display().to_string(), replayed(file)?))).collect()
 }
 
 fn replayed(file: &Path) -> anyhow::Result<Trace> {

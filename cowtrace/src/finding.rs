@@ -116,6 +116,8 @@ pub enum CauseKind {
     Swapped,
     /// KSM had merged the page with others.
     Ksm,
+    /// The page was the file's, or the zero page: the first write to a private mapping is always answered so.
+    FirstWrite,
 }
 
 impl CauseKind {
@@ -127,13 +129,24 @@ impl CauseKind {
             // From 5.9 on a fork leaves pinned pages writable.
             Self::Fork { .. } => 1,
             Self::Invalidation(_) => 2,
-            Self::Protect(_) | Self::Zap(_) | Self::StillShared | Self::Swapped | Self::Ksm => 3,
+            Self::Protect(_)
+            | Self::Zap(_)
+            | Self::StillShared
+            | Self::Swapped
+            | Self::Ksm
+            | Self::FirstWrite => 3,
         }
     }
 
     /// Whether what the page itself tells (`told`) is the better cause.
     pub fn yields_to(self, told: Self) -> bool {
-        self.directness() <= 1 && told != Self::StillShared
+        match self {
+            _ if told == Self::FirstWrite => true,
+            Self::Protect(Protector::Split) => true,
+            // A fork that was seen is what shared the page.
+            Self::Fork { .. } => told != Self::StillShared,
+            _ => false,
+        }
     }
 
     /// Its name in JSON.
@@ -146,6 +159,7 @@ impl CauseKind {
             Self::StillShared => "still-shared",
             Self::Swapped => "swap",
             Self::Ksm => "ksm",
+            Self::FirstWrite => "first-write",
         }
     }
 }
@@ -161,6 +175,9 @@ impl fmt::Display for CauseKind {
             Self::StillShared => f.write_str("a fork that nobody saw: the page is still shared"),
             Self::Swapped => f.write_str("swap: the page was unmapped and is in the swap cache"),
             Self::Ksm => f.write_str("KSM had merged the page with others"),
+            Self::FirstWrite => f.write_str(
+                "the first write to a private mapping: the page was the file's, or the zero page",
+            ),
         }
     }
 }

@@ -59,7 +59,6 @@ impl History {
         let told = told_by_the_page(fault);
         let best = best.map(|best| Cause { others, ..(*best).clone() });
         match told {
-            // A fork that was seen is what shared the page.
             Some(kind) if best.as_ref().is_none_or(|best| best.kind.yields_to(kind)) => {
                 Some(cause(kind, event))
             }
@@ -80,7 +79,9 @@ fn told_by_the_page(fault: &Fault) -> Option<CauseKind> {
         Some(CauseKind::Ksm)
     } else if is(page_bit::SWAPCACHE) {
         Some(CauseKind::Swapped)
-    } else if fault.anon() && fault.mappings > 0 {
+    } else if !fault.anon() {
+        Some(CauseKind::FirstWrite)
+    } else if fault.mappings > 0 {
         Some(CauseKind::StillShared)
     } else {
         None

@@ -151,7 +151,9 @@ fn cause_words(cause: &Cause) -> String {
     let what = match cause.kind {
         CauseKind::Protect(protector) => format!("write-protected ({}) by {by}", protector.name()),
         CauseKind::Zap(kind) => format!("discarded ({}) by {by}", kind.words()),
-        CauseKind::StillShared | CauseKind::Swapped | CauseKind::Ksm => cause.kind.to_string(),
+        CauseKind::StillShared | CauseKind::Swapped | CauseKind::Ksm | CauseKind::FirstWrite => {
+            cause.kind.to_string()
+        }
         kind => format!("perhaps write-protected: {kind} by {by}"),
     };
     match cause.others {

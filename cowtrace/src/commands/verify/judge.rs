@@ -91,7 +91,7 @@ pub fn page(case: Case, page: &Page, findings: &[Finding]) -> Judged {
         due,
         found: found.is_some(),
         wrong: found.and_then(|finding| other_pages(page, finding)),
-        cause: found.filter(|_| due).map(|finding| is_cause(case.event, finding)),
+        cause: found.filter(|_| due).map(|finding| is_cause(case, finding)),
         armed: about.iter().any(|finding| finding.verdict == Verdict::Armed),
         moved: page.moved,
     }
@@ -110,8 +110,10 @@ fn other_pages(page: &Page, finding: &Finding) -> Option<String> {
 }
 
 /// Whether the cause that a finding names is one that the event can have.
-fn is_cause(event: Event, finding: &Finding) -> bool {
-    let wanted: &[&str] = match event {
+fn is_cause(case: Case, finding: &Finding) -> bool {
+    let copied = finding.how == How::Copied;
+    let wanted: &[&str] = match case.event {
+        _ if copied && matches!(case.page, PageKind::File | PageKind::Zero) => &["first-write"],
         Event::Mprotect | Event::MprotectPart => &["mprotect"],
         Event::UffdWp => &["uffd-wp", "mprotect"],
         Event::ClearRefs => &["soft-dirty", "still-shared"],

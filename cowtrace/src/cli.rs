@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     finding::Verdict,
     provoke,
-    sinks::{Format, report::Form},
+    sinks::{Format, export::To, report::Form},
 };
 
 /// Flags writes that moved a process off a page which a device still uses.
@@ -79,6 +79,18 @@ pub enum Command {
         /// In which form
         #[arg(long, value_enum, default_value_t)]
         format: Form,
+        /// File to create, in place of standard output; an existing one is not overwritten
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Write the events of recordings for other tools: as tables, or stacks for flame graphs
+    Export {
+        /// Recordings made by `cowtrace record`, of one host or of many
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// In which form
+        #[arg(long, value_enum)]
+        to: To,
         /// File to create, in place of standard output; an existing one is not overwritten
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,

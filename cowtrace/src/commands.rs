@@ -40,6 +40,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
             replay(&file, PrintArgs { format, events }).await
         }
         Command::Report { files, format, output } => report::run(&files, format, output.as_deref()),
+        Command::Export { files, to, output } => report::export(&files, to, output.as_deref()),
         Command::Diff { before, after, json } => report::diff(&[before, after], json),
         Command::Doctor => doctor::run(&mut io::stdout().lock()),
         Command::Explain { verdict } => {

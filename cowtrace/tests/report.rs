@@ -88,3 +88,28 @@ fn a_diff_as_json_has_the_same_lists() {
     let diff: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!((&diff["new"][0]["after"], &diff["gone"][0]["before"]), (&1.into(), &1.into()));
 }
+
+#[test]
+fn an_export_has_a_row_for_each_event_of_the_kernel() {
+    let (csv, _) = run("export", &["--to", "csv"], &["lost-5.10.cow", "lost-6.12.cow"]);
+    let (jsonl, _) = run("export", &["--to", "jsonl"], &["lost-5.10.cow", "lost-6.12.cow"]);
+    let rows: Vec<serde_json::Value> =
+        jsonl.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(csv.lines().count(), 1 + rows.len());
+    assert!(csv.starts_with("host,time_ns,kind,tgid,"), "{csv}");
+    // What the finding of the first recording is made of: the copy and the dirty unpin of one page.
+    let of = |kind: &str, detail: &str| {
+        let matches = |row: &&serde_json::Value| row["kind"] == kind && row["detail"] == detail;
+        rows.iter().filter(matches).map(|row| row["pfn"].clone()).collect::<Vec<_>>()
+    };
+    let unpinned = of("unpin", "dirty");
+    assert_eq!(unpinned, [0x64f6]);
+    assert!(of("fault", "copy").contains(&unpinned[0]));
+}
+
+#[test]
+fn folded_stacks_lead_from_the_process_to_the_probed_function() {
+    let (folded, _) = run("export", &["--to", "folded"], &["lost-5.10.cow"]);
+    let pin = folded.lines().find(|line| line.starts_with("pin;provoke;")).expect("a pin");
+    assert!(pin.ends_with(";xsk_setsockopt;xdp_umem_create;pin_user_pages 1"), "{pin}");
+}

@@ -1,7 +1,7 @@
-//! `cowtrace report`: recordings in, one report out.
+//! `cowtrace report`, `diff` and `export`: recordings in, a file out.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, BufWriter, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -15,6 +15,7 @@ use crate::{
     errors::{self, exit},
     sinks::{
         diff::Diff,
+        export::{Export, To},
         report::{Form, Report},
     },
     source::recording::Recording,
@@ -51,6 +52,32 @@ pub fn diff(files: &[PathBuf; 2], as_json: bool) -> anyhow::Result<u8> {
     })
 }
 
+/// Writes the events of recordings.
+pub fn export(files: &[PathBuf], to: To, output: Option<&Path>) -> anyhow::Result<u8> {
+    let out: Box<dyn io::Write> = match output {
+        None => Box::new(BufWriter::new(io::stdout().lock())),
+        Some(path) => Box::new(BufWriter::new(new_file(path)?)),
+    };
+    let mut export = Export::new(to, out);
+    for file in files {
+        let mut recording = Recording::open(file)?;
+        let mut trace = Trace::default();
+        while let Some(batch) = recording.batch() {
+            for event in Records::new(&batch) {
+                if let Ok(event) = &event {
+                    export.event(&trace, event).context("cannot write the export")?;
+                }
+                trace.take(event);
+            }
+        }
+        for missed in trace.unseen() {
+            eprintln!("cowtrace: {}: not seen: {missed}", file.display());
+        }
+    }
+    export.finish().context("cannot write the export")?;
+    Ok(exit::CLEAN)
+}
+
 /// Each recording's trace as it ended, with its file's name.
 fn traces(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Trace)>> {
     files.iter().map(|file| Ok((file.display().to_string(), replayed(file)?))).collect()
@@ -68,9 +95,13 @@ fn replayed(file: &Path) -> anyhow::Result<Trace> {
 }
 
 /// For its owner only, as the recording is: it has names of processes and functions.
-fn create(path: &Path, report: &Report, form: Form) -> io::Result<()> {
+fn new_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = BufWriter::new(file.map_err(|error| errors::report_create(path, &error))?);
+    file.map_err(|error| errors::report_create(path, &error))
+}
+
+fn create(path: &Path, report: &Report, form: Form) -> io::Result<()> {
+    let mut file = BufWriter::new(new_file(path)?);
     report.write(form, &mut file)?;
     file.flush()
 }

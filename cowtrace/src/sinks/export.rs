@@ -1,0 +1,219 @@
+//! Events for other tools: a flat table of them, or their stacks as flame graphs want them.
+//!
+//! Promise: one row for each event of the kernel, the same columns for every kind, and the host in each: so the
+//! tables of many hosts are one table. Findings are in the report.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use serde::Serialize;
+
+use super::stack;
+use crate::{
+    event::{Event, Protector, What},
+    facts::key,
+    trace::Trace,
+};
+
+/// The forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum To {
+    /// An object per event, a line each
+    Jsonl,
+    /// Comma-separated values, with a line of names
+    Csv,
+    /// Stacks and how often, for flame graphs: kind;process;outermost frame;…;innermost frame COUNT
+    Folded,
+}
+
+/// An event. A column that a kind has no use for is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Name of the host.
+    pub host: String,
+    /// Nanoseconds since 1970, or since boot where the recording does not tell when that was.
+    pub time_ns: i64,
+    /// Which kind, as in `stream --events --format json`.
+    pub kind: &'static str,
+    /// The current task's process.
+    pub tgid: u32,
+    /// Its thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Cgroup v2 id.
+    pub cgroup: u64,
+    /// CPU.
+    pub cpu: u32,
+    /// Address of the `struct mm_struct` that it is about.
+    pub mm: Option<u64>,
+    /// First address.
+    pub address: Option<u64>,
+    /// First address behind.
+    pub end: Option<u64>,
+    /// Pages.
+    pub pages: Option<u64>,
+    /// Page frame number: the old one, or the first.
+    pub pfn: Option<u64>,
+    /// The page frame number that took its place.
+    pub new_pfn: Option<u64>,
+    /// FOLL_* of a pin, by name.
+    pub flags: Option<String>,
+    /// How a fault was answered, what write-protected, what a notifier event is called, whether an unpin is dirty.
+    pub detail: Option<String>,
+}
+
+/// An export under way.
+pub enum Export<W: Write> {
+    /// Rows as JSON.
+    Jsonl(W),
+    /// Rows as CSV.
+    Csv(Box<csv::Writer<W>>),
+    /// Counts of stacks.
+    Folded(W, BTreeMap<String, u64>),
+}
+
+impl<W: Write> Export<W> {
+    /// Into `out`.
+    pub fn new(to: To, out: W) -> Self {
+        match to {
+            To::Jsonl => Self::Jsonl(out),
+            To::Csv => Self::Csv(Box::new(csv::Writer::from_writer(out))),
+            To::Folded => Self::Folded(out, BTreeMap::new()),
+        }
+    }
+
+    /// Takes an event in. `trace` has the facts and names that came before it.
+    pub fn event(&mut self, trace: &Trace, event: &Event) -> io::Result<()> {
+        let Some(row) = row(trace, event) else { return Ok(()) };
+        match self {
+            Self::Jsonl(out) => {
+                serde_json::to_writer(&mut *out, &row)?;
+                writeln!(out)
+            }
+            Self::Csv(writer) => writer.serialize(row).map_err(io::Error::other),
+            Self::Folded(_, counts) => {
+                if let Some(folded) = folded(trace, event, row.kind) {
+                    *counts.entry(folded).or_default() += 1;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes what is left.
+    pub fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Jsonl(mut out) => out.flush(),
+            Self::Csv(mut writer) => writer.flush(),
+            Self::Folded(mut out, counts) => {
+                for (stack, count) in counts {
+                    writeln!(out, "{stack} {count}")?;
+                }
+                out.flush()
+            }
+        }
+    }
+}
+
+/// `None` for records of the source's own.
+fn row(trace: &Trace, event: &Event) -> Option<Row> {
+    let about = about(trace, &event.what)?;
+    let boot = trace.facts.number(key::BOOT).unwrap_or(0);
+    Some(Row {
+        host: trace.facts.text(key::HOST).unwrap_or("unknown").to_owned(),
+        time_ns: boot.saturating_add_unsigned(event.time),
+        tgid: event.task.tgid,
+        tid: event.task.tid,
+        comm: event.task.comm.to_string(),
+        cgroup: event.task.cgroup,
+        cpu: event.cpu,
+        ..about
+    })
+}
+
+/// The columns that depend on the kind.
+fn about(trace: &Trace, what: &What) -> Option<Row> {
+    let of = |kind, mm: u64| Row { kind, mm: Some(mm), ..Row::default() };
+    let range = |kind, mm, start: u64, end: u64| Row {
+        address: Some(start),
+        end: Some(end),
+        ..of(kind, mm)
+    };
+    Some(match what {
+        What::Fault(fault) => Row {
+            address: Some(fault.address),
+            pages: Some(fault.pages()),
+            pfn: Some(fault.old_pfn),
+            new_pfn: Some(fault.new_pfn),
+            detail: Some(format!("{:?}", fault.outcome).to_lowercase()),
+            ..of("fault", fault.mm)
+        },
+        What::Pin(pin) => Row {
+            address: Some(pin.address),
+            pages: Some(pin.pages),
+            pfn: pin.extents.first().map(|extent| extent.pfn),
+            flags: Some(trace.facts.flag_names(pin.gup_flags)),
+            ..of("pin", pin.mm)
+        },
+        What::Unpin(unpin) => Row {
+            kind: "unpin",
+            pages: Some(unpin.pages),
+            pfn: unpin.extents.first().map(|extent| extent.pfn),
+            detail: Some(if unpin.make_dirty { "dirty" } else { "clean" }.to_owned()),
+            ..Row::default()
+        },
+        What::Invalidate(told) => Row {
+            detail: Some(told.event_name().to_owned()),
+            ..range("invalidate", told.mm, told.start, told.end)
+        },
+        What::Protect(protect) => Row {
+            detail: Some(protect.by.map_or("writable again", Protector::name).to_owned()),
+            ..range("protect", protect.mm, protect.start, protect.end)
+        },
+        What::Zap(zap) => {
+            Row { pfn: zap.first.map(|(pfn, _)| pfn), ..range("zap", zap.mm, zap.start, zap.end) }
+        }
+        What::Move { mm, from, to, len } => Row {
+            detail: Some(format!("to {to:#x}")),
+            ..range("move", *mm, *from, from.saturating_add(*len))
+        },
+        What::Refault { mm, address, pfn } => {
+            Row { address: Some(*address), new_pfn: Some(*pfn), ..of("refault", *mm) }
+        }
+        What::Io { mm, start, end, to_memory } => Row {
+            detail: Some(if *to_memory { "to memory" } else { "from memory" }.to_owned()),
+            ..range("io", *mm, *start, *end)
+        },
+        What::Holder(holder) => Row {
+            address: Some(holder.address),
+            pfn: Some(holder.pfn),
+            flags: Some(trace.facts.flag_names(holder.gup_flags)),
+            detail: Some(if holder.is_pin { "short-term pin" } else { "reference" }.to_owned()),
+            ..of("holder", holder.mm)
+        },
+        What::Fork { parent_mm, child_tgid, .. } => {
+            Row { detail: Some(format!("child {child_tgid}")), ..of("fork", *parent_mm) }
+        }
+        What::ForkCopy(copy) => range("fork-copy", copy.parent_mm, copy.start, copy.end),
+        What::FileRange(file) => range("file-range", file.mm, file.start, file.end),
+        What::MmExit { mm } => of("mm-exit", *mm),
+        _ => return None,
+    })
+}
+
+/// A line without its count; `None` for an event without a stack.
+fn folded(trace: &Trace, event: &Event, kind: &str) -> Option<String> {
+    let frames = stack::lines(trace, event.task.tgid, &event.stack);
+    let functions = frames.iter().rev().map(|frame| {
+        // Offsets would split a function into as many as it has call sites; a semicolon ends a frame.
+        let (function, rest) = frame.split_once('+').unwrap_or((frame, ""));
+        let file = rest.split_once(' ').map_or(String::new(), |(_, file)| format!(" {file}"));
+        format!("{function}{file}").replace(';', ":")
+    });
+    let comm = event.task.comm.to_string().replace(';', ":");
+    let line: Vec<String> = [kind.to_owned(), comm].into_iter().chain(functions).collect();
+    (line.len() > 2).then(|| line.join(";"))
+}

@@ -72,6 +72,7 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     let mut trace = Trace::default();
     let tee = |batch: &[u8]| recorder.as_mut().map_or(Ok(()), |recorder| recorder.write(batch));
     tui::run(source, &mut trace, tee).await?;
+    recorder.map(Recorder::finish).transpose()?;
     Ok(status(&trace))
 }
 

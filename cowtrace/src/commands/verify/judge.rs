@@ -91,7 +91,7 @@ pub fn page(case: Case, page: &Page, findings: &[Finding]) -> Judged {
         due,
         found: found.is_some(),
         wrong: found.and_then(|finding| other_pages(page, finding)),
-        cause: found.filter(|_| due).map(|finding| is_cause(case, finding)),
+        cause: found.filter(|_| due).map(|finding| is_cause(case, page, finding)),
         armed: about.iter().any(|finding| finding.verdict == Verdict::Armed),
         moved: page.moved,
     }
@@ -110,10 +110,13 @@ fn other_pages(page: &Page, finding: &Finding) -> Option<String> {
 }
 
 /// Whether the cause that a finding names is one that the event can have.
-fn is_cause(case: Case, finding: &Finding) -> bool {
-    let copied = finding.how == How::Copied;
+fn is_cause(case: Case, page: &Page, finding: &Finding) -> bool {
+    // A pin for reading holds the file's page, or the zero page; one for writing the process's own.
+    let holds_shared = finding.how == How::Copied && page.pin == "long-read";
     let wanted: &[&str] = match case.event {
-        _ if copied && matches!(case.page, PageKind::File | PageKind::Zero) => &["first-write"],
+        _ if holds_shared && matches!(case.page, PageKind::File | PageKind::Zero) => {
+            &["first-write"]
+        }
         Event::Mprotect | Event::MprotectPart => &["mprotect"],
         Event::UffdWp => &["uffd-wp", "mprotect"],
         Event::ClearRefs => &["soft-dirty", "still-shared"],

@@ -22,6 +22,9 @@ static OFFSETS: [u32; Field::ALL.len()] = [0; Field::ALL.len()];
 #[unsafe(no_mangle)]
 static SETTINGS: [u64; Setting::COUNT] = [0; Setting::COUNT];
 
+/// VM_SHARED; the same bit in all versions.
+pub const VM_SHARED: u64 = 8;
+
 /// References that one pin adds to a small page (GUP_PIN_COUNTING_BIAS, the same since 5.7).
 const PIN_BIAS: u32 = 1024;
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use cowtrace_common::wire::page_bit;
 
 use crate::{
-    event::{Event, Fault, Mm, Time},
+    event::{Event, Fault, Mm, Stack, Time},
     finding::{Cause, CauseKind},
 };
 
@@ -60,7 +60,8 @@ impl History {
         let best = best.map(|best| Cause { others, ..(*best).clone() });
         match told {
             Some(kind) if best.as_ref().is_none_or(|best| best.kind.yields_to(kind)) => {
-                Some(cause(kind, event))
+                // Nobody was seen to do it: the stack is that of the fault, which tells nothing of this.
+                Some(Cause { stack: Stack::default(), ..cause(kind, event) })
             }
             _ => best,
         }

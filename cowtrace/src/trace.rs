@@ -131,6 +131,14 @@ impl Trace {
         self.symbols.get(&(tgid, address)).map(String::as_str)
     }
 
+    /// How many findings there are of each verdict that there is one of, the worst first.
+    pub fn verdicts(&self) -> impl Iterator<Item = (Verdict, usize)> {
+        let of =
+            |verdict| self.findings.iter().filter(|finding| finding.verdict == verdict).count();
+        let all = Verdict::ALL.into_iter().rev().map(move |verdict| (verdict, of(verdict)));
+        all.filter(|(_, count)| *count > 0)
+    }
+
     /// Nanoseconds since the trace began, for display.
     pub fn since_start(&self, time: Time) -> i64 {
         let start = self.facts.number(key::STARTED).unwrap_or(0);

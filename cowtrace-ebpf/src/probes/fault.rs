@@ -19,14 +19,11 @@ use cowtrace_common::{
 use crate::{
     emit::{self, Record},
     holders,
-    kernel::{self, PageState, Pointer, Pte, Typed, Untyped, setting},
+    kernel::{self, PageState, Pointer, Pte, Typed, Untyped, VM_SHARED, setting},
     orphan,
     scope::{self, Mark},
     understudy::twice,
 };
-
-/// VM_SHARED; the same bit in all versions.
-const VM_SHARED: u64 = 8;
 
 /// Faults under way, where only a kprobe pair can see them: thread to `struct vm_fault *`.
 #[map]

@@ -15,14 +15,12 @@ use cowtrace_common::{
 
 use crate::{
     emit::{self, Record},
-    kernel::{self, Mapped, PageState, Pointer, Typed, Untyped, setting},
+    kernel::{self, Mapped, PageState, Pointer, Typed, Untyped, VM_SHARED, setting},
     orphan,
     scope::{self, Mark},
     understudy::twice,
 };
 
-/// VM_SHARED; the same bit in all versions.
-const VM_SHARED: u64 = 8;
 /// VM_HUGETLB; the same bit in all versions.
 const VM_HUGETLB: u64 = 0x40_0000;
 /// VM_FAULT_RETRY: the fault is not over, and its VMA may be gone.
@@ -112,8 +110,11 @@ fn zapped(
 /// (`memfd_pin_folios`); whether so.
 #[inline(always)]
 fn tell_file(program: Program, vma: Typed, mm: u64, (start, end): (u64, u64)) -> bool {
+    if vma.read::<u64>(Field::VmaFlags) & VM_SHARED == 0 {
+        return false;
+    }
     let vm_file = vma.follow(Field::VmaFile);
-    if vma.read::<u64>(Field::VmaFlags) & VM_SHARED == 0 || vm_file.address() == 0 {
+    if vm_file.address() == 0 {
         return false;
     }
     let file = kernel::file_of(vm_file);

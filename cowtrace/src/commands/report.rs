@@ -1,9 +1,8 @@
 //! `cowtrace report`, `diff` and `export`: recordings in, a file out.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, BufWriter, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -13,12 +12,13 @@ use super::status;
 use crate::{
     decode::Records,
     errors::{self, exit},
+    event::Event,
     sinks::{
         diff::Diff,
         export::{Export, To},
         report::{Form, Report},
     },
-    source::recording::Recording,
+    source::recording::{self, Recording},
     trace::Trace,
 };
 
@@ -60,16 +60,7 @@ pub fn export(files: &[PathBuf], to: To, output: Option<&Path>) -> anyhow::Resul
     };
     let mut export = Export::new(to, out);
     for file in files {
-        let mut recording = Recording::open(file)?;
-        let mut trace = Trace::default();
-        while let Some(batch) = recording.batch() {
-            for event in Records::new(&batch) {
-                if let Ok(event) = &event {
-                    export.event(&trace, event).context("cannot write the export")?;
-                }
-                trace.take(event);
-            }
-        }
+        let trace = replay(file, |trace, event| export.event(trace, event))?;
         for missed in trace.unseen() {
             eprintln!("cowtrace: {}: not seen: {missed}", file.display());
         }
@@ -80,24 +71,32 @@ pub fn export(files: &[PathBuf], to: To, output: Option<&Path>) -> anyhow::Resul
 
 /// Each recording's trace as it ended, with its file's name.
 fn traces(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Trace)>> {
-    files.iter().map(|file| Ok((file.display().to_string(), replayed(file)?))).collect()
+    files
+        .iter()
+        .map(|file| Ok((file.display().to_string(), replay(file, |_, _| Ok(()))?)))
+        .collect()
 }
 
-fn replayed(file: &Path) -> anyhow::Result<Trace> {
+/// A recording's trace as it ended; `each` gets every event, with the trace that it comes to.
+fn replay(
+    file: &Path,
+    mut each: impl FnMut(&Trace, &Event) -> io::Result<()>,
+) -> anyhow::Result<Trace> {
     let mut recording = Recording::open(file)?;
     let mut trace = Trace::default();
     while let Some(batch) = recording.batch() {
         for event in Records::new(&batch) {
+            if let Ok(event) = &event {
+                each(&trace, event).context("cannot write the export")?;
+            }
             trace.take(event);
         }
     }
     Ok(trace)
 }
 
-/// For its owner only, as the recording is: it has names of processes and functions.
 fn new_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.map_err(|error| errors::report_create(path, &error))
+    recording::new_file(path).map_err(|error| errors::report_create(path, &error))
 }
 
 fn create(path: &Path, report: &Report, form: Form) -> io::Result<()> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     count,
-    report::{Group, Host, Report},
+    report::{Group, Host, Kind, Report},
 };
 
 /// A group of findings is called changed where it is so much more, or less, frequent.
@@ -37,14 +37,9 @@ pub struct Diff {
 /// A group of findings in both recordings.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// The verdict.
-    pub verdict: &'static str,
-    /// Name of the process that pinned.
-    pub holder: String,
-    /// What write-protected or discarded the pages.
-    pub cause: &'static str,
-    /// The function that asked for the pin.
-    pub site: Option<String>,
+    /// What they have in common.
+    #[serde(flatten)]
+    pub kind: Kind,
     /// Findings then.
     pub before: usize,
     /// Findings now.
@@ -113,12 +108,13 @@ impl Diff {
 }
 
 fn words(line: &Line) -> String {
-    let site = line.site.as_ref().map_or(String::new(), |site| format!(", pinned through {site}"));
+    let site =
+        line.kind.site.as_ref().map_or(String::new(), |site| format!(", pinned through {site}"));
     format!(
         "{} of {}{site}, cause {}: {} then, {now} now ({:.1} and {:.1} an hour)",
-        line.verdict.to_uppercase(),
-        line.holder,
-        line.cause,
+        line.kind.verdict.to_uppercase(),
+        line.kind.holder,
+        line.kind.cause,
         count(line.before as u64, "finding"),
         line.before_per_hour,
         line.after_per_hour,
@@ -128,11 +124,12 @@ fn words(line: &Line) -> String {
 
 /// Each group of either, the worst first.
 fn lines(before: &Host, after: &Host) -> Vec<Line> {
-    let same = |a: &Group, b: &Group| {
-        (a.verdict, &a.holder, a.cause, &a.site) == (b.verdict, &b.holder, b.cause, &b.site)
-    };
     let found = |host: &Host, group: &Group| {
-        host.groups.iter().filter(|other| same(other, group)).map(|other| other.findings).sum()
+        host.groups
+            .iter()
+            .filter(|other| other.kind == group.kind)
+            .map(|other| other.findings)
+            .sum()
     };
     let per_hour = |findings: usize, host: &Host| {
         let findings = u32::try_from(findings).unwrap_or(u32::MAX);
@@ -143,10 +140,7 @@ fn lines(before: &Host, after: &Host) -> Vec<Line> {
     let line = |group: &Group| {
         let (then, now) = (found(before, group), found(after, group));
         Line {
-            verdict: group.verdict,
-            holder: group.holder.clone(),
-            cause: group.cause,
-            site: group.site.clone(),
+            kind: group.kind.clone(),
             before: then,
             after: now,
             before_per_hour: per_hour(then, before),

@@ -61,7 +61,8 @@ pub struct Row {
     pub new_pfn: Option<u64>,
     /// FOLL_* of a pin, by name.
     pub flags: Option<String>,
-    /// How a fault was answered, what write-protected, what a notifier event is called, whether an unpin is dirty.
+    /// How a fault was answered, what write-protected, what a notifier or its event is called, whether an unpin is
+    /// dirty, what a page held as a hash.
     pub detail: Option<String>,
 }
 
@@ -183,6 +184,15 @@ fn about(trace: &Trace, what: &What) -> Option<Row> {
         What::Refault { mm, address, pfn } => {
             Row { address: Some(*address), new_pfn: Some(*pfn), ..of("refault", *mm) }
         }
+        What::Content { pfn, hash, at_unpin } => {
+            let when = if *at_unpin { "unpin" } else { "break" };
+            let detail = Some(format!("{hash:016x} at the {when}"));
+            Row { kind: "content", pfn: Some(*pfn), detail, ..Row::default() }
+        }
+        What::Notifier(notifier) => Row {
+            detail: trace.symbol(0, notifier.ops).map(str::to_owned),
+            ..range("notifier", notifier.mm, notifier.range.0, notifier.range.1)
+        },
         What::Io { mm, start, end, to_memory } => Row {
             detail: Some(if *to_memory { "to memory" } else { "from memory" }.to_owned()),
             ..range("io", *mm, *start, *end)

@@ -93,19 +93,27 @@ pub struct Host {
     pub books: String,
 }
 
-/// Findings that are alike.
-#[derive(Clone, Debug, Serialize)]
-pub struct Group {
+/// What findings that are alike have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Kind {
     /// Their verdict.
     pub verdict: &'static str,
-    /// How sure that is.
-    pub certainty: &'static str,
     /// Name of the process that pinned; of the one that lost the page where no pin was seen.
     pub holder: String,
     /// What write-protected or discarded the pages.
     pub cause: &'static str,
     /// The function that asked for the pin.
     pub site: Option<String>,
+}
+
+/// Findings that are alike.
+#[derive(Clone, Debug, Serialize)]
+pub struct Group {
+    /// In what.
+    #[serde(flatten)]
+    pub kind: Kind,
+    /// How sure the verdict is.
+    pub certainty: &'static str,
     /// How many.
     pub findings: usize,
     /// Pages of all of them.
@@ -181,9 +189,7 @@ fn host(file: &str, trace: &Trace) -> Host {
     let fact = |key| trace.facts.text(key).unwrap_or("unknown").to_owned();
     let missed = trace.unseen();
     let groups = groups(trace);
-    let by = |verdict: Verdict| trace.findings.iter().filter(|f| f.verdict == verdict).count();
-    let verdicts: Vec<_> =
-        Verdict::ALL.iter().rev().map(|verdict| (verdict.name(), by(*verdict))).collect();
+    let verdicts = trace.verdicts().map(|(verdict, count)| (verdict.name(), count)).collect();
     let probes = || trace.probes.values();
     Host {
         file: file.to_owned(),
@@ -193,10 +199,10 @@ fn host(file: &str, trace: &Trace) -> Host {
         began: began(trace),
         seconds: seconds(trace, trace.now),
         only: trace.facts.text(key::FILTER).map(str::to_owned),
-        verdict: groups.first().map(|group| group.verdict),
+        verdict: groups.first().map(|group| group.kind.verdict),
         complete: missed.is_empty(),
         answer: answer(trace, &groups, &missed),
-        verdicts: verdicts.into_iter().filter(|(_, count)| *count > 0).collect(),
+        verdicts,
         groups,
         watched: probes()
             .filter(|probe| !probe.attached.is_empty())
@@ -227,22 +233,17 @@ fn began(trace: &Trace) -> Option<String> {
 }
 
 fn groups(trace: &Trace) -> Vec<Group> {
+    let mut places: HashMap<Kind, usize> = HashMap::new();
     let mut groups: Vec<(Verdict, Group)> = Vec::new();
     for finding in &trace.findings {
-        let new = group(trace, finding);
-        let same = |(_, group): &&mut (Verdict, Group)| {
-            let alike = |a: &Group, b: &Group| {
-                (a.verdict, &a.holder, a.cause, &a.site) == (b.verdict, &b.holder, b.cause, &b.site)
-            };
-            alike(group, &new)
-        };
-        match groups.iter_mut().find(same) {
-            Some((_, group)) => {
-                group.findings += 1;
-                group.pages += new.pages;
-                group.last = new.last;
-            }
-            None => groups.push((finding.verdict, new)),
+        let kind = kind(trace, finding);
+        if let Some((_, group)) = places.get(&kind).and_then(|place| groups.get_mut(*place)) {
+            group.findings += 1;
+            group.pages += finding.pages;
+            group.last = seconds(trace, finding.broken_at);
+        } else {
+            places.insert(kind.clone(), groups.len());
+            groups.push((finding.verdict, group(trace, finding, kind)));
         }
     }
     groups.sort_by_key(|(verdict, group)| std::cmp::Reverse((*verdict, group.findings)));
@@ -262,15 +263,22 @@ fn name_repeated_stacks(groups: &mut [Group]) {
     }
 }
 
-fn group(trace: &Trace, finding: &Finding) -> Group {
+fn kind(trace: &Trace, finding: &Finding) -> Kind {
     let holder = finding.pin.as_ref().map_or(&finding.writer, |pin| &pin.holder);
-    let at = seconds(trace, finding.broken_at);
-    Group {
+    Kind {
         verdict: finding.verdict.name(),
-        certainty: finding.verdict.certainty(),
         holder: holder.comm.to_string(),
         cause: finding.cause.as_ref().map_or("not seen", |cause| cause.kind.name()),
         site: site(trace, finding),
+    }
+}
+
+/// The group of which a finding is the first.
+fn group(trace: &Trace, finding: &Finding, kind: Kind) -> Group {
+    let at = seconds(trace, finding.broken_at);
+    Group {
+        kind,
+        certainty: finding.verdict.certainty(),
         findings: 1,
         pages: finding.pages,
         first: at,
@@ -348,18 +356,19 @@ fn answer(trace: &Trace, groups: &[Group], missed: &[String]) -> String {
             format!("Nothing was found. {whole} So it cannot be said that nothing happened.")
         };
     };
-    let site = worst.site.as_ref().map_or(String::new(), |site| format!(", pinned through {site}"));
+    let site =
+        worst.kind.site.as_ref().map_or(String::new(), |site| format!(", pinned through {site}"));
     let others = match trace.findings.len() - worst.findings {
         0 => String::new(),
         n => format!(" Beside that, there {} of other kinds.", is_are(n)),
     };
     format!(
         "{} ({}): {} of {}{site}; cause: {}. {}. {}{others} {whole}",
-        worst.verdict.to_uppercase(),
+        worst.kind.verdict.to_uppercase(),
         worst.certainty,
         count(worst.pages, "page"),
-        worst.holder,
-        worst.cause,
+        worst.kind.holder,
+        worst.kind.cause,
         capitalized(&worst.reason),
         worst.advice,
     )
@@ -390,17 +399,22 @@ fn compared(hosts: &[Host]) -> String {
     }
 }
 
-/// A host's findings by verdict; `None` without any.
+/// A host with findings, and these by verdict.
 fn verdicts_of(host: &Host) -> Option<String> {
     host.verdict?;
+    Some(format!("{} ({}) {}", host.host, host.kernel, by_verdict(host)))
+}
+
+/// A host's findings by verdict, in words.
+fn by_verdict(host: &Host) -> String {
     let verdicts = host.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}"));
     let verdicts: Vec<_> = verdicts.collect();
-    Some(format!("{} ({}) {}", host.host, host.kernel, verdicts.join(", ")))
+    if verdicts.is_empty() { "none".to_owned() } else { verdicts.join(", ") }
 }
 
 /// What a group has in common, and its example, a line each.
 fn outline(group: &Group) -> Vec<String> {
-    let site = group.site.as_ref().map(|site| format!("pinned through {site}"));
+    let site = group.kind.site.as_ref().map(|site| format!("pinned through {site}"));
     let example = &group.example;
     let when = if group.findings == 1 {
         format!("at {:+.6} s", group.first)
@@ -411,7 +425,7 @@ fn outline(group: &Group) -> Vec<String> {
         "#{}: {}; the device has {}, the process has {}",
         example.id, example.place, example.device_has, example.process_has
     );
-    site.into_iter().chain([format!("cause: {}; {when}", group.cause), one]).collect()
+    site.into_iter().chain([format!("cause: {}; {when}", group.kind.cause), one]).collect()
 }
 
 /// What is known of a host and its trace, a line each.

@@ -6,7 +6,7 @@ use super::{count, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
-    finding::{Cause, CauseKind, Finding, How, Told, Verdict},
+    finding::{Cause, CauseKind, Finding, How, Told},
     trace::{Audited, Change, Trace},
 };
 
@@ -388,14 +388,8 @@ fn answer(trace: &Trace, complete: bool) -> String {
             "inconclusive: nothing was found, but not everything was seen".to_owned()
         };
     }
-    let parts: Vec<String> = Verdict::ALL
-        .iter()
-        .rev()
-        .filter_map(|verdict| {
-            let count = trace.findings.iter().filter(|f| f.verdict == *verdict).count();
-            (count > 0).then(|| format!("{count} {verdict}"))
-        })
-        .collect();
+    let parts: Vec<String> =
+        trace.verdicts().map(|(verdict, count)| format!("{count} {verdict}")).collect();
     format!("{}: {}", count(trace.findings.len() as u64, "finding"), parts.join(", "))
 }
 

@@ -17,7 +17,7 @@ use std::{
 };
 
 use self::block::{FRAME, Frame, Holds};
-pub use self::recorder::Recorder;
+pub use self::recorder::{Recorder, new_file};
 use super::{Batch, write::Writer};
 use crate::{errors, facts::key};
 

@@ -73,8 +73,8 @@ fn group(group: &Group) -> Markup {
     html! {
         section {
             h3 {
-                span.verdict.(group.verdict) { (group.verdict.to_uppercase()) }
-                " " (group.certainty) ": " (count(group.pages, "page")) " of " (group.holder)
+                span.verdict.(group.kind.verdict) { (group.kind.verdict.to_uppercase()) }
+                " " (group.certainty) ": " (count(group.pages, "page")) " of " (group.kind.holder)
                 " in " (count(group.findings as u64, "finding"))
             }
             p { (super::capitalized(&group.reason)) "." }

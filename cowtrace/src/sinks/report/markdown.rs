@@ -25,9 +25,7 @@ fn escaped(text: &str) -> String {
 fn compared(out: &mut dyn Write, hosts: &[Host]) -> io::Result<()> {
     writeln!(out, "| host | kernel | findings | pin calls | missed |\n|---|---|---|---|---|")?;
     for host in hosts {
-        let verdicts: Vec<_> =
-            host.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
-        let findings = if verdicts.is_empty() { "none".to_owned() } else { verdicts.join(", ") };
+        let findings = super::by_verdict(host);
         let (name, kernel) = (escaped(&host.host), escaped(&host.kernel));
         writeln!(
             out,
@@ -58,9 +56,9 @@ fn host(out: &mut dyn Write, host: &Host) -> io::Result<()> {
 }
 
 fn group(out: &mut dyn Write, group: &Group) -> io::Result<()> {
-    let (verdict, pages) = (group.verdict.to_uppercase(), count(group.pages, "page"));
+    let (verdict, pages) = (group.kind.verdict.to_uppercase(), count(group.pages, "page"));
     let findings = count(group.findings as u64, "finding");
-    writeln!(out, "### {verdict}: {pages} of {} in {findings}\n", escaped(&group.holder))?;
+    writeln!(out, "### {verdict}: {pages} of {} in {findings}\n", escaped(&group.kind.holder))?;
     for line in super::outline(group) {
         writeln!(out, "* {}", escaped(&line))?;
     }

@@ -62,10 +62,10 @@ fn group(out: &mut dyn Write, group: &Group) -> io::Result<()> {
         "",
         &format!(
             "{} ({}): {} of {} in {}",
-            group.verdict.to_uppercase(),
+            group.kind.verdict.to_uppercase(),
             group.certainty,
             count(group.pages, "page"),
-            group.holder,
+            group.kind.holder,
             count(group.findings as u64, "finding"),
         ),
     )?;

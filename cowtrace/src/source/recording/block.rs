@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use super::{columns, varint::Invalid};
-use crate::{decode::Records, event::Time};
+use crate::event::Time;
 
 /// Bytes in front of what a block stores.
 pub const FRAME: usize = 40;
@@ -75,21 +75,21 @@ fn checksum(frame: &[u8], stored: &[u8]) -> u32 {
 
 /// A block of whole records, at most [`MOST_BYTES`] of them.
 pub fn of_records(batch: &[u8]) -> std::io::Result<(Vec<u8>, Frame)> {
-    let (mut records, mut times) = (0, (Time::MAX, 0));
-    for event in Records::new(batch) {
-        records += 1;
-        if let Ok(event) = event {
-            times = (times.0.min(event.time), times.1.max(event.time));
-        }
-    }
+    let (records, times) = count(batch);
     let stored = zstd::bulk::compress(&columns::encode(batch), LEVEL)?;
-    Ok(framed(
-        &stored,
-        Holds::Records,
-        batch.len() as u32,
-        records,
-        (times.0.min(times.1), times.1),
-    ))
+    Ok(framed(&stored, Holds::Records, batch.len() as u32, records, times))
+}
+
+/// How many records, and the earliest and the latest of their times: by their headers alone.
+fn count(mut batch: &[u8]) -> (u32, (Time, Time)) {
+    let (mut records, mut times) = (0, None);
+    while let Some((len, time)) = columns::header(batch) {
+        records += 1;
+        let (first, last) = times.unwrap_or((time, time));
+        times = Some((time.min(first), time.max(last)));
+        batch = &batch[len..];
+    }
+    (records, times.unwrap_or_default())
 }
 
 /// A block with a frame.

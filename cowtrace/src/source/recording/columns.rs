@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use cowtrace_common::wire::{Header, kind};
 
 use super::varint::{Invalid, beyond, distance, put, size, take, take_bytes};
+use crate::event::Time;
 
 /// In front of bytes that are not whole records, as they are.
 const AS_IT_IS: u8 = 0;
@@ -72,8 +73,8 @@ fn take_apart(mut batch: &[u8]) -> Option<Vec<u8>> {
     let mut depths: HashMap<u64, [u16; 2]> = HashMap::new();
     let (mut groups, mut order): (Vec<Group<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
     while !batch.is_empty() {
-        let len = number(batch, 0, 4)? as usize;
-        let (record, rest) = batch.split_at_checked(len).filter(|_| len >= HEADER)?;
+        let (len, _) = header(batch)?;
+        let (record, rest) = batch.split_at(len);
         batch = rest;
         let [kernel, user] = [number(record, 36, 2)?, number(record, 38, 2)?];
         let frames = len.checked_sub(HEADER)?.checked_sub(8 * (kernel + user) as usize)?;
@@ -120,6 +121,13 @@ fn take_apart(mut batch: &[u8]) -> Option<Vec<u8>> {
         put_group(&mut out, group);
     }
     Some(out)
+}
+
+/// Bytes and time of the first record of a batch; `None` if it is not whole.
+pub fn header(batch: &[u8]) -> Option<(usize, Time)> {
+    let len = number(batch, 0, 4)? as usize;
+    let whole = (HEADER..=batch.len()).contains(&len);
+    whole.then_some((len, number(batch, 8, 8)?))
 }
 
 /// A little-endian number inside a record.

@@ -1,6 +1,6 @@
 //! The index: where each block is, and which time it is of. It is the last block, and ends in where it begins.
 
-use super::block::{self, FRAME, Frame, Holds};
+use super::block::{self, Frame, Holds};
 use crate::event::Time;
 
 /// Last bytes of a recording that was ended.
@@ -8,7 +8,7 @@ const MAGIC: &[u8; 8] = b"COWINDEX";
 /// Bytes of an entry.
 const ENTRY: usize = 32;
 /// Behind the entries: where the index begins, and the magic.
-pub const TAIL: usize = 16;
+const TAIL: usize = 16;
 
 /// A block of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,33 +41,36 @@ pub fn block(entries: &[Entry], offset: u64) -> Vec<u8> {
     block::framed(&stored, Holds::Index, 0, 0, (0, 0)).0
 }
 
-/// Where the index begins, by the last [`TAIL`] bytes of a file.
-pub fn start(tail: &[u8; TAIL]) -> Option<u64> {
-    let (offset, magic) = tail.split_first_chunk::<8>()?;
-    (magic == MAGIC).then(|| u64::from_le_bytes(*offset))
-}
-
-/// The entries of a stored index.
-pub fn entries(stored: &[u8]) -> Vec<Entry> {
-    let entries = stored.len().saturating_sub(TAIL) / ENTRY;
-    let number =
-        |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
-    let entry = |bytes: &[u8]| Entry {
-        offset: number(&bytes[..8]),
-        times: (number(&bytes[8..16]), number(&bytes[16..24])),
-        records: number(&bytes[24..28]) as u32,
-    };
-    stored.chunks_exact(ENTRY).take(entries).map(entry).collect()
-}
-
 /// Bytes of the index of so many blocks, frame included.
+#[cfg(test)]
 pub fn size(blocks: usize) -> usize {
-    FRAME + blocks * ENTRY + TAIL
+    block::FRAME + blocks * ENTRY + TAIL
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::recording::block::FRAME;
+
+    /// Where the index begins, by the last [`TAIL`] bytes of a file.
+    fn start(tail: &[u8; TAIL]) -> Option<u64> {
+        let (offset, magic) = tail.split_first_chunk::<8>()?;
+        (magic == MAGIC).then(|| u64::from_le_bytes(*offset))
+    }
+
+    /// The entries of a stored index.
+    fn entries(stored: &[u8]) -> Vec<Entry> {
+        let entries = stored.len().saturating_sub(TAIL) / ENTRY;
+        let number = |bytes: &[u8]| {
+            bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let entry = |bytes: &[u8]| Entry {
+            offset: number(&bytes[..8]),
+            times: (number(&bytes[8..16]), number(&bytes[16..24])),
+            records: number(&bytes[24..28]) as u32,
+        };
+        stored.chunks_exact(ENTRY).take(entries).map(entry).collect()
+    }
 
     #[test]
     fn entries_come_back_and_the_last_bytes_lead_to_them() {

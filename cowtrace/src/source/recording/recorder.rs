@@ -29,6 +29,12 @@ const ENOUGH: usize = 1 << 20;
 /// Batches that wait for a slow disk. Beyond, the ring fills up, and what does not fit there is counted.
 const WAITING: usize = 256;
 
+/// A file for its owner only: recordings and what is made of them have names of processes and functions. An existing
+/// one is not overwritten, a link not followed.
+pub fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// A recording being written. Dropped, it is ended like one that was finished; only errors go unsaid.
 #[derive(Debug)]
 pub struct Recorder {
@@ -38,16 +44,15 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Creates the file, for its owner only. An existing file is not overwritten, a link not followed.
+    /// Creates the file, see [`new_file`].
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let create = || {
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            let mut file = new_file(path)?;
             file.write_all(&header())?;
             let (send, receive) = mpsc::sync_channel(WAITING);
             let thread = thread::Builder::new()
                 .name("recorder".to_owned())
-                .spawn(move || Blocks::new(file).write(&receive))?;
+                .spawn(move || Blocks::new(file, PATIENCE).write(&receive))?;
             Ok((send, thread))
         };
         let (send, thread) = create().map_err(|error| errors::recording_create(path, &error))?;
@@ -64,11 +69,6 @@ impl Recorder {
     /// Ends the recording; its size in bytes.
     pub fn finish(mut self) -> anyhow::Result<u64> {
         self.end()
-    }
-
-    /// Where.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     fn end(&mut self) -> anyhow::Result<u64> {
@@ -94,18 +94,23 @@ pub(super) fn header() -> [u8; HEADER] {
     header
 }
 
-/// What the thread does, in this one.
+/// What the thread does, in this one, with as much patience.
 #[cfg(test)]
-pub(super) fn write_all(file: File, batches: impl IntoIterator<Item = Batch>) -> io::Result<u64> {
+pub(super) fn write_all(file: File, batches: &[&[u8]], patience: Duration) -> io::Result<u64> {
     let (send, receive) = mpsc::channel();
-    batches.into_iter().for_each(|batch| send.send(batch).expect("we have the other end"));
+    for batch in batches {
+        send.send(batch.to_vec()).expect("we have the other end");
+    }
     drop(send);
-    Blocks::new(file).write(&receive)
+    Blocks::new(file, patience).write(&receive)
 }
 
 /// The thread's side.
 struct Blocks {
     file: File,
+    patience: Duration,
+    /// When all that came so far has to be on the disk; none if it is.
+    due: Option<Instant>,
     /// Whole blocks, and the header.
     bytes: u64,
     entries: Vec<Entry>,
@@ -114,32 +119,34 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn new(file: File) -> Self {
-        Self { file, bytes: HEADER as u64, entries: Vec::new(), pending: Batch::new() }
+    fn new(file: File, patience: Duration) -> Self {
+        let (bytes, due) = (HEADER as u64, None);
+        Self { file, patience, due, bytes, entries: Vec::new(), pending: Batch::new() }
     }
 
     /// Writes what comes, until there is nobody to send any more.
     fn write(mut self, batches: &Receiver<Batch>) -> io::Result<u64> {
-        let mut due: Option<Instant> = None;
         loop {
-            let next = match due {
+            let next = match self.due {
                 None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(due) => batches.recv_timeout(due.saturating_duration_since(Instant::now())),
             };
             match next {
                 Ok(batch) => self.add(&batch)?,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.flush()?;
-                    self.file.sync_data()?;
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
-            let waiting = !self.pending.is_empty();
-            due = if waiting { due.or_else(|| Some(Instant::now() + PATIENCE)) } else { None };
+            // Not at the time-out alone: where batches never stop coming, there is none.
+            if self.due.is_some_and(|due| due <= Instant::now()) {
+                self.flush()?;
+                self.file.sync_data()?;
+                self.due = None;
+            }
         }
     }
 
     fn add(&mut self, batch: &[u8]) -> io::Result<()> {
+        self.due = self.due.or_else(|| Instant::now().checked_add(self.patience));
         if self.pending.len() + batch.len() > MOST_BYTES {
             self.flush()?;
         }
@@ -151,9 +158,6 @@ impl Blocks {
 
     fn flush(&mut self) -> io::Result<()> {
         let pending = mem::take(&mut self.pending);
-        if pending.is_empty() {
-            return Ok(());
-        }
         for batch in parts(&pending) {
             let (block, frame) = block::of_records(batch)?;
             let entry = Entry::new(self.bytes, &frame);

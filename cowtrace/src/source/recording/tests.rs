@@ -1,7 +1,7 @@
 //! Files that were written whole, cut, flipped, or by somebody else.
 
 use proptest::prelude::*;
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use super::*;
 
@@ -102,25 +102,35 @@ fn a_recording_is_for_its_owner_and_never_overwrites() {
     assert!(error.contains("not overwritten"), "{error}");
 }
 
+/// The blocks of a recording of these batches, all of them there at once.
+fn blocks_of(name: &str, batches: &[&[u8]], patience: Duration) -> Vec<Batch> {
+    let folder = Folder::new(name);
+    let path = folder.0.join("x.cow");
+    let mut file = recorder::new_file(&path).expect("created");
+    file.write_all(&recorder::header()).expect("written");
+    recorder::write_all(file, batches, patience).expect("written");
+    read(fs::read(&path).expect("read"))
+}
+
 #[test]
 fn small_batches_share_a_block_and_large_ones_do_not_outgrow_it() {
-    let folder = Folder::new("blocks");
-    let path = folder.0.join("x.cow");
-    let mut recorder = Recorder::create(&path).expect("created");
     let large = vec![7; block::MOST_BYTES + 1];
-    for batch in [&b"facts"[..], b"one", b"two", &large] {
-        recorder.write(batch).expect("sent");
-    }
-    recorder.finish().expect("written");
-    let batches = read(fs::read(&path).expect("read"));
-    assert_eq!(batches[..2], [&b"facts"[..], b"onetwo"]);
-    assert_eq!(batches[2..].concat(), large);
+    let batches = [&b"facts"[..], b"one", b"two", &large];
+    let blocks = blocks_of("share", &batches, Duration::MAX);
+    assert_eq!(blocks[..2], [&b"facts"[..], b"onetwo"]);
+    assert_eq!(blocks[2..].concat(), large);
+}
+
+#[test]
+fn what_is_due_is_written_though_more_is_there_already() {
+    let batches = [&b"facts"[..], b"one", b"two"];
+    assert_eq!(blocks_of("due", &batches, Duration::ZERO), batches);
 }
 
 #[test]
 fn a_disk_that_is_full_ends_the_recording_and_says_so() {
     let full = fs::File::options().write(true).open("/dev/full").expect("a full disk");
-    let error = recorder::write_all(full, [b"one".to_vec()]).expect_err("full");
+    let error = recorder::write_all(full, &[b"one"], Duration::MAX).expect_err("full");
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
 }
 

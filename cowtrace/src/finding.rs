@@ -149,6 +149,16 @@ impl How {
         }
     }
 
+    /// The two steps of it, in a word each: what comes first, and what moves the process off the page.
+    pub fn steps(self) -> [&'static str; 2] {
+        match self {
+            Self::Copied | Self::WillBeCopied => ["write-protected", "copied"],
+            Self::Zapped => ["discarded", "mapped again"],
+            Self::Inherited => ["forked", "holder ended"],
+            Self::Unseen => ["write-protected", "replaced"],
+        }
+    }
+
     /// What the writer did, before "by".
     pub fn deed(self) -> &'static str {
         match self {

@@ -63,6 +63,11 @@ impl CauseKind {
         }
     }
 
+    /// Whether nobody was seen: the page itself told it when it was lost.
+    pub fn is_told_by_the_page(self) -> bool {
+        matches!(self, Self::StillShared | Self::Swapped | Self::Ksm | Self::FirstWrite)
+    }
+
     /// Whether what the page itself tells (`told`) is the better cause.
     pub fn yields_to(self, told: Self) -> bool {
         match self {

@@ -291,13 +291,16 @@ fn group(trace: &Trace, finding: &Finding, kind: Kind) -> Group {
 
 /// The first function behind those of GUP itself: the driver's, or its subsystem's.
 fn site(trace: &Trace, finding: &Finding) -> Option<String> {
-    const GUP: [&str; 6] = [
+    const GUP: [&str; 8] = [
         "pin_user_pages",
         "get_user_pages",
         "__gup",
         "internal_get_user",
         "memfd_pin",
         "iov_iter_",
+        // Where a kretprobe sees the pin, its own frame stands for all of the kernel.
+        "kretprobe_trampoline",
+        "arch_rethook_trampoline",
     ];
     let stack = match (&finding.pin, &finding.reference) {
         (Some(pin), _) => &pin.stack,
@@ -311,9 +314,14 @@ fn site(trace: &Trace, finding: &Finding) -> Option<String> {
 }
 
 fn example(trace: &Trace, finding: &Finding) -> Example {
-    const SHORT: [&str; 3] = ["pinned", "write-protected", "replaced"];
-    let known = text::steps(trace, finding).into_iter().zip(SHORT);
+    let [first, then] = finding.how.steps();
+    let held = if finding.pin.is_some() { "pinned" } else { "referenced" };
+    let [holds, cause, lost] = text::steps(trace, finding);
+    // What the page itself told was nobody's deed at that time; the outline has it.
+    let told = finding.cause.as_ref().is_some_and(|cause| cause.kind.is_told_by_the_page());
+    let known = [(holds, held), (cause.filter(|_| !told), first), (lost, then)];
     let mut steps: Vec<Step> = known
+        .into_iter()
         .filter_map(|(step, short)| Some((step?, short)))
         .map(|(step, short)| Step {
             at: seconds(trace, step.time),

@@ -36,8 +36,10 @@ fn kernel_frames<'a>(trace: &Trace, stack: &'a Stack) -> &'a [u64] {
     &stack.kernel[first..]
 }
 
+/// kallsyms names trampolines of ftrace and kprobes by sections of their own from 5.9 on.
 fn is_probe(name: &str) -> bool {
-    name.starts_with("bpf_") || name.contains("[bpf]")
+    let sections = ["[bpf]", "[__builtin__ftrace]", "[__builtin__kprobes]"];
+    name.starts_with("bpf_") || sections.iter().any(|section| name.contains(section))
 }
 
 /// No user address is as high, even with five levels of page tables. The kernel follows frame

@@ -42,25 +42,19 @@ fn pinned(finding: &Finding) -> Step {
 }
 
 fn protected(finding: &Finding) -> Step {
-    let seen = finding.cause.as_ref().map(|cause| (cause.time, cause.task));
-    let what = match finding.how {
-        How::Zapped => "discarded",
-        How::Inherited => "forked",
-        How::Copied | How::WillBeCopied | How::Unseen => "write-protected",
-    };
-    step('○', what, seen, "not seen")
+    // What the page itself told was nobody's deed at that time.
+    let cause = finding.cause.as_ref().filter(|cause| !cause.kind.is_told_by_the_page());
+    let seen = cause.map(|cause| (cause.time, cause.task));
+    step('○', finding.how.steps()[0], seen, "not seen")
 }
 
 fn copied(scene: Scene, finding: &Finding) -> Step {
     let seen = finding.is_broken().then_some((finding.broken_at, finding.writer));
     let not_seen = if finding.how == How::Unseen { "not seen" } else { "not yet" };
-    let what = match finding.how {
-        How::Zapped => "mapped again",
-        How::Inherited => "holder ended",
-        How::Copied | How::WillBeCopied => "copied",
-        How::Unseen => "replaced",
-    };
-    Step { style: scene.palette.verdict(finding.verdict), ..step('◆', what, seen, not_seen) }
+    Step {
+        style: scene.palette.verdict(finding.verdict),
+        ..step('◆', finding.how.steps()[1], seen, not_seen)
+    }
 }
 
 fn ended(scene: Scene, finding: &Finding) -> Step {

@@ -87,7 +87,11 @@ pub fn arguments(machine: &Machine, kernel: &Bootable, files: &Files<'_>) -> Vec
 }
 
 fn command_line(machine: &Machine) -> String {
-    let own = "console=ttyS0 quiet panic=-1 tsc=reliable";
+    // Level 5, not that of `quiet` alone: the stack that follows a kernel's complaint has level 4 itself. And a CPU
+    // that stood still for 20 s, the kernel's own limit, may only have had to wait for its turn on the host (seen:
+    // 22 s); one that is locked up stays so.
+    let own = "console=ttyS0 quiet loglevel=5 panic=-1 tsc=reliable watchdog_thresh=30 \
+               rcupdate.rcu_cpu_stall_timeout=60";
     std::iter::once(own)
         .chain(machine.devices.iter().map(|device| device.command_line()))
         .chain(machine.append.iter().map(String::as_str))

@@ -77,6 +77,11 @@ pub mod kind {
     /// Body: `u64` mm, `u64` address, then two `u64` each, PFN (0: not mapped) and pages, for consecutive
     /// addresses: what the page map of a process showed where pages are pinned.
     pub const AUDIT: u16 = 135;
+    /// Body: `u64` cgroup v2 id, then UTF-8: its path from the root of the hierarchy.
+    pub const CGROUP: u16 = 144;
+    /// Body: `u64` runs and `u64` nanoseconds of all of them, as the kernel counts them; `program` in the header
+    /// says whose.
+    pub const COST: u16 = 145;
 }
 
 /// Start of every record.

@@ -137,6 +137,7 @@ pub struct TraceArgs {
 
 /// What to trace, where a recording is written anyway.
 #[derive(Clone, Debug, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct RecordArgs {
     /// Only this process, its threads and the children it will have
     #[arg(short, long, value_name = "PID")]
@@ -155,6 +156,10 @@ pub struct RecordArgs {
     /// where a process loses its page
     #[arg(long)]
     pub short_term: bool,
+    /// Have the kernel measure how long the programs run, as `live` does: it reads the clock twice for each run of
+    /// any eBPF program of the machine
+    #[arg(long)]
+    pub stats: bool,
     /// Take kprobes where a row of the probe table has them, as on kernels without fexit; for tests
     #[arg(long, hide = true)]
     pub kprobes: bool,

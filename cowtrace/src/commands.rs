@@ -67,7 +67,7 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     if !io::stdout().is_terminal() {
         return Err(errors::no_terminal());
     }
-    let source = attach(&args.scope, None)?;
+    let source = attach(&RecordArgs { stats: true, ..args.scope.clone() }, None)?;
     let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
     let mut trace = Trace::default();
     let tee = |batch: &[u8]| recorder.as_mut().map_or(Ok(()), |recorder| recorder.write(batch));
@@ -128,6 +128,7 @@ fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source
         ring_bytes: args.ring.0,
         kprobes: args.kprobes,
         short_term: args.short_term,
+        stats: args.stats,
         verbose: args.verbose,
     };
     Ok(Source::Live(Box::new(Live::start(&options)?)))

@@ -11,8 +11,8 @@ use cowtrace_common::{
 };
 
 use crate::event::{
-    Audit, Comm, Event, Extent, Fault, FileRange, ForkCopy, Holder, Invalidate, Notifier, Pfn, Pin,
-    ProbeState, Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What, Zap,
+    Audit, Comm, Cost, Event, Extent, Fault, FileRange, ForkCopy, Holder, Invalidate, Notifier,
+    Pfn, Pin, ProbeState, Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What, Zap,
 };
 
 /// Why bytes are no event.
@@ -199,6 +199,12 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             let [name] = texts(body)?;
             What::Symbol { address, tgid, name }
         }
+        kind::CGROUP => {
+            let id = u64_le(body)?;
+            let [path] = texts(body)?;
+            What::Cgroup { id, path }
+        }
+        kind::COST => What::Cost(Cost { runs: u64_le(body)?, nanos: u64_le(body)? }),
         kind::TALLY => What::Tally(Tally {
             hits: u64_le(body)?,
             ring_full: u64_le(body)?,

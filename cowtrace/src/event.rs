@@ -193,8 +193,17 @@ pub enum What {
         /// The name.
         name: String,
     },
+    /// Where a cgroup stands in the hierarchy.
+    Cgroup {
+        /// Its number.
+        id: u64,
+        /// Its path from the root.
+        path: String,
+    },
     /// What a program has counted so far.
     Tally(Tally),
+    /// How long a program has run so far.
+    Cost(Cost),
     /// Write-protect faults by [`Outcome`] so far.
     Outcomes([u64; Outcome::ALL.len()]),
     /// What was mapped where pages are pinned, as the source looked.
@@ -206,6 +215,31 @@ pub enum What {
         /// Its number.
         kind: u16,
     },
+}
+
+impl What {
+    /// The name of its kind; `None` for what is the source's own.
+    pub fn name(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Fault(_) => "fault",
+            Self::Pin(_) | Self::PinRest(_) => "pin",
+            Self::Unpin(_) => "unpin",
+            Self::Invalidate(_) => "invalidate",
+            Self::Protect(_) => "protect",
+            Self::Zap(_) => "zap",
+            Self::Move { .. } => "move",
+            Self::Refault { .. } => "refault",
+            Self::Content { .. } => "content",
+            Self::Holder(_) => "holder",
+            Self::Io { .. } => "io",
+            Self::ForkCopy(_) => "fork-copy",
+            Self::FileRange(_) => "file-range",
+            Self::Notifier(_) => "notifier",
+            Self::Fork { .. } => "fork",
+            Self::MmExit { .. } => "mm-exit",
+            _ => return None,
+        })
+    }
 }
 
 impl Pin {
@@ -346,6 +380,22 @@ pub struct ProbeState {
     pub attached: String,
     /// What stays unseen; empty: nothing, the kernel has no such function.
     pub unseen: String,
+}
+
+/// Runs of a program while the kernel measured them, and how long these took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// How many.
+    pub runs: u64,
+    /// Nanoseconds of all of them.
+    pub nanos: u64,
+}
+
+impl Cost {
+    /// Nanoseconds a run; none where none was measured.
+    pub fn each(&self) -> Option<u64> {
+        self.nanos.checked_div(self.runs)
+    }
 }
 
 /// See `wire::Tally`.

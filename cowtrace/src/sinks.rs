@@ -2,6 +2,8 @@
 
 pub mod diff;
 pub mod export;
+pub mod filter;
+pub mod group;
 pub mod json;
 pub mod report;
 pub mod stack;

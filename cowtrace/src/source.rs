@@ -5,6 +5,7 @@
 //! as records of the source's own, in front of the records that need it.
 
 pub mod audit;
+pub mod cgroups;
 pub mod live;
 pub mod recording;
 mod rest;

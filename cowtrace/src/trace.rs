@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     decode::Malformed,
-    event::{Event, Fault, FileRange, ProbeState, ShortTerm, Tally, Time, What},
+    event::{Cost, Event, Fault, FileRange, ProbeState, ShortTerm, Tally, Time, What},
     facts::{Facts, key},
     finding::{CauseKind, Finding, Verdict},
     history::History,
@@ -78,6 +78,8 @@ pub struct Trace {
     pub probes: BTreeMap<u8, ProbeState>,
     /// What each program counted.
     pub tallies: BTreeMap<Program, Tally>,
+    /// How long each program has run, where that was measured.
+    pub costs: BTreeMap<Program, Cost>,
     /// Write-protect faults by outcome, streamed or not.
     pub outcomes: [u64; Outcome::ALL.len()],
     /// Who holds what.
@@ -97,6 +99,7 @@ pub struct Trace {
     /// Time of the newest event.
     pub now: Time,
     symbols: HashMap<(u32, u64), String>,
+    cgroups: HashMap<u64, String>,
     history: History,
     open: Open,
     held: Vec<Held>,
@@ -131,6 +134,11 @@ impl Trace {
         self.symbols.get(&(tgid, address)).map(String::as_str)
     }
 
+    /// The path of a cgroup below the root of the hierarchy, if the source had it.
+    pub fn cgroup(&self, id: u64) -> Option<&str> {
+        self.cgroups.get(&id).map(String::as_str)
+    }
+
     /// How many findings there are of each verdict that there is one of, the worst first.
     pub fn verdicts(&self) -> impl Iterator<Item = (Verdict, usize)> {
         let of =
@@ -160,7 +168,7 @@ impl Trace {
 
     fn event(&mut self, event: Event) -> Vec<Change> {
         self.now = self.now.max(event.time);
-        if event.program.is_some() && !matches!(event.what, What::Tally(_)) {
+        if event.program.is_some() && !matches!(event.what, What::Tally(_) | What::Cost(_)) {
             self.counts.records += 1;
         }
         if self.was_told(&event) {
@@ -199,6 +207,7 @@ impl Trace {
             What::Notifier(notifier) => self.notifier(&event, notifier),
             What::Holder(holder) => self.holder(&event, holder),
             What::Io { mm, start, end, .. } => changes.extend(self.io(*mm, *start, *end)),
+            What::Cost(cost) => self.costs.extend(event.program.map(|program| (program, *cost))),
             What::Tally(tally) => changes.extend(self.tally(event.program, *tally)),
             _ => self.source(event),
         }
@@ -248,6 +257,7 @@ impl Trace {
             What::Symbol { address, tgid, name } => {
                 self.symbols.insert((tgid, address), name);
             }
+            What::Cgroup { id, path } => drop(self.cgroups.insert(id, path)),
             What::Outcomes(outcomes) => self.outcomes = outcomes,
             What::ShortTerm(counts) => self.short_term = counts,
             What::Unknown { .. } => self.counts.unknown += 1,

@@ -1,14 +1,13 @@
 //! From the filters of the command line to those of the programs.
 
-use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::path::Path;
 
 use crate::{
     cli::RecordArgs,
     errors,
     probes::settings::{Cgroup, Filter},
+    source::cgroups,
 };
-
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Resolves names to numbers. A command to run is a child of ours, and so are its children: they are
 /// what our own process's descendants are.
@@ -24,18 +23,8 @@ pub fn filter(args: &RecordArgs, runs_command: bool) -> anyhow::Result<Filter> {
 fn cgroup(path: &str) -> anyhow::Result<Cgroup> {
     let path = format!("/{}", path.trim_matches('/'));
     let mut ids = Vec::new();
-    collect(Path::new(&format!("{CGROUPS}{path}")), &mut ids)
+    let folder = format!("{}{path}", cgroups::ROOT);
+    cgroups::walk(Path::new(&folder), &mut |_, id| ids.push(id))
         .map_err(|error| errors::no_cgroup(&path, &error))?;
     Ok(Cgroup { ids, path })
-}
-
-/// The ids of a cgroup and of all below it. One that goes away meanwhile is no error.
-fn collect(folder: &Path, ids: &mut Vec<u64>) -> io::Result<()> {
-    ids.push(fs::metadata(folder)?.ino());
-    for entry in fs::read_dir(folder)?.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let _ = collect(&entry.path(), ids);
-        }
-    }
-    Ok(())
 }

@@ -15,13 +15,9 @@ use std::{
 
 use serde::Serialize;
 
-use super::{count, stack, text};
-use crate::{
-    event::Time,
-    facts::key,
-    finding::{Finding, Verdict},
-    trace::Trace,
-};
+pub use super::group::Kind;
+use super::{count, group, stack, text};
+use crate::{event::Time, facts::key, finding::Finding, trace::Trace};
 
 /// The forms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -91,19 +87,6 @@ pub struct Host {
     pub invalidations: u64,
     /// The ledger against the kernel's own count.
     pub books: String,
-}
-
-/// What findings that are alike have in common.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct Kind {
-    /// Their verdict.
-    pub verdict: &'static str,
-    /// Name of the process that pinned; of the one that lost the page where no pin was seen.
-    pub holder: String,
-    /// What write-protected or discarded the pages.
-    pub cause: &'static str,
-    /// The function that asked for the pin.
-    pub site: Option<String>,
 }
 
 /// Findings that are alike.
@@ -233,21 +216,9 @@ fn began(trace: &Trace) -> Option<String> {
 }
 
 fn groups(trace: &Trace) -> Vec<Group> {
-    let mut places: HashMap<Kind, usize> = HashMap::new();
-    let mut groups: Vec<(Verdict, Group)> = Vec::new();
-    for finding in &trace.findings {
-        let kind = kind(trace, finding);
-        if let Some((_, group)) = places.get(&kind).and_then(|place| groups.get_mut(*place)) {
-            group.findings += 1;
-            group.pages += finding.pages;
-            group.last = seconds(trace, finding.broken_at);
-        } else {
-            places.insert(kind.clone(), groups.len());
-            groups.push((finding.verdict, group(trace, finding, kind)));
-        }
-    }
-    groups.sort_by_key(|(verdict, group)| std::cmp::Reverse((*verdict, group.findings)));
-    let mut groups: Vec<Group> = groups.into_iter().map(|(_, group)| group).collect();
+    let findings: Vec<&Finding> = trace.findings.iter().collect();
+    let alike = group::groups(trace, &findings);
+    let mut groups: Vec<Group> = alike.into_iter().map(|alike| group(trace, alike)).collect();
     name_repeated_stacks(&mut groups);
     groups
 }
@@ -263,54 +234,20 @@ fn name_repeated_stacks(groups: &mut [Group]) {
     }
 }
 
-fn kind(trace: &Trace, finding: &Finding) -> Kind {
-    let holder = finding.pin.as_ref().map_or(&finding.writer, |pin| &pin.holder);
-    Kind {
-        verdict: finding.verdict.name(),
-        holder: holder.comm.to_string(),
-        cause: finding.cause.as_ref().map_or("not seen", |cause| cause.kind.name()),
-        site: site(trace, finding),
-    }
-}
-
-/// The group of which a finding is the first.
-fn group(trace: &Trace, finding: &Finding, kind: Kind) -> Group {
-    let at = seconds(trace, finding.broken_at);
+fn group(trace: &Trace, alike: group::Group) -> Group {
+    let example = alike.first();
+    let (first, last) = alike.times();
     Group {
-        kind,
-        certainty: finding.verdict.certainty(),
-        findings: 1,
-        pages: finding.pages,
-        first: at,
-        last: at,
-        reason: finding.reason.clone(),
-        advice: finding.advice.clone(),
-        example: example(trace, finding),
+        certainty: alike.verdict.certainty(),
+        findings: alike.findings.len(),
+        pages: alike.pages(),
+        first: seconds(trace, first),
+        last: seconds(trace, last),
+        reason: example.reason.clone(),
+        advice: example.advice.clone(),
+        example: self::example(trace, example),
+        kind: alike.kind,
     }
-}
-
-/// The first function behind those of GUP itself: the driver's, or its subsystem's.
-fn site(trace: &Trace, finding: &Finding) -> Option<String> {
-    const GUP: [&str; 8] = [
-        "pin_user_pages",
-        "get_user_pages",
-        "__gup",
-        "internal_get_user",
-        "memfd_pin",
-        "iov_iter_",
-        // Where a kretprobe sees the pin, its own frame stands for all of the kernel.
-        "kretprobe_trampoline",
-        "arch_rethook_trampoline",
-    ];
-    let stack = match (&finding.pin, &finding.reference) {
-        (Some(pin), _) => &pin.stack,
-        (None, Some(reference)) => &reference.stack,
-        (None, None) => return None,
-    };
-    let frames = stack::lines(trace, 0, stack);
-    let outside = frames.iter().find(|frame| !GUP.iter().any(|gup| frame.starts_with(gup)))?;
-    let function = outside.split('+').next().unwrap_or(outside);
-    (!function.starts_with("0x")).then(|| function.to_owned())
 }
 
 fn example(trace: &Trace, finding: &Finding) -> Example {

@@ -1,6 +1,10 @@
 //! Stacks in words, the same in every sink.
 
-use crate::{event::Stack, finding::Told, trace::Trace};
+use crate::{
+    event::Stack,
+    finding::{Finding, Told},
+    trace::Trace,
+};
 
 /// The frames of a stack, kernel first, innermost first. Frames of the probe itself are left out; an
 /// address without a name stands as it is.
@@ -12,6 +16,35 @@ pub fn lines(trace: &Trace, tgid: u32, stack: &Stack) -> Vec<String> {
         .filter(|address| **address < USER_END)
         .map(|address| name(trace, tgid, *address));
     kernel.chain(user).collect()
+}
+
+/// The first function behind those of GUP itself: the driver's, or its subsystem's. What asked for the pin.
+pub fn site(trace: &Trace, stack: &Stack) -> Option<String> {
+    const GUP: [&str; 8] = [
+        "pin_user_pages",
+        "get_user_pages",
+        "__gup",
+        "internal_get_user",
+        "memfd_pin",
+        "iov_iter_",
+        // Where a kretprobe sees the pin, its own frame stands for all of the kernel.
+        "kretprobe_trampoline",
+        "arch_rethook_trampoline",
+    ];
+    let frames = lines(trace, 0, stack);
+    let outside = frames.iter().find(|frame| !GUP.iter().any(|gup| frame.starts_with(gup)))?;
+    let function = outside.split('+').next().unwrap_or(outside);
+    (!function.starts_with("0x")).then(|| function.to_owned())
+}
+
+/// The same of what a finding is about.
+pub fn site_of(trace: &Trace, finding: &Finding) -> Option<String> {
+    let stack = match (&finding.pin, &finding.reference) {
+        (Some(pin), _) => &pin.stack,
+        (None, Some(reference)) => &reference.stack,
+        (None, None) => return None,
+    };
+    site(trace, stack)
 }
 
 /// The secondary MMUs that were told, by the names of their operations, as far as they are known.

@@ -1,28 +1,25 @@
 //! The running kernel as a source: probes on, batches out of the ring, probes off.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    os::fd::{AsFd as _, AsRawFd as _},
-    time::Duration,
-};
+mod counters;
+
+use std::{fs, io, os::fd::OwnedFd, time::Duration};
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, RingBuf},
+    sys::{Stats, enable_stats},
 };
 use aya_log::EbpfLogger;
-use cowtrace_common::{program::Program, wire::Outcome};
 use tokio::{
     io::unix::AsyncFd,
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use super::{Batch, rest, symbols::Symbols, write::Writer};
+use self::counters::Counters;
+use super::{Batch, cgroups::Cgroups, rest, symbols::Symbols, write::Writer};
 use crate::{
     btf::Btf,
     errors,
-    event::{ShortTerm, Tally},
     facts::key,
     pagemap::Pagemap,
     probes::{
@@ -40,6 +37,7 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// What to trace, and how.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Options {
     /// Which tasks.
     pub filter: Filter,
@@ -49,6 +47,8 @@ pub struct Options {
     pub kprobes: bool,
     /// Tell short-term pins like all others.
     pub short_term: bool,
+    /// Have the kernel measure how long programs run.
+    pub stats: bool,
     /// Show what the programs log.
     pub verbose: bool,
 }
@@ -59,15 +59,11 @@ pub struct Live {
     ebpf: Option<Ebpf>,
     ring: AsyncFd<RingBuf<MapData>>,
     log: Option<Log>,
-    tallies: PerCpuArray<MapData, [u64; 4]>,
-    outcomes: PerCpuArray<MapData, u64>,
-    short_term: PerCpuArray<MapData, [u64; 3]>,
-    told: BTreeMap<Program, Tally>,
-    /// Runs that the kernel skipped, as last read: the programs are gone when the last tally is told.
-    recursion: BTreeMap<Program, u64>,
-    told_outcomes: Vec<u64>,
-    told_short_term: ShortTerm,
+    counters: Counters,
     symbols: Symbols,
+    cgroups: Cgroups,
+    /// The kernel measures how long programs run, all there are, as long as this is open.
+    _stats: Option<OwnedFd>,
     tick: Interval,
     /// Records that are ready to be told before anything else.
     ready: Batch,
@@ -88,9 +84,7 @@ impl Live {
         attach::require(&rows, &kernel)?;
         // Only now: a map that is taken out is no longer there for a program to be loaded with.
         let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
-        let tallies = map(&mut ebpf, "TALLIES")?;
-        let outcomes = map(&mut ebpf, "OUTCOMES")?;
-        let short_term = map(&mut ebpf, "SHORT_TERM")?;
+        let counters = Counters::take(&mut ebpf)?;
         let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
         let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
         let mut tick = interval(TICK);
@@ -99,14 +93,11 @@ impl Live {
             ebpf: Some(ebpf),
             ring,
             log,
-            tallies,
-            outcomes,
-            short_term,
-            told: BTreeMap::new(),
-            recursion: BTreeMap::new(),
-            told_outcomes: Vec::new(),
-            told_short_term: ShortTerm::default(),
+            counters,
             symbols: Symbols::new(kernel.kallsyms),
+            cgroups: Cgroups::default(),
+            // Whoever cannot have it goes without: no verdict hangs on it.
+            _stats: options.stats.then(|| enable_stats(Stats::RunTime).ok()).flatten(),
             tick,
             ready,
             ended: false,
@@ -136,16 +127,14 @@ impl Live {
                 break;
             }
         }
-        self.read_recursion();
         self.tell_counts();
         std::mem::take(&mut self.ready)
     }
 
     /// Takes all probes off the kernel. The maps stay until the last batch.
     pub fn stop(&mut self) {
-        if self.ebpf.is_some() {
-            self.read_recursion();
-            self.ebpf = None;
+        if let Some(ebpf) = self.ebpf.take() {
+            self.counters.read_programs(&ebpf);
         }
     }
 
@@ -164,7 +153,6 @@ impl Live {
             logged = flush(log.as_mut()) => logged?,
         }
         if batch.is_empty() {
-            self.read_recursion();
             self.tell_counts();
         } else {
             self.make_ready(&batch);
@@ -175,8 +163,17 @@ impl Live {
     /// Puts what a reader has to know in front of the records that came, and behind them what they left out.
     fn make_ready(&mut self, batch: &[u8]) {
         self.symbols.tell(batch, &mut self.ready);
+        self.cgroups.tell(batch, &mut self.ready);
         self.ready.extend_from_slice(batch);
         rest::tell(batch, &mut self.ready);
+    }
+
+    /// Tells the counters that have changed since they were told last.
+    fn tell_counts(&mut self) {
+        if let Some(ebpf) = &self.ebpf {
+            self.counters.read_programs(ebpf);
+        }
+        self.counters.tell(&mut Writer::new(&mut self.ready, sys::boottime_ns()));
     }
 
     /// What is left when the probes are off: the rest of the ring, then the last counts.
@@ -196,55 +193,6 @@ impl Live {
         }
         writer.fact(key::ENDED, &sys::boottime_ns().to_string());
         Some(std::mem::take(&mut self.ready))
-    }
-
-    /// Tells the counters that have changed since they were told last.
-    fn tell_counts(&mut self) {
-        let mut writer = Writer::new(&mut self.ready, sys::boottime_ns());
-        for program in Program::ALL {
-            let Ok(values) = self.tallies.get(&(*program as u32), 0) else {
-                continue;
-            };
-            let sum = |n: usize| values.iter().map(|cpu| cpu[n]).sum();
-            let recursion = self.recursion.get(program).copied().unwrap_or(0);
-            let tally = Tally { hits: sum(0), ring_full: sum(1), map_full: sum(2), recursion };
-            let before = self.told.insert(*program, tally).unwrap_or_default();
-            if before != tally {
-                writer.tally(*program, &tally);
-            }
-        }
-        let outcomes: Vec<u64> = (0..Outcome::ALL.len() as u32)
-            .map(|n| self.outcomes.get(&n, 0).map_or(0, |cpus| cpus.iter().sum()))
-            .collect();
-        if outcomes != self.told_outcomes {
-            writer.outcomes(&outcomes);
-            self.told_outcomes = outcomes;
-        }
-        let sum = |n: usize| {
-            self.short_term.get(&0, 0).map_or(0, |cpus| cpus.iter().map(|cpu| cpu[n]).sum())
-        };
-        let counts = ShortTerm { pinned: sum(0), unpinned: sum(1), told: sum(2) };
-        if counts != self.told_short_term {
-            writer.short_term(&counts);
-            self.told_short_term = counts;
-        }
-    }
-
-    /// The kernel counts for each program the runs that it skipped (5.12 and later, `bpf_prog_show_fdinfo`).
-    fn read_recursion(&mut self) {
-        let Some(ebpf) = &self.ebpf else { return };
-        for program in Program::ALL {
-            let loaded = ebpf.program(program.name()).and_then(|loaded| loaded.fd().ok());
-            let Some(fd) = loaded.map(|fd| fd.as_fd().as_raw_fd()) else {
-                continue;
-            };
-            let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
-            let misses = info
-                .lines()
-                .find_map(|line| line.strip_prefix("recursion_misses:"))
-                .and_then(|misses| misses.trim().parse().ok());
-            self.recursion.insert(*program, misses.unwrap_or(0));
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use cowtrace_common::{
 
 use super::Batch;
 use crate::{
-    event::{Extent, Mm, Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time},
+    event::{Cost, Extent, Mm, Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time},
     facts::key,
 };
 
@@ -48,6 +48,19 @@ impl<'a> Writer<'a> {
     pub fn tally(&mut self, program: Program, tally: &Tally) {
         let numbers = [tally.hits, tally.ring_full, tally.map_full, tally.recursion];
         self.record(kind::TALLY, program as u16, numbers.map(u64::to_le_bytes).as_flattened());
+    }
+
+    /// Where a cgroup stands.
+    pub fn cgroup(&mut self, id: u64, path: &str) {
+        let mut body = id.to_le_bytes().to_vec();
+        body.extend_from_slice(path.as_bytes());
+        self.record(kind::CGROUP, 0, &body);
+    }
+
+    /// How long a program has run.
+    pub fn cost(&mut self, program: Program, cost: &Cost) {
+        let numbers = [cost.runs, cost.nanos];
+        self.record(kind::COST, program as u16, numbers.map(u64::to_le_bytes).as_flattened());
     }
 
     /// Write-protect faults by outcome.

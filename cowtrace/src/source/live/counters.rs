@@ -1,0 +1,99 @@
+//! What the programs count, and what the kernel counts of them: told where it has changed.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, PerCpuArray},
+};
+use cowtrace_common::{program::Program, wire::Outcome};
+
+use super::map;
+use crate::{
+    event::{Cost, ShortTerm, Tally},
+    source::write::Writer,
+};
+
+/// The counters.
+pub struct Counters {
+    tallies: PerCpuArray<MapData, [u64; 4]>,
+    outcomes: PerCpuArray<MapData, u64>,
+    short_term: PerCpuArray<MapData, [u64; 3]>,
+    /// Runs that the kernel skipped and how long the others took, as last read: the programs are gone when the
+    /// last counts are told.
+    programs: BTreeMap<Program, (u64, Cost)>,
+    told: BTreeMap<Program, (Tally, Cost)>,
+    told_outcomes: Vec<u64>,
+    told_short_term: ShortTerm,
+}
+
+impl Counters {
+    /// Takes the maps out: a program that wants them cannot be loaded any more.
+    pub fn take(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+        Ok(Self {
+            tallies: map(ebpf, "TALLIES")?,
+            outcomes: map(ebpf, "OUTCOMES")?,
+            short_term: map(ebpf, "SHORT_TERM")?,
+            programs: BTreeMap::new(),
+            told: BTreeMap::new(),
+            told_outcomes: Vec::new(),
+            told_short_term: ShortTerm::default(),
+        })
+    }
+
+    /// Reads what the kernel counts for each program: the runs that it skipped (5.12 and later,
+    /// `bpf_prog_show_fdinfo`), and how long the others took, where it measures that.
+    pub fn read_programs(&mut self, ebpf: &Ebpf) {
+        for program in Program::ALL {
+            let loaded = ebpf.program(program.name()).and_then(|loaded| loaded.fd().ok());
+            let Some(fd) = loaded.map(|fd| fd.as_fd().as_raw_fd()) else {
+                continue;
+            };
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+            let number = |name: &str| {
+                let line = info.lines().find_map(|line| line.strip_prefix(name));
+                line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+            };
+            let cost = Cost { runs: number("run_cnt:"), nanos: number("run_time_ns:") };
+            self.programs.insert(*program, (number("recursion_misses:"), cost));
+        }
+    }
+
+    /// Tells what has changed since it was told last.
+    pub fn tell(&mut self, writer: &mut Writer) {
+        for program in Program::ALL {
+            let Ok(values) = self.tallies.get(&(*program as u32), 0) else {
+                continue;
+            };
+            let sum = |n: usize| values.iter().map(|cpu| cpu[n]).sum();
+            let (recursion, cost) = self.programs.get(program).copied().unwrap_or_default();
+            let tally = Tally { hits: sum(0), ring_full: sum(1), map_full: sum(2), recursion };
+            let before = self.told.insert(*program, (tally, cost)).unwrap_or_default();
+            if before.0 != tally {
+                writer.tally(*program, &tally);
+            }
+            if before.1 != cost {
+                writer.cost(*program, &cost);
+            }
+        }
+        let outcomes: Vec<u64> = (0..Outcome::ALL.len() as u32)
+            .map(|n| self.outcomes.get(&n, 0).map_or(0, |cpus| cpus.iter().sum()))
+            .collect();
+        if outcomes != self.told_outcomes {
+            writer.outcomes(&outcomes);
+            self.told_outcomes = outcomes;
+        }
+        let sum = |n: usize| {
+            self.short_term.get(&0, 0).map_or(0, |cpus| cpus.iter().map(|cpu| cpu[n]).sum())
+        };
+        let counts = ShortTerm { pinned: sum(0), unpinned: sum(1), told: sum(2) };
+        if counts != self.told_short_term {
+            writer.short_term(&counts);
+            self.told_short_term = counts;
+        }
+    }
+}

@@ -207,6 +207,14 @@ pub fn no_process(pid: u32) -> Error {
     )
 }
 
+/// A configuration that cannot be read.
+pub fn config(path: &Path, wrong: &str) -> Error {
+    anyhow!(
+        "{}: {wrong}\nnothing was started; mend the file or move it away (docs/tui.md says what it may have)",
+        path.display()
+    )
+}
+
 /// The terminal view without a terminal.
 pub fn no_terminal() -> Error {
     anyhow!(

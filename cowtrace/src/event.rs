@@ -71,7 +71,7 @@ pub struct Task {
 }
 
 /// Addresses of return, innermost first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stack {
     /// In the kernel.
     pub kernel: Box<[u64]>,

@@ -16,7 +16,7 @@ const KEPT: usize = 64;
 type Candidate = (Cause, (u64, u64));
 
 /// By address space, newest last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct History(HashMap<Mm, VecDeque<Candidate>>);
 
 impl History {

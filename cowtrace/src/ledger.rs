@@ -97,13 +97,24 @@ struct Segment {
     holders: Vec<Rc<PinRecord>>,
 }
 
+/// A call that holds something.
+#[derive(Clone, Debug)]
+struct Live {
+    /// Its first record that did.
+    first: Rc<PinRecord>,
+    /// Page references that it holds.
+    pages: u64,
+    /// Its records.
+    records: Vec<PinId>,
+}
+
 /// The balance.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// By first PFN; they do not overlap.
     segments: BTreeMap<Pfn, Segment>,
-    /// Page references live for each call that has any left, and its records.
-    live: HashMap<PinId, (u64, Vec<PinId>)>,
+    /// The calls that hold anything.
+    live: HashMap<PinId, Live>,
     next: PinId,
     /// By thread, the first record of its last call that takes several: only that one has the stacks.
     long_calls: HashMap<u32, Rc<PinRecord>>,
@@ -130,7 +141,7 @@ impl Ledger {
 
     /// Page references held now.
     pub fn live_pages(&self) -> u64 {
-        self.live.values().map(|(pages, _)| pages).sum()
+        self.live.values().map(|live| live.pages).sum()
     }
 
     /// Pin calls that hold something.
@@ -164,6 +175,11 @@ impl Ledger {
             Some((start, segment)) if pfn - start < segment.pages => &segment.holders,
             _ => &[],
         }
+    }
+
+    /// All calls that hold something, with the page references that they hold.
+    pub fn calls(&self) -> impl Iterator<Item = (&Rc<PinRecord>, u64)> {
+        self.live.values().map(|live| (&live.first, live.pages))
     }
 
     /// All live pins with the page references they hold, oldest first.
@@ -208,9 +224,10 @@ impl Ledger {
         }
         self.pinned += booked;
         if booked > 0 {
-            let (pages, records) = self.live.entry(record.call).or_default();
-            *pages += booked;
-            records.push(id);
+            let new = || Live { first: Rc::clone(&record), pages: 0, records: Vec::new() };
+            let live = self.live.entry(record.call).or_insert_with(new);
+            live.pages += booked;
+            live.records.push(id);
             self.places.add(record);
         }
     }
@@ -294,13 +311,13 @@ impl Ledger {
     /// Takes references of a call off the books.
     fn settle(&mut self, call: PinId, pages: u64) {
         self.unpinned += pages;
-        let Some((left, _)) = self.live.get_mut(&call) else { return };
-        *left = left.saturating_sub(pages);
-        if *left > 0 {
+        let Some(live) = self.live.get_mut(&call) else { return };
+        live.pages = live.pages.saturating_sub(pages);
+        if live.pages > 0 {
             return;
         }
-        let (_, records) = self.live.remove(&call).unwrap_or_default();
-        for record in records {
+        let records = self.live.remove(&call).map(|live| live.records);
+        for record in records.into_iter().flatten() {
             self.places.remove(record);
             self.gone.remove(&record);
         }

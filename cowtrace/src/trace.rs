@@ -70,7 +70,7 @@ pub struct Counts {
 }
 
 /// The state.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Trace {
     /// Host, kernel, run.
     pub facts: Facts,
@@ -319,7 +319,7 @@ impl Trace {
 }
 
 /// What a program with an understudy told of a thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Recent {
     tid: u32,
     program: Program,

@@ -66,7 +66,7 @@ impl Place {
 }
 
 /// All places.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Places {
     by_mm: HashMap<Mm, BTreeMap<(u64, PinId), Place>>,
     by_pin: HashMap<PinId, Vec<(Mm, u64)>>,

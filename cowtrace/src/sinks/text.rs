@@ -225,7 +225,16 @@ pub(super) fn task(task: &Task) -> String {
 
 /// One line; nothing for records of the source's own.
 pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()> {
-    let what = match &event.what {
+    let what = event_words(trace, event);
+    if what.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{} {:<24} {what}", clock(trace, event.time), task(&event.task))
+}
+
+/// What an event says; empty for records of the source's own.
+pub fn event_words(trace: &Trace, event: &Event) -> String {
+    match &event.what {
         What::Fault(fault) => format!(
             "fault      {:#x} {}: PFN {:#x} -> {:#x}, {} pins, {} references",
             fault.address,
@@ -291,9 +300,8 @@ pub fn event(out: &mut dyn Write, trace: &Trace, event: &Event) -> io::Result<()
         }
         What::Fork { child_tgid, .. } => format!("fork       child {child_tgid}"),
         What::MmExit { .. } => "mm-exit    address space gone".to_owned(),
-        _ => return Ok(()),
-    };
-    writeln!(out, "{} {:<24} {what}", clock(trace, event.time), task(&event.task))
+        _ => String::new(),
+    }
 }
 
 /// The answer, then what it rests on.

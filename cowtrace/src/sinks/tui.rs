@@ -6,6 +6,7 @@
 //!
 //! The terminal is restored however this ends: by return, by panic, by signal.
 
+mod config;
 mod draw;
 mod keys;
 mod palette;
@@ -28,13 +29,15 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use self::{
-    palette::Palette,
+    config::Config,
+    draw::copied,
     signals::Signals,
     terminal::Screen,
     view::{Effect, Feed, View},
 };
 use crate::{
     decode::Records,
+    event::Event,
     source::{Batch, Source},
     trace::Trace,
 };
@@ -54,16 +57,16 @@ pub async fn run(
     trace: &mut Trace,
     mut tee: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let palette = Palette::from_env();
+    let Config { keys, palette, mouse } = Config::load()?;
     let mut signals = Signals::listen()?;
-    let mut screen = Screen::enter()?;
+    let mut screen = Screen::enter(mouse)?;
     let mut input = EventStream::new();
     let mut frames = interval(FRAME);
     // A quiet hour is not followed by a burst of redraws.
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut rates = interval(RATE);
     rates.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut view = View::new(feed(&source));
+    let mut view = View::new(feed(&source), keys);
     let mut changed = true;
     loop {
         tokio::select! {
@@ -72,6 +75,11 @@ pub async fn run(
             event = input.next() => match answer(event, &mut view, trace)? {
                 Effect::Quit => break,
                 Effect::Redraw => changed = true,
+                Effect::Copy => {
+                    screen.copy(&copied(&view, trace, palette))?;
+                    view.notice = Some("copied, if the terminal takes it (OSC 52)".to_owned());
+                    changed = true;
+                }
                 Effect::Nothing => {}
             },
             _ = frames.tick(), if changed => {
@@ -81,7 +89,7 @@ pub async fn run(
             now = rates.tick() => changed |= view.measure(now.into_std(), trace.counts.records),
             batch = source.batch(), if view.feed.flows() => {
                 match batch.context("reading the next records")? {
-                    Some(batch) => fold(&batch, trace, &mut tee)?,
+                    Some(batch) => fold(&batch, trace, &mut tee, |event| view.event(event))?,
                     None => view.feed = view.feed.ended(),
                 }
                 changed = true;
@@ -106,14 +114,21 @@ fn answer(event: Option<std::io::Result<Input>>, view: &mut View, trace: &Trace)
     Ok(match event.transpose().context("reading from the terminal")? {
         None => Effect::Quit,
         Some(Input::Key(key)) => view.key(key, trace),
+        Some(Input::Mouse(mouse)) => view.mouse(mouse, trace),
         Some(Input::Resize(..)) => Effect::Redraw,
         Some(_) => Effect::Nothing,
     })
 }
 
-fn fold(batch: &Batch, trace: &mut Trace, tee: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn fold(
+    batch: &Batch,
+    trace: &mut Trace,
+    tee: &mut impl FnMut(&[u8]) -> Result<()>,
+    mut show: impl FnMut(&Event),
+) -> Result<()> {
     tee(batch)?;
     for event in Records::new(batch) {
+        event.as_ref().ok().map(&mut show);
         trace.take(event);
     }
     Ok(())
@@ -134,7 +149,7 @@ async fn drain(
         let Some(batch) = batch.context("reading the last records")? else {
             break;
         };
-        fold(&batch, trace, &mut tee)?;
+        fold(&batch, trace, &mut tee, |_| {})?;
     }
     Ok(())
 }

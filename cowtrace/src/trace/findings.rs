@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Findings whose pins live.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Open {
     /// Findings by the call that pinned: number of its first record.
     by_call: HashMap<PinId, Vec<usize>>,

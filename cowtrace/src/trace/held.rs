@@ -22,7 +22,7 @@ use crate::{
 const GRACE_NS: Time = 1_000_000_000;
 
 /// One that is held back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Held {
     /// What it would say.
     pub finding: Finding,

@@ -13,7 +13,7 @@ use crate::{
 const KEPT: usize = 64;
 
 /// References that were told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct References(VecDeque<(Reference, Holder)>);
 
 impl References {

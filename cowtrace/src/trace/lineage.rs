@@ -17,7 +17,7 @@ use crate::{
 const GRACE_NS: Time = 1_000_000_000;
 
 /// A process whose address space ended while its pins, and a child, lived on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ended {
     end: Event,
     child: (Mm, u32),
@@ -25,7 +25,7 @@ struct Ended {
 }
 
 /// Children that are alive, and parents that are not.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Lineage {
     /// By the child's address space: the parent's, and the child.
     children: HashMap<Mm, (Mm, u32)>,

@@ -56,7 +56,7 @@ impl Durations {
 }
 
 /// Who is told, and what was told lately.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Notifiers {
     /// Registered since the trace began, and by which process: an address space without pins ends unseen, and
     /// its number comes again.
@@ -96,6 +96,17 @@ impl Notifiers {
 }
 
 impl Trace {
+    /// Secondary MMUs registered since the trace began: process, operations, how many of these.
+    pub fn secondary_mmus(&self) -> impl Iterator<Item = (u32, u64, usize)> {
+        let mut counts: BTreeMap<(u32, u64), usize> = BTreeMap::new();
+        for (tgid, notifiers) in self.notifiers.registered.values() {
+            for notifier in notifiers {
+                *counts.entry((*tgid, notifier.ops)).or_default() += 1;
+            }
+        }
+        counts.into_iter().map(|((tgid, ops), count)| (tgid, ops, count))
+    }
+
     /// A notifier was registered.
     pub(super) fn notifier(&mut self, event: &Event, notifier: &Notifier) {
         self.counts.notifiers += 1;

@@ -1,4 +1,7 @@
-//! The key table: what a key does, and what the help and the bottom line say of it, in one place.
+//! The key table: what a key does, and what the help and the bottom line say of it, in one place. The user's
+//! configuration may put other keys in place of a row's.
+
+use std::str::FromStr;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -7,16 +10,30 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 pub enum Action {
     /// To another row, or to other lines.
     Move(Motion),
-    /// The selected finding on the whole screen, or back.
+    /// To a tab, by its number from 0.
+    Tab(usize),
+    /// To the next tab.
+    NextTab,
+    /// To the tab before.
+    LastTab,
+    /// Deeper into the selected row.
     Open,
     /// Out of what was opened last; then out of the filter.
     Back,
     /// Type a filter.
     Filter,
+    /// Type what to go to.
+    Search,
+    /// To the next row that was searched for.
+    NextMatch,
+    /// To the one before.
+    LastMatch,
+    /// The rows in another order.
+    Reorder,
     /// Hold what is shown, or let it go on.
     Pause,
-    /// The probe table, or back.
-    Probes,
+    /// The selected row to the clipboard.
+    Copy,
     /// The help, or back.
     Help,
     /// Leave.
@@ -40,64 +57,195 @@ pub enum Motion {
     Last,
 }
 
-/// A row of the table.
-pub struct Key {
-    /// Pressing any of these,
-    codes: &'static [KeyCode],
-    /// together with these.
+/// A key with what is held down with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Press {
+    code: KeyCode,
     modifiers: KeyModifiers,
+}
+
+impl Press {
+    const fn of(code: KeyCode) -> Self {
+        Self { code, modifiers: KeyModifiers::NONE }
+    }
+
+    const fn control(c: char) -> Self {
+        Self { code: KeyCode::Char(c), modifiers: KeyModifiers::CONTROL }
+    }
+
+    /// Whether this is what was pressed. Shift is in a character already, and terminals differ in whether they tell
+    /// it.
+    fn is(self, event: KeyEvent) -> bool {
+        self.code == event.code && self.modifiers == event.modifiers - KeyModifiers::SHIFT
+    }
+
+    /// As the help names it.
+    fn name(self) -> String {
+        let name = NAMED.iter().find(|(code, ..)| *code == self.code);
+        let name = match (name, self.code) {
+            (Some((_, _, shown)), _) => (*shown).to_owned(),
+            (None, KeyCode::Char(c)) => c.to_string(),
+            (None, KeyCode::F(n)) => format!("F{n}"),
+            (None, code) => format!("{code:?}"),
+        };
+        if self.modifiers.contains(KeyModifiers::CONTROL) {
+            return format!("Ctrl-{}", name.to_uppercase());
+        }
+        name
+    }
+}
+
+/// Keys that are no character: code, name in the configuration, name in the help.
+const NAMED: [(KeyCode, &str, &str); 14] = [
+    (KeyCode::Up, "up", "↑"),
+    (KeyCode::Down, "down", "↓"),
+    (KeyCode::Left, "left", "←"),
+    (KeyCode::Right, "right", "→"),
+    (KeyCode::PageUp, "pageup", "PgUp"),
+    (KeyCode::PageDown, "pagedown", "PgDn"),
+    (KeyCode::Home, "home", "Home"),
+    (KeyCode::End, "end", "End"),
+    (KeyCode::Enter, "enter", "enter"),
+    (KeyCode::Esc, "esc", "esc"),
+    (KeyCode::Tab, "tab", "tab"),
+    (KeyCode::BackTab, "shift-tab", "shift-tab"),
+    (KeyCode::Delete, "delete", "Del"),
+    (KeyCode::Char(' '), "space", "space"),
+];
+
+impl FromStr for Press {
+    type Err = String;
+
+    /// A character, or a name: `q`, `ctrl-c`, `pageup`, `f1`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lower = text.to_lowercase();
+        if let Some((code, ..)) = NAMED.iter().find(|(_, name, _)| *name == lower) {
+            return Ok(Self::of(*code));
+        }
+        let one = |text: &str| {
+            let mut letters = text.chars();
+            letters.next().filter(|c| letters.next().is_none() && !c.is_control())
+        };
+        if let Some(c) = lower.strip_prefix("ctrl-").and_then(one) {
+            return Ok(Self::control(c));
+        }
+        if let Some(n) = lower.strip_prefix('f').and_then(|n| n.parse().ok()) {
+            return Ok(Self::of(KeyCode::F(n)));
+        }
+        let names = NAMED.map(|(_, name, _)| name).join(", ");
+        one(text).map(|c| Self::of(KeyCode::Char(c))).ok_or_else(|| {
+            format!("no key \"{text}\": a character, ctrl- and a character, f1 to f12, or {names}")
+        })
+    }
+}
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Any of these does it.
+    presses: Vec<Press>,
     /// What it does.
     pub action: Action,
-    /// The keys as the help names them.
-    pub name: &'static str,
+    /// Its name in the configuration.
+    pub id: &'static str,
     /// What it does, for the help.
     pub does: &'static str,
     /// The same in a word for the bottom line; empty: it is not there.
     pub hint: &'static str,
 }
 
-#[cfg(test)]
 impl Key {
+    /// The keys as the help names them.
+    pub fn names(&self) -> String {
+        self.presses.iter().map(|press| press.name()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The first of them, for the bottom line; empty: there is none.
+    pub fn name(&self) -> String {
+        self.presses.first().map_or_else(String::new, |press| press.name())
+    }
+
     /// The key presses that it stands for.
+    #[cfg(test)]
     pub fn events(&self) -> impl Iterator<Item = KeyEvent> {
-        self.codes.iter().map(|code| KeyEvent::new(*code, self.modifiers))
+        self.presses.iter().map(|press| KeyEvent::new(press.code, press.modifiers))
     }
 }
 
-/// All keys, in the order that the help has them. Where one is listed twice, the first row counts.
-#[rustfmt::skip] // A table: one row, one line.
-pub const KEYS: &[Key] = &[
-    row(&[KeyCode::Char('k'), KeyCode::Up], Action::Move(Motion::Up), "k  ↑", "previous finding, or one line up", ""),
-    row(&[KeyCode::Char('j'), KeyCode::Down], Action::Move(Motion::Down), "j  ↓", "next finding, or one line down", ""),
-    row(&[KeyCode::PageUp], Action::Move(Motion::PageUp), "PgUp", "a screenful up", ""),
-    row(&[KeyCode::PageDown], Action::Move(Motion::PageDown), "PgDn", "a screenful down", ""),
-    row(&[KeyCode::Char('g'), KeyCode::Home], Action::Move(Motion::First), "g  Home", "first finding", ""),
-    row(&[KeyCode::Char('G'), KeyCode::End], Action::Move(Motion::Last), "G  End", "newest finding, and follow those to come", ""),
-    row(&[KeyCode::Enter], Action::Open, "enter", "the finding on the whole screen, or back", "open"),
-    row(&[KeyCode::Esc], Action::Back, "esc", "back; in the list: clear the filter", "back"),
-    row(&[KeyCode::Char('/')], Action::Filter, "/", "show only findings with these words in verdict, process, id or address", "filter"),
-    row(&[KeyCode::Char(' ')], Action::Pause, "space", "hold the list as it is, or go on; nothing is missed meanwhile", "pause"),
-    row(&[KeyCode::Char('p')], Action::Probes, "p", "what is watched, how it is attached, and what was lost", "probes"),
-    row(&[KeyCode::Char('?'), KeyCode::F(1)], Action::Help, "?  F1", "this help", "help"),
-    row(&[KeyCode::Char('q')], Action::Quit, "q", "take all probes off and leave", "quit"),
-    Key { modifiers: KeyModifiers::CONTROL, ..row(&[KeyCode::Char('c')], Action::Quit, "Ctrl-C", "the same, even while a filter is typed", "") },
-];
+/// All keys, in the order that the help has them.
+#[derive(Clone, Debug)]
+pub struct Keys(Vec<Key>);
 
-const fn row(
-    codes: &'static [KeyCode],
-    action: Action,
-    name: &'static str,
-    does: &'static str,
-    hint: &'static str,
-) -> Key {
-    Key { codes, modifiers: KeyModifiers::NONE, action, name, does, hint }
+impl Default for Keys {
+    #[rustfmt::skip] // A table: one row, one line.
+    fn default() -> Self {
+        use KeyCode::{BackTab, Char, Down, End, Enter, Esc, F, Home, PageDown, PageUp, Tab, Up};
+        use Motion::{First, Last};
+        let row = |codes: &[KeyCode], action, id, does, hint| Key {
+            presses: codes.iter().copied().map(Press::of).collect(), action, id, does, hint,
+        };
+        Self(vec![
+            row(&[Up, Char('k')], Action::Move(Motion::Up), "up", "previous row, or one line up", ""),
+            row(&[Down, Char('j')], Action::Move(Motion::Down), "down", "next row, or one line down", ""),
+            row(&[PageUp], Action::Move(Motion::PageUp), "page-up", "a screenful up", ""),
+            row(&[PageDown], Action::Move(Motion::PageDown), "page-down", "a screenful down", ""),
+            row(&[Home, Char('g')], Action::Move(First), "first", "first row", ""),
+            row(&[End, Char('G')], Action::Move(Last), "last", "last row; where rows stand by time, follow those to come", ""),
+            row(&[Enter], Action::Open, "open", "into the selected row: the members of a group, then one on the whole screen", "open"),
+            row(&[Esc], Action::Back, "back", "back; in a list: clear the filter", "back"),
+            row(&[Tab], Action::NextTab, "next-tab", "next tab", ""),
+            row(&[BackTab], Action::LastTab, "last-tab", "tab before", ""),
+            row(&[Char('1')], Action::Tab(0), "findings", "what was found", ""),
+            row(&[Char('2')], Action::Tab(1), "pins", "what is pinned now", ""),
+            row(&[Char('3')], Action::Tab(2), "events", "the newest events", ""),
+            row(&[Char('4')], Action::Tab(3), "notifiers", "what secondary MMUs were told", ""),
+            row(&[Char('5'), Char('p')], Action::Tab(4), "probes", "what is watched, at what cost, and what was lost", ""),
+            row(&[Char('f')], Action::Filter, "filter", "list only what meets a filter: comm=nccl* verdict>=diverged", "filter"),
+            row(&[Char('/')], Action::Search, "search", "go to what meets a filter, or has these words", "search"),
+            row(&[Char('n')], Action::NextMatch, "next-match", "next one that was searched for", ""),
+            row(&[Char('N')], Action::LastMatch, "last-match", "the one before", ""),
+            row(&[Char('s')], Action::Reorder, "sort", "the rows in another order", "sort"),
+            row(&[Char(' ')], Action::Pause, "pause", "hold what is shown, or go on; nothing is missed meanwhile", "pause"),
+            row(&[Char('y')], Action::Copy, "copy", "copy the selected row as text to the terminal's clipboard (OSC 52)", "copy"),
+            row(&[Char('?'), F(1)], Action::Help, "help", "this help", "help"),
+            Key { presses: vec![Press::of(Char('q')), Press::control('c')], ..row(&[], Action::Quit, "quit", "take all probes off and leave (Ctrl-C also while typing)", "quit") },
+        ])
+    }
 }
 
-/// What a key does.
-pub fn action(event: KeyEvent) -> Option<Action> {
-    // Shift is in the character already, and terminals differ in whether they tell it.
-    let modifiers = event.modifiers - KeyModifiers::SHIFT;
-    KEYS.iter()
-        .find(|key| key.codes.contains(&event.code) && key.modifiers == modifiers)
-        .map(|key| key.action)
+impl Keys {
+    /// The rows.
+    pub fn rows(&self) -> &[Key] {
+        &self.0
+    }
+
+    /// What a key does. Where two rows have it, the first one counts.
+    pub fn action(&self, event: KeyEvent) -> Option<Action> {
+        let row = self.0.iter().find(|key| key.presses.iter().any(|press| press.is(event)));
+        row.map(|key| key.action)
+    }
+
+    /// The name of the first key for an action.
+    pub fn name(&self, action: Action) -> String {
+        let row = self.0.iter().find(|key| key.action == action);
+        row.map_or_else(String::new, Key::name)
+    }
+
+    /// Puts other keys in place of a row's. They are taken from the rows that had them.
+    pub fn rebind(&mut self, id: &str, presses: &[String]) -> Result<(), String> {
+        let presses =
+            presses.iter().map(|press| press.parse()).collect::<Result<Vec<Press>, _>>()?;
+        if !self.0.iter().any(|key| key.id == id) {
+            let ids: Vec<_> = self.0.iter().map(|key| key.id).collect();
+            return Err(format!("nothing is called \"{id}\": there are {}", ids.join(", ")));
+        }
+        for key in &mut self.0 {
+            if key.id == id {
+                key.presses.clone_from(&presses);
+            } else {
+                key.presses.retain(|press| !presses.contains(press));
+            }
+        }
+        Ok(())
+    }
 }

@@ -6,16 +6,20 @@ use cowtrace_common::{
     program::Program,
     wire::{Outcome, page_bit},
 };
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
     draw::draw,
+    keys::Keys,
     palette::Palette,
-    view::{Effect, Feed, View},
+    view::{Effect, Feed, Selected, View},
 };
 use crate::{
-    event::{Comm, Event, Extent, Fault, Pin, ProbeState, Stack, Tally, Task, Time, Unpin, What},
+    event::{
+        Comm, Cost, Event, Extent, Fault, Invalidate, Pin, ProbeState, Stack, Tally, Task, Time,
+        Unpin, What,
+    },
     facts::key,
     trace::Trace,
 };
@@ -45,7 +49,8 @@ pub struct Run {
 impl Run {
     /// Attached to a kernel, nothing seen yet.
     pub fn new(feed: Feed) -> Self {
-        let mut run = Self { trace: Trace::default(), view: View::new(feed), now: START };
+        let mut run =
+            Self { trace: Trace::default(), view: View::new(feed, Keys::default()), now: START };
         for (key, value) in [
             (key::VERSION, "0.1.0"),
             (key::HOST, "lab"),
@@ -101,6 +106,11 @@ impl Run {
         self.program(Program::PinExit, What::Tally(tally));
     }
 
+    /// Each program ran so often, for so many nanoseconds in all.
+    pub fn cost(&mut self, runs: u64, nanos: u64) {
+        self.program(Program::PinExit, What::Cost(Cost { runs, nanos }));
+    }
+
     pub fn pin(&mut self) {
         let pin = Pin {
             mm: MM,
@@ -146,6 +156,14 @@ impl Run {
         self.program(Program::UnpinPages, What::Unpin(unpin));
     }
 
+    /// The user types a line.
+    pub fn type_line(&mut self, line: &str) {
+        for c in line.chars() {
+            self.view.key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE), &self.trace);
+        }
+        self.press("enter");
+    }
+
     /// The user presses keys, one after the other; what the last one did.
     pub fn press(&mut self, keys: &str) -> Effect {
         let mut effect = Effect::Nothing;
@@ -173,10 +191,55 @@ impl Run {
         cells.map(|cells| line(cells).trim_end().to_owned() + "\n").collect()
     }
 
-    /// Number of the selected finding.
-    pub fn selected(&self) -> Option<usize> {
-        let listed = self.view.listed(&self.trace);
-        self.view.selected(&listed).map(|index| listed[index].id)
+    /// What is selected: of a finding its number, of a group the number of its first one.
+    pub fn selected(&self) -> Option<u64> {
+        match self.view.selected(self.view.shown(&self.trace)) {
+            Selected::Nothing => None,
+            Selected::Group(group) => Some(group.first().id as u64),
+            Selected::Finding(finding) => Some(finding.id as u64),
+            Selected::Holder(holder) => holder.pins.first().map(|pinned| pinned.pin.call),
+            Selected::Pin(pinned) => Some(pinned.pin.call),
+            Selected::Event(numbered) => Some(numbered.number),
+        }
+    }
+
+    /// How many rows are listed.
+    pub fn listed(&self) -> usize {
+        self.view.rows(self.view.shown(&self.trace)).0.len()
+    }
+
+    /// The user clicks.
+    pub fn click(&mut self, column: u16, row: u16) {
+        self.screen(80, 24);
+        let kind = MouseEventKind::Down(MouseButton::Left);
+        let mouse = MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE };
+        self.view.mouse(mouse, &self.trace);
+    }
+
+    /// A secondary MMU is registered, and told of a pinned range.
+    pub fn invalidate(&mut self, took: Time) {
+        let (start, end, event, flags) = (BUFFER, BUFFER + 0x4000, 1, 0);
+        let began = self.now + 120_000_000 - took;
+        let what = What::Invalidate(Invalidate { mm: MM, start, end, began, event, flags });
+        self.program(Program::InvalidateEnd, what);
+    }
+
+    /// Another process pins a buffer of so many pages.
+    pub fn pin_by(&mut self, tgid: u32, pages: u64) {
+        let extents = [Extent { pfn: 0x20_0000 + u64::from(tgid) * 0x1000, pages, folio: 0 }];
+        let pin = Pin {
+            mm: MM + u64::from(tgid) * 0x1000,
+            address: BUFFER,
+            pages,
+            call_pages: pages,
+            unlisted: 0,
+            gup_flags: 0x101,
+            part: 0,
+            extents: extents.into(),
+        };
+        let stack = stack(&[FRAMES[1].1, FRAMES[2].1], &[]);
+        let task = Task { tgid, tid: tgid, ..task(tgid) };
+        self.take(Some(Program::PinExit), task, stack, What::Pin(pin));
     }
 
     /// The clock of the loop reads the record count twice, a second apart.
@@ -198,7 +261,9 @@ impl Run {
         if program.is_some() {
             self.now += 120_000_000;
         }
-        self.trace.take(Ok(Event { time: self.now, task, cpu: 0, program, stack, what }));
+        let event = Event { time: self.now, task, cpu: 0, program, stack, what };
+        self.view.event(&event);
+        self.trace.take(Ok(event));
     }
 }
 
@@ -221,6 +286,8 @@ fn key_named(name: &str) -> KeyEvent {
         "pgup" => KeyCode::PageUp,
         "pgdn" => KeyCode::PageDown,
         "enter" => KeyCode::Enter,
+        "tab" => KeyCode::Tab,
+        "shift-tab" => KeyCode::BackTab,
         "esc" => KeyCode::Esc,
         "backspace" => KeyCode::Backspace,
         "space" => KeyCode::Char(' '),

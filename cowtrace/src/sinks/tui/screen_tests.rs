@@ -1,12 +1,9 @@
-//! Whole screens, as text.
+//! Whole screens, as text: each tab, by size and state.
 #![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 use expect_test::{Expect, expect};
 
-use super::{
-    scenario::Run,
-    view::{Feed, Filter},
-};
+use super::{scenario::Run, view::Feed};
 
 fn check(mut run: Run, (width, height): (u16, u16), expected: &Expect) {
     expected.assert_eq(&run.screen(width, height));
@@ -25,11 +22,11 @@ fn a_lost_page_on_a_small_terminal() {
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  4 events
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
-            ── Findings 1 ───────────────────────────────────────────────────── following ──
-              #      verdict             time     holder        writer        address
-            ▶ 1      ✖ lost              +0.480s  provoke[1234] provoke[1234] 0x7f1234002000
-            ── Finding 1 ─────────────────────────────────────────── enter: 10 more lines ──
+             1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── 1 finding in 1 group, by verdict ────────────────────────────────────────────
+              times verdict            last      holder        cause         pinned through
+            ▶ 1     ✖ lost             +0.480s   provoke       fork          io_sqe_buffers…
+            ── Finding 1 ────────────────────────────────────────────────── 10 more lines ──
               ✖ lost (proven): the old page was unpinned dirty after the process had lost
                 it: what was written to it never reached the process
 
@@ -46,7 +43,7 @@ fn a_lost_page_on_a_small_terminal() {
                       (page_count rule, 5.9 to 5.18): run 5.19 or later (LTS: 6.1). Until
                       then keep the buffer from being write-protected while it is
                       registered: no mprotect, userfaultfd-wp, soft-dirty (CRIU), swap or
-             enter open  / filter  space pause  p probes  ? help  q quit
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
 }
@@ -61,10 +58,10 @@ fn a_lost_page_on_a_large_terminal() {
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  234 events/s
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
-            ── Findings 1 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────── following ──
-              #       verdict              time       holder                 writer                   address        page              cause
-            ▶ 1       ✖ lost               +0.480s    provoke[1234]          provoke[1234/1236]       0x7f1234002000 10e002→12abc2     fork of 1240
+             1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── 1 finding in 1 group, by verdict ────────────────────────────────────────────────────────────────────────────────────────────────────────
+              times   verdict             last       first      when             pages   holder           cause              pinned through
+            ▶ 1       ✖ lost              +0.480s    +0.480s                █    1       provoke          fork               io_sqe_buffers_register
             ── Finding 1 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
               ✖ lost (proven): the old page was unpinned dirty after the process had lost it: what was written to it never reached the process
 
@@ -98,7 +95,41 @@ fn a_lost_page_on_a_large_terminal() {
 
 
 
-             enter open  / filter  space pause  p probes  ? help  q quit
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn on_a_very_wide_terminal_the_finding_stands_beside_the_list() {
+    check(
+        Run::busy(9),
+        (210, 24),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:01  1 live pin on 4 pages  10 events
+             1 Findings 9  2 Pins 1  3 Events  4 Notifiers  5 Probes
+            ── 9 findings in 1 group, by verdict ────────────────────────────────────────────────────────── ── Finding 1 ─────────────────────────────────────────────────────────────────────────────────────────────────────
+              times verdict            last      holder        cause         pinned through                   9 findings on 9 pages, from +0.360s to +1.320s; the first of them, #1:
+            ▶ 9     ≠ diverged         +1.320s   provoke       not seen      io_sqe_buffers_register          ≠ diverged (certain that the pages differ): the process was given a copy while the pin on the old page is live
+
+                                                                                                              ● pinned ────────────────── ? write-protected ───────── ◆ copied ────────────────── … still pinned
+                                                                                                                +0.240s                     not seen                    +0.360s
+                                                                                                                provoke[1234]                                           provoke[1234/1236]
+
+                                                                                                              page    PFN 0x10e000 → 0x12abc0; the old one (anonymous page) had 1025 references, 0 mappings, 1 pin
+                                                                                                                      (maybe-pinned)
+                                                                                                              at      0x7f1234000000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
+                                                                                                              pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
+                                                                                                              advice  This kernel copies any write-protected page with extra references (page_count rule, 5.9 to 5.18): run
+                                                                                                                      5.19 or later (LTS: 6.1). Until then keep the buffer from being write-protected while it is
+                                                                                                                      registered: no mprotect, userfaultfd-wp, soft-dirty (CRIU), swap or NUMA balancing on it.
+
+                                                                                                              pinned by provoke[1234]                                  written by provoke[1234/1236]
+                                                                                                                internal_get_user_pages_fast+0x6c0                       do_wp_page+0x1f0
+                                                                                                                io_sqe_buffers_register+0x2d4                            cowtrace::provoke::write_to_every_page_of_the_buffer
+                                                                                                                cowtrace::provoke::register                              0x555500003000
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
 }
@@ -111,7 +142,7 @@ fn one_finding_on_the_whole_screen_scrolled_to_its_end() {
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  4 events
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
+             1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
             ── Finding 1 ───────────────────────────────────────────────────────────────────
               page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025
                       references, 0 mappings, 1 pin (maybe-pinned)
@@ -132,7 +163,7 @@ fn one_finding_on_the_whole_screen_scrolled_to_its_end() {
                 do_wp_page+0x1f0
                 cowtrace::provoke::write_to_every_page_of_the_buffer
                 0x555500003000
-             ↑↓ scroll  esc back  p probes  ? help  q quit
+             ↑↓ scroll  esc back  space pause  y copy  ? help  q quit
         "#]],
     );
 }
@@ -145,8 +176,8 @@ fn one_finding_on_a_narrow_terminal() {
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  4 events
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fent
-            ── Finding 1 ──────────────────── 11 more lines ──
+             1 Findings 1  2  3  4  5
+            ── Finding 1 ────────────── 11 more lines below ──
               ✖ lost (proven): the old page was unpinned
                 dirty after the process had lost it: what was
                 written to it never reached the process
@@ -172,31 +203,29 @@ fn one_finding_on_a_narrow_terminal() {
                       (LTS: 6.1). Until then keep the buffer
                       from being write-protected while it is
                       registered: no mprotect,
-             ↑↓ scroll  esc back  p probes  ? help  q quit
+             ↑↓ scroll  esc back  space pause  y copy  ? help
         "#]],
     );
 }
 
 #[test]
-fn an_open_pin_and_an_unknown_cause() {
-    let mut run = Run::busy(9);
-    run.press("k");
+fn the_members_of_a_group_and_an_unknown_cause() {
     check(
-        run,
+        after(Run::busy(9), "enter k"),
         (80, 24),
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:01  1 live pin on 4 pages  10 events
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
-            ── Findings 9 ───────────────────────────────────────────────────── G follows ──
-              #      verdict             time     holder        writer        address
-              4      ≠ diverged          +0.720s  provoke[1234] provoke[1234] 0x7f1234003000
-              5      ≠ diverged          +0.840s  provoke[1234] provoke[1234] 0x7f1234000000
-              6      ≠ diverged          +0.960s  provoke[1234] provoke[1234] 0x7f1234001000
-              7      ≠ diverged          +1.080s  provoke[1234] provoke[1234] 0x7f1234002000
-            ▶ 8      ≠ diverged          +1.200s  provoke[1234] provoke[1234] 0x7f1234003000
-              9      ≠ diverged          +1.320s  provoke[1234] provoke[1234] 0x7f1234000000
-            ── Finding 8 ─────────────────────────────────────────── enter: 14 more lines ──
+             1 Findings 9  2 Pins 1  3 Events  4 Notifiers  5 Probes
+            ── 9 findings that are alike ───────────────────────────────────────────────────
+              #      verdict            time      holder        writer        address
+              4      ≠ diverged         +0.720s   provoke[1234] provoke[1234] 0x7f1234003000
+              5      ≠ diverged         +0.840s   provoke[1234] provoke[1234] 0x7f1234000000
+              6      ≠ diverged         +0.960s   provoke[1234] provoke[1234] 0x7f1234001000
+              7      ≠ diverged         +1.080s   provoke[1234] provoke[1234] 0x7f1234002000
+            ▶ 8      ≠ diverged         +1.200s   provoke[1234] provoke[1234] 0x7f1234003000
+              9      ≠ diverged         +1.320s   provoke[1234] provoke[1234] 0x7f1234000000
+            ── Finding 8 ────────────────────────────────────────────────── 14 more lines ──
               ≠ diverged (certain that the pages differ): the process was given a copy
                 while the pin on the old page is live
 
@@ -208,7 +237,7 @@ fn an_open_pin_and_an_unknown_cause() {
                       references, 0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234003000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
-             enter open  / filter  space pause  p probes  ? help  q quit
+             enter open  esc back  f filter  / search  space pause  y copy  ? help  q quit
         "#]],
     );
 }
@@ -216,18 +245,18 @@ fn an_open_pin_and_an_unknown_cause() {
 #[test]
 fn a_pin_that_was_not_seen() {
     let mut run = Run::new(Feed::Live);
-    run.fault(0);
+    run.fault(2);
     check(
         run,
         (80, 24),
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  1 event
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
-            ── Findings 1 ───────────────────────────────────────────────────── following ──
-              #      verdict             time     holder        writer        address
-            ▶ 1      ? suspect           +0.240s  not seen      provoke[1234] 0x7f1234000000
-            ── Finding 1 ──────────────────────────────────────────── enter: 2 more lines ──
+             1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── 1 finding in 1 group, by verdict ────────────────────────────────────────────
+              times verdict            last      holder        cause         pinned through
+            ▶ 1     ? suspect          +0.240s   provoke       not seen      not seen
+            ── Finding 1 ─────────────────────────────────────────────────── 2 more lines ──
               ? suspect (possible): the kernel's own test calls the old page maybe-pinned,
                 but no pin of it was seen: it predates the trace, or 1024 plain references
                 look like one
@@ -236,38 +265,35 @@ fn a_pin_that_was_not_seen() {
                 not seen           not seen           +0.240s            not seen
                                                       provoke[1234]
 
-              page    PFN 0x10e000 → 0x12abc0; the old one (anonymous page) had 1025
+              page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025
                       references, 0 mappings, 1 pin (maybe-pinned)
-              at      0x7f1234000000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
+              at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
               advice  Restart the application under cowtrace, so that its pins are seen
                       from the start.
 
               written by provoke[1234/1236]
                 do_wp_page+0x1f0
-             enter open  / filter  space pause  p probes  ? help  q quit
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
 }
 
 #[test]
 fn nothing_found() {
-    let mut run = Run::new(Feed::Live);
-    run.pin();
-    run.unpin();
     check(
-        run,
+        Run::new(Feed::Live),
         (80, 24),
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
-             00:00:00  0 live pins on 0 pages  2 events
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
-            ── Findings 0 ──────────────────────────────────────────────────────────────────
+             00:00:00  0 live pins on 0 pages  0 events
+             1 Findings  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── 0 findings in 0 groups, by verdict ──────────────────────────────────────────
 
               Nothing found so far.
 
               Watched in all processes: write-protect fault answered, pages pinned, pages
               unpinned.
-              Seen: 1 pin, 1 unpin, 0 write-protect faults on pages that may be pinned.
+              Seen: 0 pins, 0 unpins, 0 write-protect faults on pages that may be pinned.
 
 
 
@@ -281,7 +307,7 @@ fn nothing_found() {
 
 
 
-             enter open  / filter  space pause  p probes  ? help  q quit
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
 }
@@ -296,9 +322,9 @@ fn nothing_found_but_records_were_lost_and_a_probe_is_missing() {
         (80, 24),
         &expect![[r#"
              cowtrace 0.1.0  LIVE   7 lost: try --ring 64M  lab  5.10.0-35-cloud-amd64
-             00:00:00  0 live pins on 0 pages  0 events
-             probes 3 of 4 attached  missing: pages unpinned (range)
-            ── Findings 0 ──────────────────────────────────────────────────────────────────
+             00:00:00  0 live pins on 0 pages  0 events  not watched: pages unpinned (range)
+             1 Findings  2 Pins  3 Events  4 Notifiers  5 Probes ✖
+            ── 0 findings in 0 groups, by verdict ──────────────────────────────────────────
 
               Nothing found, but not everything was seen: "nothing" cannot be claimed.
               • pin_exit lost 7 of 5000: 7 did not fit the ring, 0 did not fit a map, 0
@@ -318,7 +344,7 @@ fn nothing_found_but_records_were_lost_and_a_probe_is_missing() {
 
 
 
-             enter open  / filter  space pause  p probes  ? help  q quit
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
 }
@@ -326,45 +352,300 @@ fn nothing_found_but_records_were_lost_and_a_probe_is_missing() {
 #[test]
 fn a_filter_that_hides_everything() {
     let mut run = Run::lost();
-    run.view.filter = Filter::parse("nccl");
+    run.press("f");
+    run.type_line("comm=nccl*");
     check(
         run,
         (80, 10),
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  4 events
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
-            ── Findings 0 of 1 with "nccl" ─────────────────────────────────────────────────
+             1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── 0 findings in 0 groups, by verdict, with comm=nccl* ─────────────────────────
 
-              No finding has "nccl" (1 without the filter). esc shows all.
+              No finding meets "comm=nccl*" (1 without it). esc shows all.
 
 
 
-             enter open  esc back  / filter  space pause  p probes  ? help  q quit
+             enter open  esc back  f filter  / search  s sort  space pause  y copy  ? help
         "#]],
     );
 }
 
 #[test]
-fn a_filter_being_typed_while_paused() {
-    let mut run = after(Run::busy(2), "space / d i v");
+fn a_filter_that_cannot_be_read_while_paused() {
+    let mut run = after(Run::busy(2), "space f");
+    run.type_line("verdict>=bad");
     run.fault(0);
     check(
         run,
-        (80, 12),
+        (100, 12),
         &expect![[r#"
              cowtrace 0.1.0  LIVE  PAUSED (1 new)  lab  5.10.0-35-cloud-amd64
-             00:00:00  1 live pin on 4 pages  4 events
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
-            ── Findings 2 ───────────────────────────────────────────────── space goes on ──
-              #      verdict             time     holder        writer        address
-            ▶ 2      ≠ diverged          +0.480s  provoke[1234] provoke[1234] 0x7f1234001000
-            ── Finding 2 ─────────────────────────────────────────── enter: 21 more lines ──
-              ≠ diverged (certain that the pages differ): the process was given a copy
-                while the pin on the old page is live
+             00:00:00  1 live pin on 4 pages  3 events
+             1 Findings 2  2 Pins 1  3 Events  4 Notifiers  5 Probes
+            ── 2 findings in 1 group, by verdict ───────────────────────────────────────────────────── paused ──
+              times verdict            last      holder        cause         pinned through
+            ▶ 2     ≠ diverged         +0.480s   provoke       not seen      io_sqe_buffers_register
+            ── Finding 1 ────────────────────────────────────────────────────────────────────── 21 more lines ──
+              2 findings on 2 pages, from +0.360s to +0.480s; the first of them, #1:
+              ≠ diverged (certain that the pages differ): the process was given a copy while the pin on the
+                old page is live
 
-              ● pinned ───────── ? protected ────── ◆ copied ───────── … still pinned
-             /div   enter applies, esc shows all
+             filter: verdict>=bad   no verdict "bad": there are inconclusive, suspect-get, suspect, armed, snaps
+        "#]],
+    );
+}
+
+#[test]
+fn who_holds_pins() {
+    let mut run = Run::busy(3);
+    run.pin_by(77, 2_000_000);
+    run.pin_by(78, 40);
+    check(
+        after(run, "2"),
+        (80, 24),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:00  3 live pins on 2000044 pages  6 events
+             1 Findings 3  2 Pins 3  3 Events  4 Notifiers  5 Probes
+            ── 3 pins of 3 holders, by pages ───────────────────────────────────────────────
+              pages     size     pins   oldest    process          pinned through
+            ▶ 2000000   7812 MiB 1      120ms     provoke[77]      io_sqe_buffers_register
+              40        160 KiB  1      0us       provoke[78]      io_sqe_buffers_register
+              4         16 KiB   1      600ms     provoke[1234]    io_sqe_buffers_register
+            ── Holder ──────────────────────────────────────────────────────────────────────
+              7812 MiB of 2000000 pages pinned by provoke[77] in 1 call, the first 120ms ago
+
+              by      provoke[77]
+              cgroup  not known
+              at      +0.720s, 120ms ago
+              range   2000000 pages from 0x7f1234000000 on
+              flags   WRITE|LONGTERM (0x101)
+
+              pinned from
+                internal_get_user_pages_fast+0x6c0
+                io_sqe_buffers_register+0x2d4
+
+
+
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn who_holds_pins_on_a_large_terminal() {
+    let mut run = Run::busy(3);
+    run.pin_by(77, 2_000_000);
+    run.pin_by(78, 40);
+    check(
+        after(run, "2 s"),
+        (140, 24),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:00  3 live pins on 2000044 pages  6 events
+             1 Findings 3  2 Pins 3  3 Events  4 Notifiers  5 Probes
+            ── 3 pins of 3 holders, by age ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+              pages       size      pins     oldest     process                   flags                pinned through
+            ▶ 4           16 KiB    1        600ms      provoke[1234]             WRITE|LONGTERM       io_sqe_buffers_register
+              2000000     7812 MiB  1        120ms      provoke[77]               WRITE|LONGTERM       io_sqe_buffers_register
+              40          160 KiB   1        0us        provoke[78]               WRITE|LONGTERM       io_sqe_buffers_register
+            ── Holder ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+              16 KiB of 4 pages pinned by provoke[1234] in 1 call, the first 600ms ago
+
+              by      provoke[1234]
+              cgroup  not known
+              at      +0.240s, 600ms ago
+              range   4 pages from 0x7f1234000000 on
+              flags   WRITE|LONGTERM (0x101)
+
+              pinned from
+                internal_get_user_pages_fast+0x6c0
+                io_sqe_buffers_register+0x2d4
+                cowtrace::provoke::register
+
+
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn the_pins_of_a_holder() {
+    let mut run = Run::new(Feed::Live);
+    run.pin_by(77, 2_000_000);
+    run.pin_by(77, 512);
+    run.pin_by(77, 512);
+    check(
+        after(run, "2 enter j"),
+        (80, 24),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:00  3 live pins on 2001024 pages  3 events
+             1 Findings  2 Pins 3  3 Events  4 Notifiers  5 Probes
+            ── 3 pins that are alike ───────────────────────────────────────────────────────
+              pages     size     age       from address           by
+              2000000   7812 MiB 240ms     0x7f1234000000         provoke[77]
+            ▶ 512       2048 KiB 120ms     0x7f1234000000         provoke[77]
+              512       2048 KiB 0us       0x7f1234000000         provoke[77]
+            ── Pin 1 ───────────────────────────────────────────────────────────────────────
+              512 pages of 512 still pinned
+
+              by      provoke[77]
+              cgroup  not known
+              at      +0.360s, 120ms ago
+              range   512 pages from 0x7f1234000000 on
+              flags   WRITE|LONGTERM (0x101)
+
+              pinned from
+                internal_get_user_pages_fast+0x6c0
+                io_sqe_buffers_register+0x2d4
+
+
+
+             enter open  esc back  f filter  / search  space pause  y copy  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn no_pins() {
+    check(
+        after(Run::new(Feed::Live), "2"),
+        (80, 10),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:00  0 live pins on 0 pages  0 events
+             1 Findings  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── 0 pins of 0 holders, by pages ───────────────────────────────────────────────
+              Nothing is pinned that was pinned since the trace began. Short-term pins, as
+              O_DIRECT has them, are counted only (0 pages now). `cowtrace audit` tells
+              what registered buffers there were before.
+
+
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn the_newest_events() {
+    check(
+        after(Run::lost(), "3"),
+        (80, 24),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:00  0 live pins on 0 pages  4 events
+             1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── 4 of 4 events ────────────────────────────────────────────────── following ──
+              time        by                 event
+              +0.240000   provoke[1234]      pin        0x7f1234000000 4 pages in 1 extent,…
+              +0.360000   provoke[1234]      fork       child 1240
+              +0.480000   provoke[1234/1236] fault      0x7f1234002000 copy: PFN 0x10e002 -…
+            ▶ +0.600000   provoke[1234]      unpin      PFN 0x10e000 4 pages, dirty
+            ── Event 4 ─────────────────────────────────────────────────────────────────────
+              unpin PFN 0x10e000 4 pages, dirty
+
+              at      +0.600000
+              by      provoke[1234] on CPU 0
+              cgroup  1
+              seen by unpin_pages
+
+
+
+
+
+
+
+             enter open  f filter  / search  space pause  y copy  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn one_event() {
+    check(
+        after(Run::lost(), "3 k enter"),
+        (80, 16),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:00  0 live pins on 0 pages  4 events
+             1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── Event 3 ─────────────────────────────────────────────────────────────────────
+              fault 0x7f1234002000 copy: PFN 0x10e002 -> 0x12abc2, 1 pins, 1025 references
+
+              at      +0.480000
+              by      provoke[1234/1236] on CPU 0
+              cgroup  1
+              seen by wp_fault_exit
+
+                do_wp_page+0x1f0
+                cowtrace::provoke::write_to_every_page_of_the_buffer
+                0x555500003000
+
+             ↑↓ scroll  esc back  space pause  y copy  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn what_secondary_mmus_were_told() {
+    let mut run = Run::lost();
+    run.pin();
+    for took in [900, 1_500, 1_700, 40_000, 2_000_000] {
+        run.invalidate(took);
+    }
+    check(
+        after(run, "4"),
+        (80, 24),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:01  1 live pin on 4 pages  10 events
+             1 Findings 1  2 Pins 1  3 Events  4 Notifiers 1  5 Probes
+            ── Notifiers ───────────────────────────────────────────────────────────────────
+              No secondary MMU was registered since the trace began; those from before show
+              where a range is invalidated.
+
+              event           by                 times   half us    99% us   most us
+              clear           the kernel             5         3      2000      2000
+
+              clear by the kernel
+                under          2 us  ███████████████                1
+                under          3 us  ██████████████████████████████ 2
+                under         66 us  ███████████████                1
+                under       2098 us  ███████████████                1
+
+
+
+
+
+
+
+
+             ↑↓ scroll  space pause  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn no_secondary_mmus() {
+    check(
+        after(Run::new(Feed::Live), "4"),
+        (80, 12),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:00  0 live pins on 0 pages  0 events
+             1 Findings  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── Notifiers ───────────────────────────────────────────────────────────────────
+              No secondary MMU was registered since the trace began; those from before show
+              where a range is invalidated.
+
+              No range was invalidated in a secondary MMU while pages of it were pinned.
+              Notifiers are told only where one is registered: a device that relies on a
+              pin alone is told nothing.
+
+             ↑↓ scroll  space pause  ? help  q quit
         "#]],
     );
 }
@@ -374,13 +655,14 @@ fn the_probes_of_a_replay_with_losses() {
     let mut run = Run::new(Feed::Replayed);
     run.probe(4, "pages unpinned (range)", "", "unpins of RDMA");
     run.lose(7);
+    run.cost(1000, 350_000);
     check(
-        after(run, "p"),
-        (80, 24),
+        after(run, "5"),
+        (80, 30),
         &expect![[r#"
              cowtrace 0.1.0  REPLAY   7 lost: record again with --ring 64M  lab  5.10.0-35-c
-             00:00:00  0 live pins on 0 pages  0 events
-             probes 3 of 4 attached  missing: pages unpinned (range)
+             00:00:00  0 live pins on 0 pages  0 events  not watched: pages unpinned (range)
+             1 Findings  2 Pins  3 Events  4 Notifiers  5 Probes ✖
             ── Probes ──────────────────────────────────────────────────────────────────────
               ✔ write-protect fault answered  fexit do_wp_page
               ✔ pages pinned                  kprobe pin_user_pages + kretprobe
@@ -389,9 +671,9 @@ fn the_probes_of_a_replay_with_losses() {
               - folios unpinned               not needed on this kernel
               ✖ pages unpinned (range)        NOT ATTACHED, unseen: unpins of RDMA
 
-                program                       hits      lost
-              ✔ wp_fault_exit                   12         0
-              ✖ pin_exit                      5000         7
+                program                       hits      lost   ns each
+              ✔ wp_fault_exit                   12         0         -
+              ✖ pin_exit                      5000         7       350
 
               Not seen:
               • pin_exit lost 7 of 5000: 7 did not fit the ring, 0 did not fit a map, 0
@@ -401,7 +683,13 @@ fn the_probes_of_a_replay_with_losses() {
 
 
 
-             ↑↓ scroll  esc back  p probes  ? help  q quit
+
+
+
+
+
+
+             ↑↓ scroll  space pause  ? help  q quit
         "#]],
     );
 }
@@ -410,32 +698,60 @@ fn the_probes_of_a_replay_with_losses() {
 fn the_help() {
     check(
         after(Run::lost(), "?"),
-        (80, 24),
+        (80, 52),
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  4 events
-             probes 3 of 3 attached (1 fexit, 1 kprobe, 1 fentry)
-            ── Help ──────────────────────────────────────────────────────── 6 more lines ──
-              k  ↑     previous finding, or one line up
-              j  ↓     next finding, or one line down
-              PgUp     a screenful up
-              PgDn     a screenful down
-              g  Home  first finding
-              G  End   newest finding, and follow those to come
-              enter    the finding on the whole screen, or back
-              esc      back; in the list: clear the filter
-              /        show only findings with these words in verdict, process, id or
-                       address
-              space    hold the list as it is, or go on; nothing is missed meanwhile
-              p        what is watched, how it is attached, and what was lost
-              ?  F1    this help
-              q        take all probes off and leave
-              Ctrl-C   the same, even while a filter is typed
+             1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── Help ────────────────────────────────────────────────────────────────────────
+              ↑ k         previous row, or one line up
+              ↓ j         next row, or one line down
+              PgUp        a screenful up
+              PgDn        a screenful down
+              Home g      first row
+              End G       last row; where rows stand by time, follow those to come
+              enter       into the selected row: the members of a group, then one on the
+                          whole screen
+              esc         back; in a list: clear the filter
+              tab         next tab
+              shift-tab   tab before
+              1           what was found
+              2           what is pinned now
+              3           the newest events
+              4           what secondary MMUs were told
+              5 p         what is watched, at what cost, and what was lost
+              f           list only what meets a filter: comm=nccl* verdict>=diverged
+              /           go to what meets a filter, or has these words
+              n           next one that was searched for
+              N           the one before
+              s           the rows in another order
+              space       hold what is shown, or go on; nothing is missed meanwhile
+              y           copy the selected row as text to the terminal's clipboard (OSC
+                          52)
+              ? F1        this help
+              q Ctrl-C    take all probes off and leave (Ctrl-C also while typing)
 
               ✖ lost         proven
               ≠ diverged     certain that the pages differ
               ∅ range-invalidatedcertain that the range is gone
-             ↑↓ scroll  esc back  p probes  ? help  q quit
+              « stale-read   certain that the pages differ
+              ⑂ snapshot     certain that the child has other pages
+              ! armed        prediction
+              ? suspect      possible
+              & suspect-get  possible
+              ~ inconclusive cannot be told
+
+              A filter is FIELD=VALUE with = != < <= > >= and * for anything, or words.
+                Findings: verdict, comm, pid, tid, cgroup, address, pfn, pages, cause,
+                site, flags, stack, id
+                Pins: comm, pid, tid, cgroup, address, pages, site, flags, stack
+                Events: kind, comm, pid, tid, cgroup, address, pfn, pages, flags, stack
+
+
+
+
+
+             ↑↓ scroll  esc back  space pause  ? help  q quit
         "#]],
     );
 }
@@ -450,8 +766,8 @@ fn before_the_first_record() {
         &expect![[r#"
              cowtrace ?  LIVE   ?  ?
              00:00:00  0 live pins on 0 pages  0 events
-             probes 0 of 0 attached
-            ── Findings 0 ──────────────────────────────────────────────────────────────────
+             1 Findings  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── 0 findings in 0 groups, by verdict ──────────────────────────────────────────
 
               Nothing found so far.
 
@@ -459,21 +775,22 @@ fn before_the_first_record() {
               Seen: 0 pins, 0 unpins, 0 write-protect faults on pages that may be pinned.
 
 
-             enter open  / filter  space pause  p probes  ? help  q quit
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
 }
 
 #[test]
-fn the_last_of_many_findings_is_in_sight() {
-    let mut run = Run::busy(70_000);
+fn the_newest_of_many_findings_is_in_sight() {
+    let mut run = after(Run::busy(70_000), "enter");
     assert!(run.screen(80, 24).contains("▶ 70000  ≠ diverged"));
 }
 
 #[test]
 fn any_size_can_be_drawn() {
     let mut runs = vec![Run::busy(40), Run::new(Feed::Replay)];
-    runs.extend(["enter", "p", "?", "/ a b c"].map(|keys| after(Run::lost(), keys)));
+    let keys = ["enter", "2", "2 enter", "3", "3 enter", "4", "5", "?", "f a b c", "space"];
+    runs.extend(keys.map(|keys| after(Run::busy(40), keys)));
     let widths = [1, 2, 3, 5, 8, 13, 21, 40, 75, 76, 77, 80, 109, 110, 129, 130, 131, 200, 300];
     for run in &mut runs {
         for width in widths {

@@ -3,6 +3,11 @@
 use std::io;
 
 use anyhow::{Context, Result};
+use crossterm::{
+    clipboard::CopyToClipboard,
+    event::{DisableMouseCapture, EnableMouseCapture},
+    execute,
+};
 use ratatui::{
     DefaultTerminal, Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect,
 };
@@ -25,13 +30,16 @@ pub struct Screen {
 
 impl Screen {
     /// Takes the terminal.
-    pub fn enter() -> Result<Self> {
+    pub fn enter(mouse: bool) -> Result<Self> {
         // Also puts its restoring in front of the panic hook that is there.
         let taken = ratatui::try_init().and_then(sized);
         if taken.is_err() {
             ratatui::restore(); // Raw mode may be on already.
         }
         let terminal = taken.context("taking the terminal (`cowtrace stream` needs none)")?;
+        if mouse {
+            execute!(io::stdout(), EnableMouseCapture).context("asking for the mouse")?;
+        }
         Ok(Self { terminal })
     }
 
@@ -43,10 +51,17 @@ impl Screen {
             .context("drawing on the terminal")?;
         Ok(drawn)
     }
+
+    /// Gives a text to the terminal's clipboard, also of one at the other end of ssh.
+    pub fn copy(&mut self, text: &str) -> Result<()> {
+        let copy = CopyToClipboard::to_clipboard_from(text);
+        execute!(self.terminal.backend_mut(), copy).context("writing to the terminal")
+    }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
+        let _ = execute!(io::stdout(), DisableMouseCapture);
         ratatui::restore();
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     finding::{Cause, Finding, How},
     ledger::PinRecord,
     sinks::{
+        group::Group,
         stack,
         tui::palette::{QUIET, symbol},
     },
@@ -15,6 +16,26 @@ use crate::{
 
 /// Columns in front of a field's text.
 const LABEL: usize = 10;
+
+/// A group's lines: what they have in common, then the first of them.
+pub fn group_lines(scene: Scene, group: &Group, width: usize) -> Vec<Line<'static>> {
+    let first = group.first();
+    if group.findings.len() == 1 {
+        return lines(scene, first, width);
+    }
+    let (from, to) = group.times();
+    let sentence = format!(
+        "{} on {}, from {} to {}; the first of them, #{}:",
+        text::count(group.findings.len() as u64, "finding"),
+        text::count(group.pages(), "page"),
+        text::since(scene.trace, from),
+        text::since(scene.trace, to),
+        first.id,
+    );
+    let mut all = vec![Line::styled(format!("  {sentence}"), QUIET)];
+    all.extend(lines(scene, first, width));
+    all
+}
 
 /// Its lines.
 pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>> {
@@ -128,7 +149,8 @@ fn pin_call(scene: Scene, pin: &PinRecord) -> String {
     format!("{pages} from {} on, flags {flags} ({:#x})", pin.place(), pin.gup_flags)
 }
 
-fn field(label: &'static str, text: &str, width: usize) -> Vec<Line<'static>> {
+/// A labelled text, over as many lines as it takes.
+pub fn field(label: &'static str, text: &str, width: usize) -> Vec<Line<'static>> {
     let wrapped = text::wrap(text, width.saturating_sub(LABEL + 2).max(20));
     let mut label = label;
     let mut lines = Vec::new();

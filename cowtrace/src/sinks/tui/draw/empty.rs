@@ -3,17 +3,18 @@
 use ratatui::text::Line;
 
 use super::{Scene, text};
-use crate::{event::ProbeState, facts::key, rules::Benign, trace::Trace};
+use crate::{event::ProbeState, facts::key, rules::Benign, sinks::tui::keys::Action, trace::Trace};
 
 /// Its lines.
 pub fn lines(scene: Scene, width: usize) -> Vec<Line<'static>> {
     let Scene { view, trace, palette } = scene;
     let mut lines = vec![Line::default()];
-    if !view.filter.is_empty() && !trace.findings.is_empty() {
-        let (filter, all) = (view.filter.text(), trace.findings.len());
+    let filter = &view.place().filter;
+    if !filter.is_empty() && !trace.findings.is_empty() {
+        let all = trace.findings.len();
         let what =
-            format!("  No finding has \"{filter}\" ({all} without the filter). esc shows all.");
-        lines.push(Line::styled(what, palette.warning()));
+            format!("No finding meets \"{}\" ({all} without it). {}", filter.text(), clears(scene));
+        lines.extend(paragraph(&what, width).into_iter().map(|line| line.style(palette.warning())));
         return lines;
     }
     let spots = trace.blind_spots();
@@ -29,6 +30,16 @@ pub fn lines(scene: Scene, width: usize) -> Vec<Line<'static>> {
         lines.extend(indented(&sentence, "  ", width));
     }
     lines
+}
+
+/// How to see all again.
+pub fn clears(scene: Scene) -> String {
+    format!("{} shows all.", scene.view.keys.name(Action::Back))
+}
+
+/// A sentence or two.
+pub fn paragraph(text: &str, width: usize) -> Vec<Line<'static>> {
+    indented(text, "  ", width)
 }
 
 /// Sentences as a list.

@@ -3,6 +3,7 @@
 use ratatui::{
     Frame,
     layout::Rect,
+    style::Style,
     text::{Line, Span},
 };
 
@@ -11,25 +12,69 @@ use crate::{
     event::{ProbeState, Tally},
     facts::key,
     sinks::tui::{
+        keys::Action,
         palette::{SELECTED, STRONG},
-        view::Feed,
+        view::{Feed, Tab},
     },
     trace::Trace,
 };
 
 /// Lines that it takes.
-pub const LINES: u16 = 3;
+pub const LINES: u16 = 2;
 
-/// Draws it.
-pub fn draw(frame: &mut Frame, area: Rect, scene: Scene) {
-    let lines = [title(scene), balance(scene), probes(scene)];
+/// Draws it. `now` is the trace as it is, also while the user pauses.
+pub fn draw(frame: &mut Frame, area: Rect, scene: Scene, now: &Trace) {
+    let lines = [title(scene, now), balance(scene)];
     for (line, row) in lines.into_iter().zip(area.rows()) {
         frame.render_widget(line, row);
     }
 }
 
+/// Draws the tab bar; where each tab's name is.
+pub fn tabs(frame: &mut Frame, area: Rect, scene: Scene) -> [Rect; Tab::ALL.len()] {
+    let long = Tab::ALL.map(|tab| name(scene, tab, true));
+    let fits = long.iter().map(|name| name.chars().count()).sum::<usize>() <= area.width.into();
+    let mut x = area.x;
+    Tab::ALL.map(|tab| {
+        let open = tab == scene.view.tab && !scene.view.help;
+        let style = if open { SELECTED } else { Style::new() };
+        let name = name(scene, tab, fits || tab == scene.view.tab);
+        let width = u16::try_from(name.chars().count()).unwrap_or(u16::MAX);
+        let cell = Rect { x, width, ..area }.intersection(area);
+        let style = if missing_in(scene, tab) { style.patch(scene.palette.alarm()) } else { style };
+        frame.render_widget(Span::styled(name, style), cell);
+        x = x.saturating_add(width);
+        cell
+    })
+}
+
+/// A tab's key and how many rows it has, and its name where there is room.
+fn name(scene: Scene, tab: Tab, long: bool) -> String {
+    let key = scene.view.keys.name(Action::Tab(tab as usize));
+    let name = if long { tab.name() } else { "" };
+    format!(" {} ", [key.as_str(), name, &count(scene, tab)].join(" ").trim_end())
+}
+
+/// How many rows a tab has.
+fn count(scene: Scene, tab: Tab) -> String {
+    let trace = scene.trace;
+    let count = match tab {
+        Tab::Findings => trace.findings.len(),
+        Tab::Pins => trace.ledger.live_pins(),
+        Tab::Notifiers => trace.invalidated.len(),
+        Tab::Probes if missing_in(scene, tab) => return "✖".to_owned(),
+        Tab::Events | Tab::Probes => 0,
+    };
+    if count == 0 { String::new() } else { count.to_string() }
+}
+
+/// Whether a tab tells of something that is not seen.
+fn missing_in(scene: Scene, tab: Tab) -> bool {
+    tab == Tab::Probes && !scene.trace.blind_spots().is_empty()
+}
+
 /// What matters most stands first: a narrow terminal cuts the end off.
-fn title(scene: Scene<'_>) -> Line<'_> {
+fn title<'a>(scene: Scene<'a>, now: &'a Trace) -> Line<'a> {
     let Scene { view, trace, palette } = scene;
     let fact = |key| trace.facts.text(key).unwrap_or("?");
     let mut spans = vec![
@@ -39,11 +84,11 @@ fn title(scene: Scene<'_>) -> Line<'_> {
     if view.paused() {
         spans.push(Span::styled(" PAUSED", palette.warning()));
     }
-    match view.held_back(trace) {
+    match view.held_back(now) {
         0 => {}
         new => spans.push(Span::styled(format!(" ({new} new)"), palette.warning())),
     }
-    if let Some(loss) = loss(trace, view.feed) {
+    if let Some(loss) = loss(now, view.feed) {
         spans.push(Span::styled(format!("  {loss}"), palette.alarm()));
     }
     spans.push(Span::raw(format!("  {}  {}", fact(key::HOST), fact(key::KERNEL))));
@@ -54,18 +99,21 @@ fn title(scene: Scene<'_>) -> Line<'_> {
 fn loss(trace: &Trace, feed: Feed) -> Option<String> {
     let lost = trace.lost();
     if lost == 0 {
-        return trace.facts.text(key::DAMAGE).map(|_| "recording damaged: p tells more".to_owned());
+        return trace
+            .facts
+            .text(key::DAMAGE)
+            .map(|_| "recording damaged: Probes tells more".to_owned());
     }
     let ring_full = trace.tallies.values().any(|Tally { ring_full, .. }| *ring_full > 0);
     Some(match (ring_full, feed) {
         (true, Feed::Live | Feed::Stopped) => format!("{lost} lost: try --ring 64M"),
         (true, _) => format!("{lost} lost: record again with --ring 64M"),
-        (false, _) => format!("{lost} lost: p tells where"),
+        (false, _) => format!("{lost} lost: Probes tells where"),
     })
 }
 
 fn balance(scene: Scene<'_>) -> Line<'_> {
-    let Scene { view, trace, .. } = scene;
+    let Scene { view, trace, palette } = scene;
     let elapsed = trace.since_start(trace.now);
     let ledger = &trace.ledger;
     let pins = text::count(ledger.live_pins() as u64, "live pin");
@@ -74,20 +122,12 @@ fn balance(scene: Scene<'_>) -> Line<'_> {
         (Feed::Live, Some(rate)) => format!("{rate} events/s"),
         _ => text::count(trace.counts.records, "event"),
     };
-    Line::raw(format!(" {}  {pins} on {pages}  {rate}", text::clock(elapsed)))
-}
-
-/// How the rows of the probe table are attached, and which are not.
-fn probes(scene: Scene<'_>) -> Line<'_> {
-    let Scene { trace, palette, .. } = scene;
-    let attached = trace.probes.values().filter(|probe| !probe.attached.is_empty()).count();
     let missing: Vec<&str> = trace.probes.values().filter_map(missing).collect();
-    let all = attached + missing.len();
-    let mut spans = vec![Span::raw(format!(" probes {attached} of {all} attached"))];
-    if missing.is_empty() {
-        spans.push(Span::raw(modes(trace)));
-    } else {
-        spans.push(Span::styled(format!("  missing: {}", missing.join(", ")), palette.alarm()));
+    let mut spans =
+        vec![Span::raw(format!(" {}  {pins} on {pages}  {rate}", text::clock(elapsed)))];
+    if !missing.is_empty() {
+        let missing = format!("  not watched: {}", missing.join(", "));
+        spans.push(Span::styled(missing, palette.alarm()));
     }
     Line::from(spans)
 }
@@ -95,20 +135,4 @@ fn probes(scene: Scene<'_>) -> Line<'_> {
 /// What a row would see, if it should be attached and is not.
 fn missing(probe: &ProbeState) -> Option<&str> {
     (probe.attached.is_empty() && !probe.unseen.is_empty()).then_some(&probe.sees)
-}
-
-/// ` (9 fexit, 2 kprobe)`: rows by the kind of hook that serves them.
-fn modes(trace: &Trace) -> String {
-    let mut modes: Vec<(&str, usize)> = Vec::new();
-    for probe in trace.probes.values() {
-        let Some(mode) = probe.attached.split_whitespace().next() else {
-            continue;
-        };
-        match modes.iter_mut().find(|(name, _)| *name == mode) {
-            Some((_, count)) => *count += 1,
-            None => modes.push((mode, 1)),
-        }
-    }
-    let modes: Vec<_> = modes.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    if modes.is_empty() { String::new() } else { format!(" ({})", modes.join(", ")) }
 }

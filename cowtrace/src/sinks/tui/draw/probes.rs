@@ -1,10 +1,11 @@
 //! The probe table as attached, and what each program counted and lost.
 
+use cowtrace_common::program::Program;
 use ratatui::text::{Line, Span};
 
 use super::{Scene, text};
 use crate::{
-    event::ProbeState,
+    event::{Cost, ProbeState},
     sinks::tui::palette::{Palette, QUIET},
     trace::Trace,
 };
@@ -46,7 +47,7 @@ fn row(probe: &ProbeState, name: usize, width: usize, palette: Palette) -> Vec<L
 
 /// Counts of the programs: one can serve several rows.
 fn tallies(trace: &Trace, palette: Palette) -> Vec<Line<'static>> {
-    let head = format!("    {:<22}{:>12}{:>10}", "program", "hits", "lost");
+    let head = format!("    {:<22}{:>12}{:>10}{:>10}", "program", "hits", "lost", "ns each");
     let mut lines = vec![Line::styled(head, QUIET)];
     for (program, tally) in trace.losses() {
         let lost = tally.lost();
@@ -55,9 +56,16 @@ fn tallies(trace: &Trace, palette: Palette) -> Vec<Line<'static>> {
             Span::styled(if lost > 0 { "  ✖ " } else { "  ✔ " }, style),
             Span::raw(format!("{:<22}{:>12}", program.name(), tally.hits)),
             Span::styled(format!("{lost:>10}"), style),
+            Span::raw(format!("{:>10}", cost(trace, program))),
         ]));
     }
     lines
+}
+
+/// How long a run of a program takes, where that is measured.
+fn cost(trace: &Trace, program: Program) -> String {
+    let each = trace.costs.get(&program).and_then(Cost::each);
+    each.map_or_else(|| "-".to_owned(), |each| each.to_string())
 }
 
 fn blind_spots(trace: &Trace, width: usize, palette: Palette) -> Vec<Line<'static>> {

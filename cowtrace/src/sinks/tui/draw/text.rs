@@ -24,13 +24,26 @@ pub fn since(trace: &Trace, time: Time) -> String {
     format!("{sign}{}d{:02}h", hours / 24, hours % 24)
 }
 
-/// Time between two events: `350us`, `12ms`, `1.250s`.
+/// Time since the trace began, to the microsecond: `+12.345678`.
+pub fn micros(trace: &Trace, time: Time) -> String {
+    let micros = trace.since_start(time) / 1000;
+    let sign = if micros < 0 { '-' } else { '+' };
+    format!("{sign}{}.{:06}", micros.abs() / 1_000_000, micros.abs() % 1_000_000)
+}
+
+/// Time between two events: `350us`, `12ms`, `1.250s`, from 1000 s on `1h02m03`.
 pub fn between(from: Time, to: Time) -> String {
     let micros = to.saturating_sub(from) / 1000;
     match micros {
         0..1000 => format!("{micros}us"),
         1000..1_000_000 => format!("{}ms", micros / 1000),
-        _ => format!("{}.{:03}s", micros / 1_000_000, micros / 1000 % 1000),
+        1_000_000..1_000_000_000 => {
+            format!("{}.{:03}s", micros / 1_000_000, micros / 1000 % 1000)
+        }
+        _ => {
+            let seconds = micros / 1_000_000;
+            format!("{}h{:02}m{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+        }
     }
 }
 

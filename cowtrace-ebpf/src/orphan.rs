@@ -1,7 +1,7 @@
 //! What a page holds that a process was moved off while it was pinned: looked at then, and again when it is
 //! unpinned. If it has changed in between, somebody wrote to it who still had it.
 
-use aya_ebpf::{macros::map, maps::LruHashMap};
+use aya_ebpf::{EbpfContext, macros::map, maps::LruHashMap};
 use cowtrace_common::{
     program::Program,
     wire::{Content, content_at, kind},
@@ -23,7 +23,9 @@ pub fn keep(program: Program, pfn: u64) {
     let (folio, pages) = kernel::folio_of(kernel::page_of(pfn));
     let first = if pages == 0 { pfn } else { kernel::pfn_of(folio) };
     if ORPHANS.insert(first, pfn, 0).is_ok() {
-        tell(program, pfn, content_at::BREAK);
+        if let Some(record) = record(program, pfn, content_at::BREAK) {
+            record.submit();
+        }
     }
 }
 
@@ -35,21 +37,21 @@ pub fn in_folio_of(page: u64, folio: u64, pages: u32) -> Option<u64> {
     unsafe { ORPHANS.get(first) }.copied()
 }
 
-/// Looks again at a page that was left.
+/// Looks again at a page that was left, and at who unpins it.
 #[inline(always)]
-pub fn compare(program: Program, pfn: u64) {
-    tell(program, pfn, content_at::UNPIN);
+pub fn compare(ctx: &impl EbpfContext, program: Program, pfn: u64) {
+    if let Some(mut record) = record(program, pfn, content_at::UNPIN) {
+        record.stacks(ctx);
+        record.submit();
+    }
 }
 
 #[inline(always)]
-fn tell(program: Program, pfn: u64, at: u32) {
-    let Some(hash) = hash(program, pfn) else {
-        return;
-    };
-    if let Some(mut record) = Record::new(program, kind::CONTENT) {
-        record.body(Content { pfn, hash, at, reserved: 0 });
-        record.submit();
-    }
+fn record(program: Program, pfn: u64, at: u32) -> Option<Record<Content>> {
+    let hash = hash(program, pfn)?;
+    let mut record = Record::new(program, kind::CONTENT)?;
+    record.body(Content { pfn, hash, at, reserved: 0 });
+    Some(record)
 }
 
 /// Words that are taken in one step: few steps spare the verifier of 5.10, which compares each with all

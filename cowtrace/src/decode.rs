@@ -112,11 +112,8 @@ pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
     } else {
         Stack { kernel: frames(body, kernel_frames)?, user: frames(body, user_frames)? }
     };
-    let program = if kind < kind::SOURCE || kind == kind::TALLY {
-        Program::from_number(program)
-    } else {
-        None
-    };
+    let of_a_program = kind < kind::SOURCE || matches!(kind, kind::TALLY | kind::COST);
+    let program = of_a_program.then(|| Program::from_number(program)).flatten();
     Ok(Event { time, task: Task { tgid, tid: thread, comm, cgroup }, cpu, program, stack, what })
 }
 
@@ -452,6 +449,7 @@ fn take<const N: usize>(body: &mut &[u8]) -> Result<[u8; N], Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::write::Writer;
 
     fn extent(pfn: Pfn, pages: u64, folio: u64) -> Extent {
         Extent { pfn, pages, folio }
@@ -462,6 +460,22 @@ mod tests {
         let pages = Box::new([extent(0x203, 6, 0), extent(0x300, 2, 0)]);
         let parts = in_folio(pages, 8, Some(0x203));
         assert_eq!(*parts, [extent(0x200, 5, 8), extent(0x208, 1, 0), extent(0x300, 2, 0)]);
+    }
+
+    #[test]
+    fn what_the_source_writes_of_programs_and_cgroups_comes_back() {
+        let mut batch = Vec::new();
+        let mut writer = Writer::new(&mut batch, 7);
+        let (tally, cost) = (Tally { hits: 5, ..Tally::default() }, Cost { runs: 4, nanos: 900 });
+        writer.tally(Program::Zap, &tally);
+        writer.cost(Program::Zap, &cost);
+        writer.cgroup(42, "/a\u{1b}[2J");
+        let events: Vec<_> = Records::new(&batch).flatten().collect();
+        let of: Vec<_> = events.iter().map(|event| event.program).collect();
+        assert_eq!(of, [Some(Program::Zap), Some(Program::Zap), None]);
+        let what: Vec<_> = events.into_iter().map(|event| event.what).collect();
+        let path = "/a?[2J".to_owned(); // Made harmless: it ends on a terminal.
+        assert_eq!(what, [What::Tally(tally), What::Cost(cost), What::Cgroup { id: 42, path }]);
     }
 
     #[test]

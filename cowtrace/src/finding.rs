@@ -252,6 +252,8 @@ pub struct Finding {
     pub proof: Option<Proof>,
     /// The end of the pin, once it came.
     pub unpinned: Option<Unpinned>,
+    /// From where, if the old page was looked at once more then.
+    pub unpin_stack: Stack,
     /// Who may hold it by a plain reference.
     pub reference: Option<Reference>,
     /// What secondary MMUs were told.
@@ -283,6 +285,7 @@ impl Finding {
             cause: None,
             proof: None,
             unpinned: None,
+            unpin_stack: Stack::default(),
             reference: None,
             told: None,
             advice: String::new(),

@@ -186,7 +186,7 @@ impl Trace {
             }
             What::Protect(protect) => changes.extend(self.protect(&event, protect)),
             What::Content { pfn, hash, at_unpin } => {
-                changes.extend(self.content(*pfn, *hash, *at_unpin));
+                changes.extend(self.content(*pfn, *hash, *at_unpin, &event.stack));
             }
             What::Pin(pin) => {
                 self.counts.pins += u64::from(pin.part == 0);

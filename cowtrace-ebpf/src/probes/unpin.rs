@@ -48,7 +48,7 @@ twice! { fentry FEntryContext {
 fn of_page(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
     if setting(Setting::NestedUnpins) == 0 || unpinning().is_none() {
-        one(program, slot(ctx, 0), 1, 0, unpin_form::RANGE);
+        one(ctx, program, slot(ctx, 0), 1, 0, unpin_form::RANGE);
     }
 }
 
@@ -57,7 +57,7 @@ fn of_pages(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
     let pages = slot(ctx, 0);
     if unpinning() != Some(pages) {
-        array(program, pages, ctx.arg(1), 0, unpin_form::ARRAY);
+        array(ctx, program, pages, ctx.arg(1), 0, unpin_form::ARRAY);
     }
 }
 
@@ -69,13 +69,13 @@ fn of_pages_dirty(ctx: &FEntryContext, program: Program) {
         emit::lose(program);
     }
     let make_dirty = ctx.arg::<u64>(2) as u32 & 1;
-    array(program, pages, ctx.arg(1), make_dirty, unpin_form::ARRAY);
+    array(ctx, program, pages, ctx.arg(1), make_dirty, unpin_form::ARRAY);
 }
 
 #[inline(always)]
 fn of_folio(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
-    one(program, slot(ctx, 0), ctx.arg(1), 0, unpin_form::FOLIO);
+    one(ctx, program, slot(ctx, 0), ctx.arg(1), 0, unpin_form::FOLIO);
 }
 
 /// The end of `unpin_user_pages_dirty_lock`: whatever it nested is over.
@@ -90,21 +90,21 @@ pub fn unpin_dirty_exit(_: FExitContext) -> i32 {
 pub fn unpin_range(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinRange);
     let make_dirty = ctx.arg::<u64>(2) as u32 & 1;
-    one(Program::UnpinRange, slot(&ctx, 0), ctx.arg(1), make_dirty, unpin_form::RANGE)
+    one(&ctx, Program::UnpinRange, slot(&ctx, 0), ctx.arg(1), make_dirty, unpin_form::RANGE)
 }
 
 /// `void unpin_folio(struct folio *folio)`, from 6.11
 #[fentry(function = "unpin_folio")]
 pub fn unpin_one_folio(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinOneFolio);
-    one(Program::UnpinOneFolio, slot(&ctx, 0), 1, 0, unpin_form::FOLIO)
+    one(&ctx, Program::UnpinOneFolio, slot(&ctx, 0), 1, 0, unpin_form::FOLIO)
 }
 
 /// `void unpin_folios(struct folio **folios, unsigned long nfolios)`, from 6.11
 #[fentry(function = "unpin_folios")]
 pub fn unpin_many_folios(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinFolios);
-    array(Program::UnpinFolios, slot(&ctx, 0), ctx.arg(1), 0, unpin_form::FOLIOS);
+    array(&ctx, Program::UnpinFolios, slot(&ctx, 0), ctx.arg(1), 0, unpin_form::FOLIOS);
     0
 }
 
@@ -124,24 +124,31 @@ fn slot(ctx: &FEntryContext, n: u64) -> u64 {
 /// Looks at a page again if a process was moved off it or off one in its folio; the pages in the folio, 0
 /// if it has but one.
 #[inline(always)]
-fn look_again(program: Program, page: u64) -> u32 {
+fn look_again(ctx: &FEntryContext, program: Program, page: u64) -> u32 {
     let (folio, pages) = kernel::folio_of(page);
     if let Some(pfn) = orphan::in_folio_of(page, folio, pages) {
-        orphan::compare(program, pfn);
+        orphan::compare(ctx, program, pfn);
     }
     pages
 }
 
 /// Unpins that one `struct page` or folio, and a count, tell.
 #[inline(always)]
-fn one(program: Program, page: u64, pages: u64, make_dirty: u32, form: u32) -> i32 {
+fn one(
+    ctx: &FEntryContext,
+    program: Program,
+    page: u64,
+    pages: u64,
+    make_dirty: u32,
+    form: u32,
+) -> i32 {
     if gup::inside_longterm_pin() {
         return 0;
     }
     if pages == 1 && holders::release(page) {
         return 0;
     }
-    let in_folio = look_again(program, page);
+    let in_folio = look_again(ctx, program, page);
     let Some(mut record) = Record::<Unpin>::new(program, kind::UNPIN) else {
         return 0;
     };
@@ -161,13 +168,20 @@ fn one(program: Program, page: u64, pages: u64, make_dirty: u32, form: u32) -> i
 
 /// Unpins of an array of pages.
 #[inline(always)]
-fn array(program: Program, pages: u64, count: u64, make_dirty: u32, form: u32) {
+fn array(
+    ctx: &FEntryContext,
+    program: Program,
+    pages: u64,
+    count: u64,
+    make_dirty: u32,
+    form: u32,
+) {
     if gup::inside_longterm_pin() {
         return;
     }
     // Where several pages of one large folio are unpinned and others of it are not, it is the folio that
     // counts: io_uring drops all but one reference so (6.1 and later).
-    let in_folio = look_again(program, kernel::read_at(pages));
+    let in_folio = look_again(ctx, program, kernel::read_at(pages));
     let form = form | in_folio << UNPIN_FORM_BITS;
     if count <= FEW {
         return few(program, pages, count, make_dirty, form);

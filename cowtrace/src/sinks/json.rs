@@ -39,6 +39,7 @@ struct FindingLine<'a> {
     broken_at: Time,
     unpinned_at: Option<Time>,
     unpinned_dirty: Option<bool>,
+    unpin_stack: Vec<String>,
     proof: Option<&'static str>,
     cause: Option<CauseLine>,
     reference: Option<ReferenceLine>,
@@ -157,6 +158,9 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
         broken_at: finding.broken_at,
         unpinned_at: finding.unpinned.map(|end| end.time),
         unpinned_dirty: finding.unpinned.map(|end| end.dirty),
+        unpin_stack: finding
+            .unpinned
+            .map_or_else(Vec::new, |end| stack::lines(trace, end.task.tgid, &finding.unpin_stack)),
         proof: finding.proof.map(Proof::name),
         cause: finding.cause.as_ref().map(|cause| cause_line(trace, cause)),
         reference: finding.reference.as_ref().map(|reference| ReferenceLine {

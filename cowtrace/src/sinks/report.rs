@@ -274,7 +274,7 @@ fn example(trace: &Trace, finding: &Finding) -> Example {
             at: seconds(trace, end.time),
             what: format!("unpinned {dirty} by {}", text::task(&end.task)),
             short: "unpinned",
-            stack: Vec::new(),
+            stack: stack::lines(trace, end.task.tgid, &finding.unpin_stack),
             same_stack_as: None,
         }
     }));

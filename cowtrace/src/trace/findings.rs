@@ -7,7 +7,7 @@ use std::{
 
 use super::{Change, Trace, held};
 use crate::{
-    event::{Event, Fault, Mm, Pfn, Protect, Time, Unpin, VM_SHARED, Zap},
+    event::{Event, Fault, Mm, Pfn, Protect, Stack, Time, Unpin, VM_SHARED, Zap},
     finding::{CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
     history::cause,
     ledger::{PinId, PinRecord, Place, Release},
@@ -297,8 +297,14 @@ impl Trace {
         self.open.content.insert(index, hash);
     }
 
-    /// What an old page held, then and now.
-    pub(super) fn content(&mut self, pfn: Pfn, hash: u64, at_unpin: bool) -> Vec<Change> {
+    /// What an old page held, then and now. The stack is of who is about to unpin it.
+    pub(super) fn content(
+        &mut self,
+        pfn: Pfn,
+        hash: u64,
+        at_unpin: bool,
+        stack: &Stack,
+    ) -> Vec<Change> {
         let open: Vec<usize> = self.open.pins_left.keys().copied().collect();
         let about = open.into_iter().filter(|index| self.findings[*index].old_pfn == pfn);
         let mut about: Vec<usize> = about.collect();
@@ -309,6 +315,9 @@ impl Trace {
         if !at_unpin {
             self.open.content.extend(about.last().map(|index| (*index, hash)));
             return Vec::new();
+        }
+        for index in &about {
+            self.findings[*index].unpin_stack = stack.clone();
         }
         let changed = |index: &usize| {
             let before = self.open.content.get(index);

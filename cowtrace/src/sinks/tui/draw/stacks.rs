@@ -1,4 +1,4 @@
-//! Stacks: side by side where there is room, else one below the other.
+//! Stacks: up to four, side by side where there is room, else one below the other.
 
 use ratatui::text::Line;
 
@@ -10,8 +10,8 @@ use crate::{
     trace::Trace,
 };
 
-/// From here on two stand side by side.
-const BESIDE: usize = 110;
+/// Columns that a stack takes at least where several stand side by side.
+const ACROSS: usize = 55;
 
 /// A stack with its title.
 struct Titled {
@@ -39,10 +39,16 @@ pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>
         let what = if finding.how == How::Zapped { "mapped again by" } else { "written by" };
         stacks.push(titled(scene.trace, what, finding.writer, &finding.writer_stack));
     }
-    let across = if width >= BESIDE { 2 } else { 1 };
+    if let Some(end) = finding.unpinned
+        && finding.unpin_stack != Stack::default()
+    {
+        let what = if end.dirty { "unpinned dirty by" } else { "unpinned clean by" };
+        stacks.push(titled(scene.trace, what, end.task, &finding.unpin_stack));
+    }
+    let across = (width / ACROSS).clamp(1, stacks.len().max(1));
     let row = |row: &[Titled]| match row {
-        [left, right] => beside(left, right, width),
-        row => row.iter().flat_map(|stack| below(stack, width)).collect(),
+        [one] => below(one, width),
+        row => beside(row, width),
     };
     stacks.chunks(across).flat_map(row).collect()
 }
@@ -64,15 +70,22 @@ fn below(stack: &Titled, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn beside(left: &Titled, right: &Titled, width: usize) -> Vec<Line<'static>> {
-    let half = width / 2;
-    let row = |indent: usize, left: &str, right: &str| {
-        let cell = |text| text::shorten(text, half - indent - 1);
-        format!("{0:indent$}{1:<2$}{0:indent$}{3}", "", cell(left), half - indent, cell(right))
+fn beside(stacks: &[Titled], width: usize) -> Vec<Line<'static>> {
+    let each = width / stacks.len();
+    let row = |indent: usize, texts: Vec<&str>| -> String {
+        let cell = |text| {
+            let cut = text::shorten(text, each - indent - 1);
+            format!("{0:indent$}{cut:<1$}", "", each - indent)
+        };
+        texts.into_iter().map(cell).collect()
     };
-    let mut lines = vec![Line::styled(row(2, &left.title, &right.title), STRONG)];
-    let at = |stack: &Titled, n: usize| stack.frames.get(n).cloned().unwrap_or_default();
-    let count = left.frames.len().max(right.frames.len());
-    lines.extend((0..count).map(|n| Line::raw(row(4, &at(left, n), &at(right, n)))));
+    let titles = row(2, stacks.iter().map(|stack| stack.title.as_str()).collect());
+    let frames = |n: usize| {
+        let frames = stacks.iter().map(|stack| stack.frames.get(n).map_or("", String::as_str));
+        Line::raw(row(4, frames.collect()).trim_end().to_owned())
+    };
+    let most = stacks.iter().map(|stack| stack.frames.len()).max().unwrap_or(0);
+    let mut lines = vec![Line::styled(titles.trim_end().to_owned(), STRONG)];
+    lines.extend((0..most).map(frames));
     lines
 }

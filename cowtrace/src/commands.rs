@@ -67,19 +67,21 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     if !io::stdout().is_terminal() {
         return Err(errors::no_terminal());
     }
+    let config = tui::Config::load()?;
     let source = attach(&RecordArgs { stats: true, ..args.scope.clone() }, None)?;
     let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
     let mut trace = Trace::default();
     let tee = |batch: &[u8]| recorder.as_mut().map_or(Ok(()), |recorder| recorder.write(batch));
-    tui::run(source, &mut trace, tee).await?;
+    tui::run(source, &mut trace, config, tee).await?;
     recorder.map(Recorder::finish).transpose()?;
     Ok(status(&trace))
 }
 
 async fn look(file: &Path) -> anyhow::Result<u8> {
+    let config = tui::Config::load()?;
     let source = Source::Recording(Recording::open(file)?);
     let mut trace = Trace::default();
-    tui::run(source, &mut trace, |_| Ok(())).await?;
+    tui::run(source, &mut trace, config, |_| Ok(())).await?;
     Ok(status(&trace))
 }
 

@@ -28,8 +28,8 @@ use crossterm::event::{Event as Input, EventStream};
 use futures_util::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
+pub use self::config::Config;
 use self::{
-    config::Config,
     draw::copied,
     signals::Signals,
     terminal::Screen,
@@ -55,9 +55,10 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub async fn run(
     mut source: Source,
     trace: &mut Trace,
+    config: Config,
     mut tee: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let Config { keys, palette, mouse } = Config::load()?;
+    let Config { keys, palette, mouse } = config;
     let mut signals = Signals::listen()?;
     let mut screen = Screen::enter(mouse)?;
     let mut input = EventStream::new();

@@ -208,6 +208,17 @@ fn a_click_selects_and_another_one_opens_and_a_tabs_name_leads_there() {
 }
 
 #[test]
+fn the_documentation_names_every_key_and_every_field() {
+    let text = include_str!("../../../../docs/tui.md");
+    for key in Keys::default().rows() {
+        assert!(text.contains(&format!("`{}`", key.id)), "{}", key.id);
+    }
+    for field in Tab::ALL.iter().flat_map(|tab| tab.fields()) {
+        assert!(text.contains(&format!("`{}`", field.name())), "{}", field.name());
+    }
+}
+
+#[test]
 fn every_key_of_the_table_does_what_its_row_says() {
     let keys = Keys::default();
     for key in keys.rows() {

@@ -5,9 +5,15 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    finding::Verdict,
+    event::Event,
+    finding::{Finding, Verdict},
     provoke,
-    sinks::{Format, export::To, report::Form},
+    sinks::{
+        Format,
+        export::To,
+        filter::{Filter, Row as _, Unreadable},
+        report::Form,
+    },
 };
 
 /// Flags writes that moved a process off a page which a device still uses.
@@ -70,6 +76,10 @@ pub enum Command {
         /// Also print every event, not only findings
         #[arg(long, requires = "format")]
         events: bool,
+        /// Print only findings that meet this: `comm=nccl* verdict>=diverged`. Summary and exit status are of all of
+        /// them
+        #[arg(long, requires = "format", value_name = "FILTER", value_parser = finding_filter)]
+        filter: Option<Filter>,
     },
     /// Write what recordings came to, for the ticket: the answer first, then what it rests on
     Report {
@@ -91,6 +101,9 @@ pub enum Command {
         /// In which form
         #[arg(long, value_enum)]
         to: To,
+        /// Only events that meet this: `kind=pin,unpin comm=nccl*`
+        #[arg(long, value_name = "FILTER", value_parser = event_filter)]
+        filter: Option<Filter>,
         /// File to create, in place of standard output; an existing one is not overwritten
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -216,7 +229,7 @@ pub struct AuditArgs {
 }
 
 /// How to print.
-#[derive(Clone, Copy, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct PrintArgs {
     /// Text for people, or one JSON object per line
     #[arg(long, value_enum, default_value_t)]
@@ -224,6 +237,10 @@ pub struct PrintArgs {
     /// Also print every event, not only findings
     #[arg(long)]
     pub events: bool,
+    /// Print only findings that meet this: `comm=nccl* verdict>=diverged cgroup=/k8s/*`. Summary and exit status are of
+    /// all of them
+    #[arg(long, value_name = "FILTER", value_parser = finding_filter)]
+    pub filter: Option<Filter>,
 }
 
 /// When to stop. Without any of these: at Ctrl-C.
@@ -241,6 +258,14 @@ fn verdict(text: &str) -> Result<Verdict, String> {
     let found = Verdict::ALL.into_iter().find(|verdict| verdict.name() == text);
     let all = Verdict::ALL.map(Verdict::name).join(", ");
     found.ok_or_else(|| format!("verdicts are {all}"))
+}
+
+fn finding_filter(text: &str) -> Result<Filter, Unreadable> {
+    Filter::parse(text, Finding::FIELDS)
+}
+
+fn event_filter(text: &str) -> Result<Filter, Unreadable> {
+    Filter::parse(text, Event::FIELDS)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -18,7 +18,7 @@ use crate::{
     explain,
     finding::Verdict,
     provoke,
-    sinks::{Format, tui},
+    sinks::tui,
     source::{
         Source,
         live::{Live, Options},
@@ -36,11 +36,13 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Stream { trace, print, until } => stream(&trace, print, until).await,
         Command::Record { output, trace, until } => record(&output, &trace, until).await,
         Command::Replay { file, format: None, .. } => look(&file).await,
-        Command::Replay { file, format: Some(format), events } => {
-            replay(&file, PrintArgs { format, events }).await
+        Command::Replay { file, format: Some(format), events, filter } => {
+            replay(&file, PrintArgs { format, events, filter }).await
         }
         Command::Report { files, format, output } => report::run(&files, format, output.as_deref()),
-        Command::Export { files, to, output } => report::export(&files, to, output.as_deref()),
+        Command::Export { files, to, filter, output } => {
+            report::export(&files, to, &filter.unwrap_or_default(), output.as_deref())
+        }
         Command::Diff { before, after, json } => report::diff(&[before, after], json),
         Command::Doctor => doctor::run(&mut io::stdout().lock()),
         Command::Explain { verdict } => {
@@ -99,7 +101,7 @@ async fn record(path: &Path, args: &RecordArgs, until: UntilArgs) -> anyhow::Res
     let recorder = Some(Recorder::create(path)?);
     // Standard output belongs to the command that is traced.
     let mut stderr = io::stderr().lock();
-    let print = PrintArgs { format: Format::Text, events: false };
+    let print = PrintArgs::default();
     let follow = Follow { print, recorder, only_records: true, out: &mut stderr };
     let (trace, bytes) = follow.run(source, Until::start(&until)?).await?;
     let Some(bytes) = bytes else { return Ok(exit::FAILED) };

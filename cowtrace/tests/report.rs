@@ -113,3 +113,22 @@ fn folded_stacks_lead_from_the_process_to_the_probed_function() {
     let pin = folded.lines().find(|line| line.starts_with("pin;provoke;")).expect("a pin");
     assert!(pin.ends_with(";xsk_setsockopt;xdp_umem_create;pin_user_pages 1"), "{pin}");
 }
+
+#[test]
+fn an_export_has_only_events_that_meet_a_filter() {
+    let only = ["--to", "csv", "--filter", "kind=pin,unpin"];
+    let (csv, _) = run("export", &only, &["lost-5.10.cow"]);
+    let kinds: Vec<_> = csv.lines().skip(1).filter_map(|line| line.split(',').nth(2)).collect();
+    assert_eq!(kinds, ["pin", "unpin"]);
+}
+
+#[test]
+fn a_replay_prints_findings_that_meet_a_filter_and_its_status_is_of_all() {
+    let of = |filter| run("replay", &["--format", "json", "--filter", filter], &["lost-5.10.cow"]);
+    let (text, status) = of("verdict=armed");
+    let verdicts: Vec<_> =
+        text.lines().filter(|line| line.contains("\"type\":\"finding\"")).collect();
+    assert!(!verdicts.is_empty() && verdicts.iter().all(|line| line.contains("\"armed\"")));
+    assert_eq!(status, Some(1));
+    assert_eq!(of("verdict=worse").1, Some(2));
+}

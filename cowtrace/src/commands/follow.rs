@@ -12,8 +12,9 @@ use crate::{
     cli::{PrintArgs, UntilArgs},
     decode::Records,
     errors,
+    sinks::filter::Filter,
     source::{Source, recording::Recorder},
-    trace::Trace,
+    trace::{Change, Trace},
 };
 
 /// When to stop: at the source's end, at a signal, and perhaps before.
@@ -140,12 +141,20 @@ impl Follow<'_> {
                 self.print.format.event(self.out, trace, event)?;
             }
             for change in trace.take(event) {
-                self.print.format.change(self.out, trace, change)?;
+                if self.print.filter.as_ref().is_none_or(|filter| is_of(filter, trace, change)) {
+                    self.print.format.change(self.out, trace, change)?;
+                }
             }
         }
         self.out.flush()?;
         Ok(())
     }
+}
+
+/// Whether a change is of a finding that meets a filter.
+fn is_of(filter: &Filter, trace: &Trace, change: Change) -> bool {
+    let (Change::Opened(index) | Change::Updated(index)) = change;
+    trace.findings.get(index).is_some_and(|finding| filter.takes(trace, finding))
 }
 
 /// Says that the recording has ended before the trace: there are no bytes of it to tell.

@@ -16,6 +16,7 @@ use crate::{
     sinks::{
         diff::Diff,
         export::{Export, To},
+        filter::Filter,
         report::{Form, Report},
     },
     source::recording::{self, Recording},
@@ -53,14 +54,21 @@ pub fn diff(files: &[PathBuf; 2], as_json: bool) -> anyhow::Result<u8> {
 }
 
 /// Writes the events of recordings.
-pub fn export(files: &[PathBuf], to: To, output: Option<&Path>) -> anyhow::Result<u8> {
+pub fn export(
+    files: &[PathBuf],
+    to: To,
+    filter: &Filter,
+    output: Option<&Path>,
+) -> anyhow::Result<u8> {
     let out: Box<dyn io::Write> = match output {
         None => Box::new(BufWriter::new(io::stdout().lock())),
         Some(path) => Box::new(BufWriter::new(new_file(path)?)),
     };
     let mut export = Export::new(to, out);
     for file in files {
-        let trace = replay(file, |trace, event| export.event(trace, event))?;
+        let trace = replay(file, |trace, event| {
+            if filter.takes(trace, event) { export.event(trace, event) } else { Ok(()) }
+        })?;
         for missed in trace.unseen() {
             eprintln!("cowtrace: {}: not seen: {missed}", file.display());
         }

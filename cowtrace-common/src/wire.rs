@@ -77,6 +77,20 @@ pub mod kind {
     /// Body: `u64` mm, `u64` address, then two `u64` each, PFN (0: not mapped) and pages, for consecutive
     /// addresses: what the page map of a process showed where pages are pinned.
     pub const AUDIT: u16 = 135;
+    /// Body: none. What follows, up to [`KEYFRAME_END`], is of before: the state that later records build on.
+    pub const KEYFRAME: u16 = 136;
+    /// A pin that is held. Body: `u64` id, call, mm, address, pages of the call, address of the first extent, `u32`
+    /// FOLL_*, `u32` 1 if its address space is gone, `u32` counts of extents, dropped and places, `u32` zero; then
+    /// extents (`u64` PFN, pages, 1 if held), dropped (`u64` first PFN of the folio, references dropped) and places
+    /// (`u64` mm, address, pages, index of the first page), then the stacks.
+    pub const HELD: u16 = 137;
+    /// What the finding that the last record brought about has come to. Body: `u32` verdict, from the least on, and
+    /// `u32` proof, 0 for none.
+    pub const GRADE: u16 = 138;
+    /// What a program told of a thread lately. Body: three `u64`.
+    pub const TOLD: u16 = 139;
+    /// Body: `u64` records that did not decode, that were of unknown kinds, and pages that nobody could list.
+    pub const KEYFRAME_END: u16 = 140;
     /// Body: `u64` cgroup v2 id, then UTF-8: its path from the root of the hierarchy.
     pub const CGROUP: u16 = 144;
     /// Body: `u64` runs and `u64` nanoseconds of all of them, as the kernel counts them; `program` in the header

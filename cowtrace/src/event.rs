@@ -1,5 +1,6 @@
 //! What a record says, decoded: a fact with its time and task, nothing concluded yet.
 
+mod before;
 mod fault;
 mod range;
 
@@ -11,6 +12,7 @@ use cowtrace_common::{
 };
 
 pub use self::{
+    before::{Before, Held, HeldAt, Untold},
     fault::Fault,
     range::{FileRange, ForkCopy, Invalidate, Protect, Protector, Zap},
 };
@@ -210,6 +212,8 @@ pub enum What {
     Audit(Audit),
     /// Short-term pins that were counted and not told, so far.
     ShortTerm(ShortTerm),
+    /// Of a keyframe.
+    Before(Before),
     /// A kind that this version does not know.
     Unknown {
         /// Its number.

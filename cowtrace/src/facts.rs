@@ -41,6 +41,11 @@ pub mod key {
     pub const VMSTAT_START: &str = "vmstat.pins.start";
     /// The same after the last one was detached.
     pub const VMSTAT_END: &str = "vmstat.pins.end";
+    /// CLOCK_BOOTTIME that a part of a recording begins at, nanoseconds: what was found before and is closed is not in
+    /// it.
+    pub const PART_FROM: &str = "part.from_ns";
+    /// CLOCK_BOOTTIME at which a part ends that the next one goes on from, nanoseconds.
+    pub const PART_UNTIL: &str = "part.until_ns";
     /// A recording that is not whole says so here.
     pub const DAMAGE: &str = "recording.damage";
 }

@@ -183,6 +183,9 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// All of them, by their number in a recording.
+    pub const ALL: [Self; 3] = [Self::UnpinnedDirty, Self::ContentChanged, Self::IoSubmitted];
+
     /// Its name in JSON.
     pub fn name(self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use cowtrace_common::wire::page_bit;
 
 use crate::{
-    event::{Event, Fault, Mm, Stack, Time},
+    event::{Event, Fault, Invalidate, Mm, Protect, Stack, Time, What, Zap},
     finding::{Cause, CauseKind},
 };
 
@@ -20,13 +20,38 @@ type Candidate = (Cause, (u64, u64));
 pub struct History(HashMap<Mm, VecDeque<Candidate>>);
 
 impl History {
-    /// Something that covers a range of addresses.
+    /// Something that covers a range of addresses. What is remembered already is not once more.
     pub fn remember(&mut self, mm: Mm, kind: CauseKind, event: &Event, range: (u64, u64)) {
         let causes = self.0.entry(mm).or_default();
+        let known = |(cause, _): &Candidate| {
+            (cause.time, cause.task.tid) == (event.time, event.task.tid) && cause.kind == kind
+        };
+        // Only a keyframe tells what is past.
+        let past = causes.back().is_some_and(|(last, _)| last.time >= event.time);
+        if past && causes.iter().any(known) {
+            return;
+        }
         if causes.len() == KEPT {
             causes.pop_front();
         }
         causes.push_back((cause(kind, event), range));
+    }
+
+    /// What is remembered, as the events that a keyframe tells.
+    pub fn events(&self) -> Vec<Event> {
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_unstable_by_key(|(mm, _)| **mm);
+        let of = |mm: Mm, (cause, range): &Candidate| Event {
+            time: cause.time,
+            task: cause.task,
+            cpu: 0,
+            program: None,
+            stack: cause.stack.clone(),
+            what: event_of(mm, cause.kind, *range),
+        };
+        let all = all.into_iter();
+        all.flat_map(|(mm, causes)| causes.iter().map(move |candidate| of(*mm, candidate)))
+            .collect()
     }
 
     /// An address space is gone: its address may soon name another one.
@@ -65,6 +90,31 @@ impl History {
             }
             _ => best,
         }
+    }
+}
+
+/// The event that a keyframe tells of something that is remembered.
+fn event_of(mm: Mm, kind: CauseKind, (start, end): (u64, u64)) -> What {
+    match kind {
+        CauseKind::Fork { child, .. } => {
+            // Which address space the child got, its birth tells, if it lives.
+            What::Fork { parent_mm: mm, child_mm: 0, child_tgid: child }
+        }
+        CauseKind::Invalidation(name) => {
+            What::Invalidate(Invalidate { mm, start, end, ..Invalidate::named(name) })
+        }
+        CauseKind::Protect(by) => {
+            What::Protect(Protect { mm, start, end, vma_flags: 0, mapped_shift: 0, by: Some(by) })
+        }
+        _ => What::Zap(Zap {
+            mm,
+            start,
+            end,
+            vma: (start, end),
+            vma_flags: 0,
+            spares_cows: false,
+            first: None,
+        }),
     }
 }
 

@@ -8,6 +8,7 @@
 //! Invariant: a balance never goes below zero. An unpin we saw no pin for means the pin predates us
 //! (or was filtered out), and is counted as unmatched, not subtracted.
 
+mod keyframe;
 mod places;
 
 use std::{

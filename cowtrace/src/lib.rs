@@ -8,6 +8,7 @@ pub mod btf;
 pub mod cli;
 pub mod commands;
 pub mod decode;
+pub mod encode;
 pub mod errors;
 pub mod event;
 pub mod explain;

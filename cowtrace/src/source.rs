@@ -10,7 +10,6 @@ pub mod live;
 pub mod recording;
 mod rest;
 pub mod symbols;
-pub mod write;
 
 use std::io;
 

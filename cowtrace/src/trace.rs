@@ -4,6 +4,7 @@ mod audit;
 mod findings;
 mod held;
 mod holders;
+mod keyframe;
 mod lineage;
 mod losses;
 mod notifiers;
@@ -17,7 +18,8 @@ pub use self::{
     notifiers::{Durations, Sort},
 };
 use self::{
-    findings::Open, held::Held, holders::References, lineage::Lineage, notifiers::Notifiers,
+    findings::Open, held::Held, holders::References, keyframe::Restoring, lineage::Lineage,
+    notifiers::Notifiers,
 };
 use crate::{
     decode::Malformed,
@@ -108,6 +110,7 @@ pub struct Trace {
     references: References,
     notifiers: Notifiers,
     recent: VecDeque<Recent>,
+    restoring: Option<Restoring>,
     /// By thread, what its zap will be of.
     file_ranges: HashMap<u32, FileRange>,
 }
@@ -168,7 +171,9 @@ impl Trace {
 
     fn event(&mut self, event: Event) -> Vec<Change> {
         self.now = self.now.max(event.time);
-        if event.program.is_some() && !matches!(event.what, What::Tally(_) | What::Cost(_)) {
+        if event.program.is_some()
+            && !matches!(event.what, What::Tally(_) | What::Cost(_) | What::Before(_))
+        {
             self.counts.records += 1;
         }
         if self.was_told(&event) {
@@ -207,10 +212,12 @@ impl Trace {
             What::Notifier(notifier) => self.notifier(&event, notifier),
             What::Holder(holder) => self.holder(&event, holder),
             What::Io { mm, start, end, .. } => changes.extend(self.io(*mm, *start, *end)),
+            What::Before(before) => self.before(&event, before),
             What::Cost(cost) => self.costs.extend(event.program.map(|program| (program, *cost))),
             What::Tally(tally) => changes.extend(self.tally(event.program, *tally)),
             _ => self.source(event),
         }
+        self.restored(&changes);
         changes
     }
 
@@ -219,9 +226,14 @@ impl Trace {
         match &event.what {
             What::Fork { parent_mm, child_mm, child_tgid } => {
                 self.counts.forks += 1;
-                let kind = CauseKind::Fork { child: *child_tgid, alive: true };
-                self.history.remember(*parent_mm, kind, event, (0, u64::MAX));
-                self.lineage.born(*parent_mm, *child_mm, *child_tgid);
+                // A keyframe tells a child's birth without a time, and the fork without its address space.
+                if event.time != 0 {
+                    let kind = CauseKind::Fork { child: *child_tgid, alive: true };
+                    self.history.remember(*parent_mm, kind, event, (0, u64::MAX));
+                }
+                if *child_mm != 0 {
+                    self.lineage.born(*parent_mm, *child_mm, *child_tgid);
+                }
             }
             What::ForkCopy(copy) => {
                 self.lineage.copied(copy, &self.facts);
@@ -268,7 +280,8 @@ impl Trace {
     fn tally(&mut self, program: Option<Program>, tally: Tally) -> Vec<Change> {
         let before = self.lost_ends();
         self.tallies.extend(program.map(|program| (program, tally)));
-        if self.lost_ends() > before { self.doubt_books() } else { Vec::new() }
+        let of_now = self.restoring.is_none();
+        if of_now && self.lost_ends() > before { self.doubt_books() } else { Vec::new() }
     }
 
     fn fault(&mut self, event: &Event, fault: &Fault) -> Vec<Change> {

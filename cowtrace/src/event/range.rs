@@ -98,19 +98,28 @@ impl Invalidate {
         matches!(self.event_name(), "protection-vma" | "protection-page" | "soft-dirty")
     }
 
-    /// Name of the event, the same numbers since 5.10.
+    /// Names of the events, the same numbers since 5.10.
+    const NAMES: [&'static str; 8] = [
+        "unmap",
+        "clear",
+        "protection-vma",
+        "protection-page",
+        "soft-dirty",
+        "release",
+        "migrate",
+        "exclusive",
+    ];
+
+    /// One of an event, of nothing yet.
+    pub fn named(name: &str) -> Self {
+        let known = Self::NAMES.iter().position(|other| *other == name);
+        let event = known.map_or(u32::MAX, |number| number as u32);
+        Self { mm: 0, start: 0, end: 0, began: 0, event, flags: 0 }
+    }
+
+    /// Name of the event.
     pub fn event_name(&self) -> &'static str {
-        const NAMES: [&str; 8] = [
-            "unmap",
-            "clear",
-            "protection-vma",
-            "protection-page",
-            "soft-dirty",
-            "release",
-            "migrate",
-            "exclusive",
-        ];
-        NAMES.get(self.event as usize).copied().unwrap_or("unknown")
+        Self::NAMES.get(self.event as usize).copied().unwrap_or("unknown")
     }
 }
 

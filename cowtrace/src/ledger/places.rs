@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{PinId, PinRecord};
-use crate::event::{FileRange, Mm, Pfn};
+use crate::event::{FileRange, HeldAt, Mm, Pfn};
 
 const PAGE: u64 = 4096;
 
@@ -52,6 +52,11 @@ impl Place {
         }
         parts.sort_by_key(|part| part.start);
         parts
+    }
+
+    /// As a keyframe tells it.
+    pub fn at(&self, mm: Mm) -> HeldAt {
+        HeldAt { mm, start: self.start, pages: self.pages, index: self.index }
     }
 
     /// The part of it in a range.
@@ -161,6 +166,24 @@ impl Places {
         for side in sides.into_iter().flatten() {
             self.put(mm, side);
         }
+    }
+
+    /// Puts a pin's pages where a keyframe tells that they are.
+    pub fn restore(&mut self, pin: &Rc<PinRecord>, places: &[HeldAt]) {
+        for at in places {
+            let place =
+                Place { start: at.start, pages: at.pages, pin: Rc::clone(pin), index: at.index };
+            self.put(at.mm, place);
+        }
+    }
+
+    /// The places of each pin that has any.
+    pub fn by_pin(&self) -> HashMap<PinId, Vec<(Mm, &Place)>> {
+        let mut places: HashMap<PinId, Vec<_>> = HashMap::new();
+        for (mm, place) in self.all() {
+            places.entry(place.pin.id).or_default().push((mm, place));
+        }
+        places
     }
 
     /// All of them.

@@ -2,7 +2,8 @@
 //!
 //! Who asks knows which pages; here nothing is compared.
 
-use super::{Batch, write::Writer};
+use super::Batch;
+use crate::encode::Writer;
 use crate::{
     event::Extent,
     pagemap::{Pagemap, Question},

@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Batch, write::Writer};
+use super::Batch;
 use crate::decode::Records;
+use crate::encode::Writer;
 
 /// Where the hierarchy is mounted.
 pub const ROOT: &str = "/sys/fs/cgroup";

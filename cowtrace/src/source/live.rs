@@ -16,9 +16,10 @@ use tokio::{
 };
 
 use self::counters::Counters;
-use super::{Batch, cgroups::Cgroups, rest, symbols::Symbols, write::Writer};
+use super::{Batch, cgroups::Cgroups, rest, symbols::Symbols};
 use crate::{
     btf::Btf,
+    encode::Writer,
     errors,
     facts::key,
     pagemap::Pagemap,

@@ -18,7 +18,8 @@ use std::{
 
 use self::block::{FRAME, Frame, Holds};
 pub use self::recorder::{Recorder, new_file};
-use super::{Batch, write::Writer};
+use super::Batch;
+use crate::encode::Writer;
 use crate::{errors, facts::key};
 
 /// First bytes of every recording.

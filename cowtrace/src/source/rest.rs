@@ -6,7 +6,8 @@
 
 use cowtrace_common::program::Program;
 
-use super::{Batch, write::Writer};
+use super::Batch;
+use crate::encode::Writer;
 use crate::{
     decode::Records,
     event::{Event, Pin, What, is_file},

@@ -14,7 +14,8 @@ use blazesym::symbolize::{
     source::{Elf, Source},
 };
 
-use super::{Batch, write::Writer};
+use super::Batch;
+use crate::encode::Writer;
 use crate::{
     decode::Records,
     event::{Event, What},

@@ -43,6 +43,14 @@ impl Open {
 }
 
 impl Trace {
+    /// Findings whose pins live, with what the old page held when it was lost.
+    pub(super) fn open_findings(&self) -> impl Iterator<Item = (&Finding, Option<u64>)> {
+        let mut open: Vec<usize> = self.open.pins_left.keys().copied().collect();
+        open.sort_unstable();
+        open.into_iter()
+            .map(|index| (&self.findings[index], self.open.content.get(&index).copied()))
+    }
+
     /// Takes in a finding about some pins, of which the first is named.
     pub(super) fn open(
         &mut self,
@@ -158,7 +166,7 @@ impl Trace {
             ..Finding::new(Verdict::RangeInvalidated, How::Zapped)
         };
         let pins = places.into_iter().map(|place| place.pin).collect();
-        if held::only_unmaps(kind) {
+        if held::only_unmaps(kind) && self.restoring.is_none() {
             self.hold(finding, pins, basis);
             return None;
         }
@@ -452,7 +460,8 @@ fn may_prove(finding: &Finding) -> bool {
     alone && finding.vma_flags & VM_SHARED == 0 && finding.verdict == Verdict::Diverged
 }
 
-fn prove(finding: &mut Finding, proof: Proof) {
+/// It is certain now that the page was used.
+pub(super) fn prove(finding: &mut Finding, proof: Proof) {
     finding.verdict = Verdict::Lost;
     finding.proof = Some(proof);
     proof.words().clone_into(&mut finding.reason);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::Trace;
 use crate::{
-    event::{Event, Extent, Fault, Holder, Mm, Pfn, Pin},
+    event::{Event, Extent, Fault, Holder, Mm, Pfn, Pin, What},
     finding::Reference,
 };
 
@@ -17,6 +17,18 @@ const KEPT: usize = 64;
 pub struct References(VecDeque<(Reference, Holder)>);
 
 impl References {
+    /// References, as a keyframe tells them.
+    pub fn events(&self) -> impl Iterator<Item = Event> {
+        self.0.iter().map(|(reference, holder)| Event {
+            time: reference.time,
+            task: reference.task,
+            cpu: 0,
+            program: None,
+            stack: reference.stack.clone(),
+            what: What::Holder(*holder),
+        })
+    }
+
     /// In which address space a reference to a page was taken last.
     pub fn mm_of(&self, pfn: Pfn) -> Option<Mm> {
         let mut all = self.0.iter().rev();

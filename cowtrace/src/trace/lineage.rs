@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, rc::Rc};
 
-use super::{Change, Trace, findings::Basis};
+use super::{Change, Trace, findings::Basis, keyframe};
 use crate::{
-    event::{Event, ForkCopy, Mm, Time, VM_HUGETLB},
+    event::{Event, ForkCopy, Mm, Time, VM_HUGETLB, What},
     facts::Facts,
     finding::CauseKind,
     finding::{Finding, How, Verdict},
@@ -51,6 +51,36 @@ impl Lineage {
     /// Whether a child still has the address space that fork gave it.
     pub fn lives(&self, tgid: u32) -> bool {
         self.children.values().any(|(_, child)| *child == tgid)
+    }
+
+    /// Whether nobody has to be asked for soon.
+    pub fn is_settled(&self) -> bool {
+        self.ended.is_empty()
+    }
+
+    /// The births of children that live, as a keyframe tells them; of the forks themselves history knows more.
+    pub fn events(&self) -> Vec<Event> {
+        let mut children: Vec<_> = self.children.iter().collect();
+        children.sort_unstable();
+        let born = children.into_iter().map(|(child_mm, (parent_mm, child_tgid))| {
+            let (parent_mm, child_mm, child_tgid) = (*parent_mm, *child_mm, *child_tgid);
+            What::Fork { parent_mm, child_mm, child_tgid }
+        });
+        // Also of a child that is not born yet: its pages are copied first.
+        let mut ranges: Vec<_> = self.copies.iter().collect();
+        ranges.sort_unstable();
+        let copied = ranges.into_iter().flat_map(|(child_mm, ranges)| {
+            let copy = |(start, end): &(u64, u64)| ForkCopy {
+                parent_mm: 0,
+                child_mm: *child_mm,
+                start: *start,
+                end: *end,
+                vma_flags: 0,
+                began: 0,
+            };
+            ranges.iter().map(move |range| What::ForkCopy(copy(range)))
+        });
+        born.chain(copied).map(|what| keyframe::of(0, what)).collect()
     }
 
     fn has_copy(&self, child: Mm, address: u64) -> bool {

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::Trace;
+use super::{Trace, keyframe};
 use crate::{
-    event::{Event, Fault, Invalidate, Mm, Notifier, Time},
+    event::{Event, Fault, Invalidate, Mm, Notifier, Time, What},
     finding::{Finding, How, Told},
 };
 
@@ -70,6 +70,21 @@ impl Notifiers {
     pub fn forget(&mut self, mm: Mm) {
         self.registered.remove(&mm);
         self.recent.retain(|(_, _, invalidate)| invalidate.mm != mm);
+    }
+
+    /// Registrations, as a keyframe tells them.
+    pub fn events(&self) -> Vec<Event> {
+        let mut all: Vec<_> = self.registered.values().collect();
+        all.sort_unstable_by_key(|(tgid, notifiers)| {
+            (*tgid, notifiers.first().map(|notifier| notifier.mm))
+        });
+        let of = |tgid: u32, notifier: &Notifier| {
+            let mut event = keyframe::of(0, What::Notifier(*notifier));
+            event.task.tgid = tgid;
+            event
+        };
+        let all = all.into_iter();
+        all.flat_map(|(tgid, all)| all.iter().map(move |notifier| of(*tgid, notifier))).collect()
     }
 
     fn told(&self, time: Time, invalidate: &Invalidate) -> Told {

@@ -14,8 +14,8 @@ use cowtrace_common::{program::Program, wire::Outcome};
 
 use super::map;
 use crate::{
+    encode::Writer,
     event::{Cost, ShortTerm, Tally},
-    source::write::Writer,
 };
 
 /// The counters.

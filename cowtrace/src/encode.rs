@@ -1,14 +1,20 @@
-//! The source's own records, as bytes. The programs write theirs the same way, in the kernel.
+//! Records as bytes: the source's own, and those of a keyframe. The programs write theirs the same way, in the kernel.
+
+mod again;
 
 use cowtrace_common::{
     program::Program,
     wire::{Header, kind},
 };
 
-use super::Batch;
+use crate::source::Batch;
 use crate::{
-    event::{Cost, Extent, Mm, Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time},
+    event::{
+        Cost, Event, Extent, Held, Mm, Pfn, Pin, ProbeState, ShortTerm, Stack, Tally, Task, Time,
+        Untold,
+    },
     facts::key,
+    finding::{Proof, Verdict},
 };
 
 /// Appends records to a batch, stamped with one time.
@@ -103,23 +109,94 @@ impl<'a> Writer<'a> {
         self.record_in(task, kind::PIN_REST, 0, &body);
     }
 
+    /// An event of a program once more, for a keyframe; whether its kind can be told so. The program is left out, since
+    /// this is no record of it.
+    pub fn again(&mut self, event: &Event) -> bool {
+        let Some((kind, body)) = again::body(&event.what) else { return false };
+        self.record_of(event, kind, NO_PROGRAM, &body);
+        true
+    }
+
+    /// A pin that is held, by `event`'s task, since its time, from its stack.
+    pub fn held(&mut self, event: &Event, held: &Held) {
+        self.record_of(event, kind::HELD, 0, &again::held(held));
+    }
+
+    /// What the finding told last has come to.
+    pub fn grade(&mut self, verdict: Verdict, proof: Option<Proof>) {
+        let verdict = Verdict::ALL.iter().position(|other| *other == verdict).unwrap_or(0);
+        let proof = proof.and_then(|proof| Proof::ALL.iter().position(|other| *other == proof));
+        let numbers = [verdict as u32, proof.map_or(0, |proof| proof as u32 + 1)];
+        self.record(kind::GRADE, 0, numbers.map(u32::to_le_bytes).as_flattened());
+    }
+
+    /// What a program told of a thread.
+    pub fn told(&mut self, tid: u32, program: Program, mark: [u64; 3]) {
+        let task = Task { tid, ..Task::default() };
+        let body = mark.map(u64::to_le_bytes);
+        self.record_in(&task, kind::TOLD, program as u16, body.as_flattened());
+    }
+
+    /// A keyframe begins.
+    pub fn begin(&mut self) {
+        self.record(kind::KEYFRAME, 0, &[]);
+    }
+
+    /// A keyframe ends.
+    pub fn end(&mut self, untold: &Untold) {
+        let numbers = [untold.malformed, untold.unknown, untold.unlisted];
+        self.record(kind::KEYFRAME_END, 0, numbers.map(u64::to_le_bytes).as_flattened());
+    }
+
     fn record(&mut self, kind: u16, program: u16, body: &[u8]) {
         self.record_in(&Task::default(), kind, program, body);
     }
 
-    /// The fields in the order of `wire::Header`; the source has no CPU and no frames.
     fn record_in(&mut self, task: &Task, kind: u16, program: u16, body: &[u8]) {
+        let head = Head { kind, program, time: self.time, task, cpu: 0, frames: (0, 0) };
+        self.append(&head, body);
+    }
+
+    /// With time, task and stacks of an event.
+    fn record_of(&mut self, event: &Event, kind: u16, program: u16, body: &[u8]) {
+        let Stack { kernel, user } = &event.stack;
+        let frames = (kernel.len() as u16, user.len() as u16);
+        let (time, task, cpu) = (event.time, &event.task, event.cpu);
+        let stacks = kernel.iter().chain(user).flat_map(|address| address.to_le_bytes());
+        let body: Vec<u8> = body.iter().copied().chain(stacks).collect();
+        self.append(&Head { kind, program, time, task, cpu, frames }, &body);
+    }
+
+    /// The fields in the order of `wire::Header`.
+    fn append(&mut self, head: &Head, body: &[u8]) {
+        let Head { kind, program, time, task, cpu, frames: (kernel, user) } = *head;
         let len = (size_of::<Header>() + body.len()) as u32;
-        let (cpu, frames) = (0u32, 0u32);
         self.batch.extend_from_slice(&len.to_le_bytes());
         self.batch.extend_from_slice(&kind.to_le_bytes());
         self.batch.extend_from_slice(&program.to_le_bytes());
-        self.batch.extend_from_slice(&self.time.to_le_bytes());
+        self.batch.extend_from_slice(&time.to_le_bytes());
         self.batch.extend_from_slice(&task.cgroup.to_le_bytes());
-        for number in [task.tgid, task.tid, cpu, frames] {
+        for number in [task.tgid, task.tid, cpu] {
+            self.batch.extend_from_slice(&number.to_le_bytes());
+        }
+        for number in [kernel, user] {
             self.batch.extend_from_slice(&number.to_le_bytes());
         }
         self.batch.extend_from_slice(&task.comm.0);
         self.batch.extend_from_slice(body);
     }
+}
+
+/// Number of no program.
+const NO_PROGRAM: u16 = u16::MAX;
+
+/// What stands in front of a body.
+struct Head<'a> {
+    kind: u16,
+    program: u16,
+    time: Time,
+    task: &'a Task,
+    cpu: u32,
+    /// In the kernel and in the process; they stand behind the body.
+    frames: (u16, u16),
 }

@@ -1,0 +1,119 @@
+//! Bodies of events that a keyframe tells once more: the inverse of what `decode` makes of them.
+
+use cowtrace_common::wire::{PROTECT_BY_BITS, kind, protect_by, zap_first};
+
+use crate::event::{Fault, Held, Protect, Protector, What, Zap};
+
+/// Kind and body; `None` for what no keyframe tells.
+pub fn body(what: &What) -> Option<(u16, Vec<u8>)> {
+    let longs = |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    Some(match what {
+        What::Fault(fault) => (kind::FAULT, self::fault(fault)),
+        What::Protect(protect) => (kind::PROTECT, self::protect(protect)?),
+        What::Zap(zap) => (kind::ZAP, self::zap(zap)),
+        What::Refault { mm, address, pfn } => (kind::REFAULT, longs(&[*mm, *address, *pfn, 0])),
+        What::Content { pfn, hash, at_unpin } => {
+            (kind::CONTENT, longs(&[*pfn, *hash, u64::from(*at_unpin)]))
+        }
+        What::Invalidate(range) => {
+            let words = u64::from(range.event) | u64::from(range.flags) << 32;
+            (kind::INVALIDATE, longs(&[range.mm, range.start, range.end, range.began, words]))
+        }
+        What::Notifier(notifier) => {
+            let (start, end) = notifier.range;
+            (kind::NOTIFIER, longs(&[notifier.mm, notifier.ops, start, end]))
+        }
+        What::Fork { parent_mm, child_mm, child_tgid } => {
+            (kind::FORK, longs(&[*parent_mm, *child_mm, (*child_tgid).into()]))
+        }
+        What::ForkCopy(copy) => {
+            let numbers =
+                [copy.parent_mm, copy.child_mm, copy.start, copy.end, copy.vma_flags, copy.began];
+            (kind::FORK_COPY, longs(&numbers))
+        }
+        What::MmExit { mm } => (kind::MM_EXIT, longs(&[*mm])),
+        What::Holder(holder) => {
+            let words = u64::from(holder.gup_flags) | u64::from(!holder.is_pin) << 32;
+            (kind::HOLDER, longs(&[holder.mm, holder.address, holder.pfn, words]))
+        }
+        What::FileRange(range) => {
+            let numbers = [range.file, range.offset, range.mm, range.start, range.end];
+            (kind::FILE_RANGE, longs(&numbers))
+        }
+        _ => return None,
+    })
+}
+
+fn fault(fault: &Fault) -> Vec<u8> {
+    let longs = [
+        fault.mm,
+        fault.address,
+        fault.vma.0,
+        fault.vma.1,
+        fault.vma_flags,
+        fault.old_pfn,
+        fault.new_pfn,
+    ];
+    let words = [
+        fault.references.cast_unsigned(),
+        fault.mappings.cast_unsigned(),
+        fault.pins.cast_unsigned(),
+        fault.fault_flags,
+        fault.page_bits,
+        fault.outcome as u32,
+    ];
+    let longs = longs.iter().flat_map(|number| number.to_le_bytes());
+    longs.chain(words.iter().flat_map(|number| number.to_le_bytes())).collect()
+}
+
+/// `None` where the right to write is given back: no keyframe tells that.
+fn protect(protect: &Protect) -> Option<Vec<u8>> {
+    const VM_WRITE: u64 = 1 << 1;
+    const PROT_NUMA: u32 = 1 << 1;
+    const UFFD_WP: u32 = 1 << 2;
+    let (vma_flags, change_flags, by) = match protect.by? {
+        Protector::Mprotect => (protect.vma_flags & !VM_WRITE, 0, protect_by::CHANGE_PROTECTION),
+        Protector::UserfaultfdWp => (protect.vma_flags, UFFD_WP, protect_by::CHANGE_PROTECTION),
+        Protector::NumaBalancing => (protect.vma_flags, PROT_NUMA, protect_by::CHANGE_PROTECTION),
+        Protector::SoftDirty => (protect.vma_flags, 0, protect_by::CLEAR_REFS),
+        Protector::PagemapScan => (protect.vma_flags, 0, protect_by::PAGEMAP_SCAN),
+        Protector::Reclaim => (protect.vma_flags, 0, protect_by::RECLAIM),
+        Protector::Split => (protect.vma_flags, 0, protect_by::SPLIT),
+    };
+    let longs = [protect.mm, protect.start, protect.end, vma_flags];
+    let words = [change_flags, by | protect.mapped_shift << PROTECT_BY_BITS];
+    let longs = longs.iter().flat_map(|number| number.to_le_bytes());
+    Some(longs.chain(words.iter().flat_map(|number| number.to_le_bytes())).collect())
+}
+
+fn zap(zap: &Zap) -> Vec<u8> {
+    let (first, pfn) = match zap.first {
+        None => (zap_first::UNKNOWN, 0),
+        Some((pfn, false)) => (zap_first::NOT_PINNED, pfn),
+        Some((pfn, true)) => (zap_first::MAYBE_PINNED, pfn),
+    };
+    let longs = [zap.mm, zap.start, zap.end, zap.vma.0, zap.vma.1, zap.vma_flags];
+    let words = [u32::from(zap.spares_cows), first];
+    let longs = longs.iter().flat_map(|number| number.to_le_bytes());
+    let words = words.iter().flat_map(|number| number.to_le_bytes());
+    longs.chain(words).chain(pfn.to_le_bytes()).collect()
+}
+
+/// A pin that is held; `wire::kind::HELD` has the order.
+pub fn held(held: &Held) -> Vec<u8> {
+    let mut body = Vec::new();
+    for number in [held.id, held.call, held.mm, held.address, held.pages, held.listed_from] {
+        body.extend_from_slice(&number.to_le_bytes());
+    }
+    let counts = [held.extents.len(), held.dropped.len(), held.places.len()];
+    let [extents, dropped, places] = counts.map(|count| count as u32);
+    for number in [held.gup_flags, held.gone.into(), extents, dropped, places, 0] {
+        body.extend_from_slice(&number.to_le_bytes());
+    }
+    let extents =
+        held.extents.iter().flat_map(|(extent, held)| [extent.pfn, extent.pages, (*held).into()]);
+    let dropped = held.dropped.iter().flat_map(|(pfn, references)| [*pfn, *references]);
+    let places = held.places.iter().flat_map(|at| [at.mm, at.start, at.pages, at.index]);
+    body.extend(extents.chain(dropped).chain(places).flat_map(u64::to_le_bytes));
+    body
+}

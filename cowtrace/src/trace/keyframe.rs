@@ -1,0 +1,205 @@
+//! Keyframes: all that later records build on, told as records, so that a part of a recording stands alone.
+//!
+//! Promise: a trace made of a keyframe judges what comes as the trace that it was taken of, and finds again what was
+//! found and is open. The facts are told once more, not what was concluded: causes and findings come of the events
+//! that brought them about. Not kept: what was counted before, findings that were closed, which secondary MMUs were
+//! told of open ones, and how many suspects of a process were listed.
+
+use super::{Change, Trace};
+use crate::{
+    encode::Writer,
+    event::{Before, Event, Fault, Protect, Stack, Untold, What, Zap},
+    facts::key,
+    finding::{Cause, CauseKind, Finding, How, Proof, Verdict},
+    source::Batch,
+    trace::{Counts, Recent, findings},
+};
+
+/// A keyframe being taken in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Restoring {
+    /// The finding opened last.
+    last: Option<usize>,
+}
+
+impl Trace {
+    /// Whether nothing is held back that has to be told soon: a keyframe does not tell it.
+    pub fn is_settled(&self) -> bool {
+        self.held.is_empty() && self.lineage.is_settled()
+    }
+
+    /// A keyframe of now.
+    pub fn keyframe(&self) -> Batch {
+        let mut batch = Batch::new();
+        let mut writer = Writer::new(&mut batch, self.now);
+        writer.begin();
+        self.tell_of_the_source(&mut writer);
+        for event in self.past() {
+            writer.again(&event);
+        }
+        for (event, held) in self.ledger.held() {
+            writer.held(&event, &held);
+        }
+        for (finding, content) in self.open_findings() {
+            for event in evidence(finding) {
+                writer.again(&event);
+            }
+            if let Some(hash) = content {
+                let what = What::Content { pfn: finding.old_pfn, hash, at_unpin: false };
+                writer.again(&of(finding.broken_at, what));
+            }
+            writer.grade(finding.verdict, finding.proof);
+        }
+        for Recent { tid, program, mark } in &self.recent {
+            writer.told(*tid, *program, *mark);
+        }
+        writer.end(&Untold {
+            malformed: self.counts.malformed,
+            unknown: self.counts.unknown,
+            unlisted: self.ledger.unlisted(),
+        });
+        batch
+    }
+
+    fn tell_of_the_source(&self, writer: &mut Writer) {
+        for (key, value) in self.facts.iter() {
+            writer.fact(key, value);
+        }
+        for probe in self.probes.values() {
+            writer.probe(probe);
+        }
+        for (program, tally) in &self.tallies {
+            writer.tally(*program, tally);
+        }
+        for (program, cost) in &self.costs {
+            writer.cost(*program, cost);
+        }
+        writer.outcomes(&self.outcomes);
+        writer.short_term(&self.short_term);
+        let mut symbols: Vec<_> = self.symbols.iter().collect();
+        symbols.sort_unstable();
+        for ((tgid, address), name) in symbols {
+            writer.symbol(*tgid, *address, name);
+        }
+        let mut cgroups: Vec<_> = self.cgroups.iter().collect();
+        cgroups.sort_unstable();
+        for (id, path) in cgroups {
+            writer.cgroup(*id, path);
+        }
+    }
+
+    /// What happened to address spaces: who was forked, what was protected or discarded, who has to be told.
+    fn past(&self) -> Vec<Event> {
+        let mut events = self.lineage.events();
+        events.extend(self.history.events());
+        events.extend(self.notifiers.events());
+        events.extend(self.references.events());
+        let ranges = self.file_ranges.iter().map(|(tid, range)| {
+            let mut event = of(self.now, What::FileRange(*range));
+            event.task.tid = *tid;
+            event
+        });
+        events.extend(ranges);
+        events
+    }
+
+    /// A record of a keyframe.
+    pub(super) fn before(&mut self, event: &Event, before: &Before) {
+        match before {
+            Before::Begin => self.restoring = Some(Restoring::default()),
+            Before::Held(held) => self.ledger.hold(event, held),
+            Before::Grade(verdict, proof) => self.grade(*verdict, *proof),
+            Before::Told(mark) => self.recent.extend(event.program.map(|program| Recent {
+                tid: event.task.tid,
+                program,
+                mark: *mark,
+            })),
+            Before::End(untold) => {
+                self.restoring = None;
+                self.counts = Counts {
+                    malformed: untold.malformed,
+                    unknown: untold.unknown,
+                    ..Counts::default()
+                };
+                self.ledger.unlisted_before(untold.unlisted);
+                self.benign.clear();
+                self.invalidated.clear();
+                self.facts.set(key::PART_FROM.to_owned(), event.time.to_string());
+            }
+        }
+    }
+
+    /// Keeps in mind which finding a record of a keyframe has opened.
+    pub(super) fn restored(&mut self, changes: &[Change]) {
+        let opened = changes.iter().rev().find_map(|change| match change {
+            Change::Opened(index) => Some(*index),
+            Change::Updated(_) => None,
+        });
+        if let (Some(restoring), Some(_)) = (&mut self.restoring, opened) {
+            restoring.last = opened;
+        }
+    }
+
+    fn grade(&mut self, verdict: Verdict, proof: Option<Proof>) {
+        let last = self.restoring.as_mut().and_then(|restoring| restoring.last.take());
+        let Some(finding) = last.and_then(|index| self.findings.get_mut(index)) else { return };
+        match (verdict, proof) {
+            (_, Some(proof)) => findings::prove(finding, proof),
+            (Verdict::Inconclusive, None) => findings::doubt(finding),
+            (verdict, None) => finding.verdict = verdict,
+        }
+    }
+}
+
+/// The events that brought a finding about, as far as it knows them.
+fn evidence(finding: &Finding) -> Vec<Event> {
+    let written = |what| Event {
+        time: finding.broken_at,
+        task: finding.writer,
+        cpu: 0,
+        program: None,
+        stack: finding.writer_stack.clone(),
+        what,
+    };
+    let (mm, address, pfn) = (finding.mm, finding.address, finding.new_pfn);
+    let again = || written(What::Refault { mm, address, pfn });
+    match (finding.how, &finding.cause) {
+        (How::Copied, _) => {
+            finding.fault.map(|fault: Fault| written(What::Fault(fault))).into_iter().collect()
+        }
+        (How::WillBeCopied, Some(Cause { kind: CauseKind::Protect(by), .. })) => {
+            let range = (address, finding.end());
+            vec![written(What::Protect(Protect {
+                mm,
+                start: range.0,
+                end: range.1,
+                vma_flags: finding.vma_flags,
+                mapped_shift: 0,
+                by: Some(*by),
+            }))]
+        }
+        (How::Zapped, Some(cause)) if matches!(cause.kind, CauseKind::Zap(_)) => {
+            let zap = What::Zap(Zap {
+                mm,
+                start: address,
+                end: finding.end(),
+                vma: finding.vma,
+                vma_flags: finding.vma_flags,
+                spares_cows: false,
+                first: None,
+            });
+            let (time, task, stack) = (cause.time, cause.task, cause.stack.clone());
+            let zapped = Event { time, task, stack, ..of(time, zap) };
+            let mapped = finding.is_broken().then(again);
+            [zapped].into_iter().chain(mapped).collect()
+        }
+        (How::Zapped, _) => vec![again()],
+        _ => Vec::new(),
+    }
+}
+
+/// An event of nobody.
+pub(super) fn of(time: crate::event::Time, what: What) -> Event {
+    let (task, stack) = (crate::event::Task::default(), Stack::default());
+    Event { time, task, cpu: 0, program: None, stack, what }
+}

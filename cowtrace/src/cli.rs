@@ -14,6 +14,7 @@ use crate::{
         filter::{Filter, Row as _, Unreadable},
         report::Form,
     },
+    source::recording::{Limit, Plan},
 };
 
 /// Flags writes that moved a process off a page which a device still uses.
@@ -62,6 +63,9 @@ pub enum Command {
         /// What to trace.
         #[command(flatten)]
         trace: RecordArgs,
+        /// In how many files.
+        #[command(flatten)]
+        parts: PartArgs,
         /// When to stop.
         #[command(flatten)]
         until: UntilArgs,
@@ -162,9 +166,9 @@ pub struct RecordArgs {
     /// root: /system.slice/x.service
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<String>,
-    /// Size of the ring between kernel and cowtrace: a power of two of KiB or MiB, as 512K or 64M
+    /// Size of the ring buffer between kernel and cowtrace: a power of two of KiB or MiB, as 512K or 64M
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = ring_bytes)]
-    pub ring: RingBytes,
+    pub buffer: RingBytes,
     /// List short-term pins (O_DIRECT and the like) as well: by default they are counted, and one is named
     /// where a process loses its page
     #[arg(long)]
@@ -179,6 +183,38 @@ pub struct RecordArgs {
     /// Print what the kernel side logs about itself to standard error (`stream` and `record`)
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// In how many files a recording is kept, and how much of it.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PartArgs {
+    /// Begin a new file when one has so much: 256M, or 1h. FILE.cow becomes FILE-0001.cow and so on; each stands alone
+    #[arg(long, value_name = "SIZE|TIME", value_parser = limit)]
+    pub rotate: Option<Limit>,
+    /// Remove the oldest of these files when there is more than that: 10G, or 24h
+    #[arg(long, value_name = "SIZE|TIME", value_parser = limit, requires = "rotate")]
+    pub keep: Option<Limit>,
+    /// Flight recorder: keep only the last 512M, or 10m, in a few files; a finding seals what led to it in a file of its
+    /// own, at most 16 times
+    #[arg(long, value_name = "SIZE|TIME", value_parser = limit, conflicts_with_all = ["rotate", "keep"])]
+    pub ring: Option<Limit>,
+    /// How long a finding is followed before its file is sealed
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s", requires = "ring")]
+    pub after: Duration,
+    /// The least verdict that seals
+    #[arg(long, value_name = "VERDICT", value_parser = verdict, default_value = "suspect", requires = "ring")]
+    pub seal: Verdict,
+}
+
+impl PartArgs {
+    /// What it comes to.
+    pub fn plan(&self) -> Plan {
+        match (self.ring, self.rotate) {
+            (Some(ring), _) => Plan::ring(ring, self.after),
+            (None, Some(part)) => Plan::rotating(part, self.keep),
+            (None, None) => Plan::default(),
+        }
+    }
 }
 
 /// A ring's size in bytes.
@@ -281,7 +317,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
 }
 
-fn ring_bytes(text: &str) -> Result<RingBytes, String> {
+fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
     let shift = match unit {
         "" => 0,
@@ -292,9 +328,30 @@ fn ring_bytes(text: &str) -> Result<RingBytes, String> {
     };
     let number: u64 = number.parse().map_err(|_| format!("no whole number: {number}"))?;
     let bytes = number.checked_shl(shift).filter(|bytes| bytes >> shift == number);
-    match bytes.and_then(|bytes| u32::try_from(bytes).ok()) {
+    bytes.ok_or_else(|| format!("{text} is too much"))
+}
+
+/// A size with its unit, `M` among them in capitals, since `m` is a minute; or a time.
+fn limit(text: &str) -> Result<Limit, String> {
+    let limit = match text.chars().last() {
+        Some('K' | 'k' | 'M' | 'G' | 'g') => Limit::Bytes(bytes(text)?),
+        Some('s' | 'm' | 'h') => Limit::Time(duration(text)?),
+        _ => return Err("a size (256M, 10G) or a time (30s, 10m, 24h) is wanted".to_owned()),
+    };
+    match limit {
+        // A part has at least the facts; less is a slip of the finger.
+        Limit::Bytes(..1_048_576) => Err(format!("{text} is too little: 1M is the least")),
+        Limit::Time(time) if time < Duration::from_secs(1) => {
+            Err(format!("{text} is too little: 1s is the least"))
+        }
+        limit => Ok(limit),
+    }
+}
+
+fn ring_bytes(text: &str) -> Result<RingBytes, String> {
+    match u32::try_from(bytes(text)?) {
         // The kernel takes a power of two of whole pages.
-        Some(bytes) if bytes.is_power_of_two() && bytes >= 4096 => Ok(RingBytes(bytes)),
+        Ok(bytes) if bytes.is_power_of_two() && bytes >= 4096 => Ok(RingBytes(bytes)),
         _ => Err("the ring takes a power of two from 4K to 2G, as 512K or 64M".to_owned()),
     }
 }
@@ -326,6 +383,25 @@ mod tests {
         assert!(ring_bytes("1K").is_err());
         assert!(ring_bytes("4G").is_err());
         assert!(ring_bytes("99999999999999999999G").is_err());
+    }
+
+    #[test]
+    fn a_limit_is_a_size_or_a_time() {
+        assert_eq!(limit("256M"), Ok(Limit::Bytes(256 << 20)));
+        assert_eq!(limit("10m"), Ok(Limit::Time(Duration::from_mins(10))));
+        assert!(limit("10").is_err() && limit("10K").is_err() && limit("1ms").is_err());
+    }
+
+    #[test]
+    fn a_ring_and_a_rotation_are_one_or_the_other() {
+        let parse = |options: &[&str]| {
+            let words = ["cowtrace", "record", "-o", "x.cow"];
+            Cli::try_parse_from(words.iter().chain(options)).is_ok()
+        };
+        assert!(parse(&["--ring", "512M", "--after", "10s", "--seal", "lost"]));
+        assert!(parse(&["--rotate", "1h", "--keep", "24h"]));
+        assert!(!parse(&["--ring", "512M", "--rotate", "1h"]));
+        assert!(!parse(&["--keep", "24h"]) && !parse(&["--after", "10s"]));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    cli::{Cli, Command, PrintArgs, RecordArgs, TraceArgs, UntilArgs},
+    cli::{Cli, Command, PartArgs, PrintArgs, RecordArgs, TraceArgs, UntilArgs},
     errors::{self, exit},
     explain,
     finding::Verdict,
@@ -22,9 +22,10 @@ use crate::{
     source::{
         Source,
         live::{Live, Options},
-        recording::{Recorder, Recording},
+        recording::{Plan, Recording},
     },
     sys,
+    tee::Tee,
     trace::Trace,
 };
 use follow::{Follow, Until};
@@ -34,7 +35,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
     match cli.command.unwrap_or(Command::Live(cli.trace)) {
         Command::Live(trace) => live(&trace).await,
         Command::Stream { trace, print, until } => stream(&trace, print, until).await,
-        Command::Record { output, trace, until } => record(&output, &trace, until).await,
+        Command::Record { output, trace, parts, until } => {
+            record(&output, &trace, &parts, until).await
+        }
         Command::Replay { file, format: None, .. } => look(&file).await,
         Command::Replay { file, format: Some(format), events, filter } => {
             replay(&file, PrintArgs { format, events, filter }).await
@@ -71,11 +74,13 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     }
     let config = tui::Config::load()?;
     let source = attach(&RecordArgs { stats: true, ..args.scope.clone() }, None)?;
-    let mut recorder = args.record.as_deref().map(Recorder::create).transpose()?;
+    let mut tee = tee(args)?;
     let mut trace = Trace::default();
-    let tee = |batch: &[u8]| recorder.as_mut().map_or(Ok(()), |recorder| recorder.write(batch));
-    tui::run(source, &mut trace, config, tee).await?;
-    recorder.map(Recorder::finish).transpose()?;
+    tui::run(source, &mut trace, config, &mut tee).await?;
+    tee.finish();
+    for line in tee.said() {
+        eprintln!("cowtrace: {line}");
+    }
     Ok(status(&trace))
 }
 
@@ -83,36 +88,48 @@ async fn look(file: &Path) -> anyhow::Result<u8> {
     let config = tui::Config::load()?;
     let source = Source::Recording(Recording::open(file)?);
     let mut trace = Trace::default();
-    tui::run(source, &mut trace, config, |_| Ok(())).await?;
+    tui::run(source, &mut trace, config, &mut Tee::default()).await?;
     Ok(status(&trace))
 }
 
 async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow::Result<u8> {
     let source = attach(&args.scope, Some(&until))?;
-    let recorder = args.record.as_deref().map(Recorder::create).transpose()?;
+    let tee = tee(args)?;
     let out = &mut io::stdout().lock();
-    let follow = Follow { print, recorder, only_records: false, out };
+    let follow = Follow { print, tee, only_records: false, out };
     let (trace, _) = follow.run(source, Until::start(&until)?).await?;
     Ok(status(&trace))
 }
 
-async fn record(path: &Path, args: &RecordArgs, until: UntilArgs) -> anyhow::Result<u8> {
+/// The recording beside a run, if one is asked for.
+fn tee(args: &TraceArgs) -> anyhow::Result<Tee> {
+    let create = |path: &Path| Tee::create(path, Plan::default(), Verdict::Lost);
+    Ok(args.record.as_deref().map(create).transpose()?.unwrap_or_default())
+}
+
+async fn record(
+    path: &Path,
+    args: &RecordArgs,
+    parts: &PartArgs,
+    until: UntilArgs,
+) -> anyhow::Result<u8> {
     let source = attach(args, Some(&until))?;
-    let recorder = Some(Recorder::create(path)?);
+    let tee = Tee::create(path, parts.plan(), parts.seal)?;
     // Standard output belongs to the command that is traced.
     let mut stderr = io::stderr().lock();
     let print = PrintArgs::default();
-    let follow = Follow { print, recorder, only_records: true, out: &mut stderr };
+    let follow = Follow { print, tee, only_records: true, out: &mut stderr };
     let (trace, bytes) = follow.run(source, Until::start(&until)?).await?;
     let Some(bytes) = bytes else { return Ok(exit::FAILED) };
-    writeln!(stderr, "recorded {bytes} bytes to {}", path.display())?;
+    let parts = if parts.plan() == Plan::default() { "" } else { ", in parts" };
+    writeln!(stderr, "recorded {bytes} bytes to {}{parts}", path.display())?;
     Ok(status(&trace))
 }
 
 async fn replay(file: &Path, print: PrintArgs) -> anyhow::Result<u8> {
     let source = Source::Recording(Recording::open(file)?);
     let out = &mut io::stdout().lock();
-    let follow = Follow { print, recorder: None, only_records: false, out };
+    let follow = Follow { print, tee: Tee::default(), only_records: false, out };
     let (trace, _) = follow.run(source, Until::end()).await?;
     Ok(status(&trace))
 }
@@ -129,7 +146,7 @@ fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source
     let runs_command = until.is_some_and(|until| !until.command.is_empty());
     let options = Options {
         filter: scope::filter(args, runs_command)?,
-        ring_bytes: args.ring.0,
+        ring_bytes: args.buffer.0,
         kprobes: args.kprobes,
         short_term: args.short_term,
         stats: args.stats,

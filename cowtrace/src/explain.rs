@@ -105,8 +105,8 @@ const INCONCLUSIVE: Page = Page {
     means: "It cannot be told: something that would have decided it was not seen.",
     seen: "The process was moved off a page that looks pinned, and records were lost that may have been of its pin; or the books say that it is pinned and the kernel's count says that it is not.",
     but: "Nothing is wrong with the process until shown otherwise.",
-    causes: "A ring that is too small (--ring), a program that the kernel skipped, a recording that was cut.",
-    example: "a flood of pins through `--ring 4K`",
+    causes: "A ring buffer that is too small (--buffer), a program that the kernel skipped, a recording that was cut.",
+    example: "a flood of pins through `--buffer 4K`",
 };
 
 /// The page of a verdict as Markdown, one heading deep.

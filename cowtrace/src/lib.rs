@@ -26,4 +26,5 @@ pub mod rules;
 pub mod sinks;
 pub mod source;
 pub mod sys;
+pub mod tee;
 pub mod trace;

@@ -78,7 +78,7 @@ const VERDICTS: [(&str, &str, &[Verdict]); 8] = [
     ("suspect-5.10", "no pin of it was seen", &[Verdict::Suspect]),
     // `cowtrace provoke vmsplice/4k/fork`
     ("suspect-get-6.12", "plain reference", &[Verdict::SuspectGet]),
-    // `--ring 4K`, `cowtrace provoke --schedule 3 --length 0.3`
+    // `--buffer 4K`, `cowtrace provoke --schedule 3 --length 0.3`
     ("inconclusive-6.12", "did not fit the ring", &[Verdict::Inconclusive]),
 ];
 

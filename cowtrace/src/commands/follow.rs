@@ -13,7 +13,8 @@ use crate::{
     decode::Records,
     errors,
     sinks::filter::Filter,
-    source::{Source, recording::Recorder},
+    source::Source,
+    tee::Tee,
     trace::{Change, Trace},
 };
 
@@ -74,8 +75,8 @@ impl Until {
 pub struct Follow<'a> {
     /// What to print and how.
     pub print: PrintArgs,
-    /// Where to write what comes, before it is decoded.
-    pub recorder: Option<Recorder>,
+    /// What is recorded.
+    pub tee: Tee,
     /// Whether there is nothing left to do where nothing can be recorded any more.
     pub only_records: bool,
     /// Where to print.
@@ -107,15 +108,16 @@ impl Follow<'_> {
             };
             let Some(batch) = batch else { break };
             self.take(&batch, &mut trace)?;
-            if self.only_records && self.recorder.is_none() && !stopping {
+            if self.only_records && !self.tee.records() && !stopping {
                 stopping = true;
                 source.stop();
             }
         }
         self.print.format.summary(self.out, &trace)?;
         self.out.flush()?;
-        let recorded = self.recorder.take().map(Recorder::finish).transpose();
-        Ok((trace, recorded.unwrap_or_else(|error| say(&error))))
+        let recorded = self.tee.finish();
+        self.say();
+        Ok((trace, recorded))
     }
 
     /// Holds what is pinned against the page map. What happened up to the look comes before it.
@@ -128,12 +130,16 @@ impl Follow<'_> {
         self.take(&answers, trace)
     }
 
-    fn take(&mut self, batch: &[u8], trace: &mut Trace) -> anyhow::Result<()> {
-        let written = self.recorder.as_mut().map(|recorder| recorder.write(batch)).transpose();
-        if let Err(error) = written {
-            self.recorder = None;
-            say(&error);
+    /// Standard output may be read by a program.
+    fn say(&mut self) {
+        for line in self.tee.said() {
+            eprintln!("cowtrace: {line}");
         }
+    }
+
+    fn take(&mut self, batch: &[u8], trace: &mut Trace) -> anyhow::Result<()> {
+        self.tee.write(batch);
+        let mut changes = Vec::new();
         for event in Records::new(batch) {
             if self.print.events
                 && let Ok(event) = &event
@@ -144,8 +150,11 @@ impl Follow<'_> {
                 if self.print.filter.as_ref().is_none_or(|filter| is_of(filter, trace, change)) {
                     self.print.format.change(self.out, trace, change)?;
                 }
+                changes.push(change);
             }
         }
+        self.tee.folded(trace, &changes);
+        self.say();
         self.out.flush()?;
         Ok(())
     }
@@ -155,10 +164,4 @@ impl Follow<'_> {
 fn is_of(filter: &Filter, trace: &Trace, change: Change) -> bool {
     let (Change::Opened(index) | Change::Updated(index)) = change;
     trace.findings.get(index).is_some_and(|finding| filter.takes(trace, finding))
-}
-
-/// Says that the recording has ended before the trace: there are no bytes of it to tell.
-fn say(error: &anyhow::Error) -> Option<u64> {
-    eprintln!("cowtrace: {error:#}");
-    None
 }

@@ -15,7 +15,7 @@ pub fn advice(finding: &Finding, facts: &Facts) -> &'static str {
     let exclusive = facts.anon_exclusive();
     match (finding.verdict, finding.how) {
         (Verdict::Inconclusive, _) => {
-            "Run again with a larger ring (--ring) or a narrower filter, so that nothing is lost."
+            "Run again with a larger ring buffer (--buffer) or a narrower filter, so that nothing is lost."
         }
         (Verdict::Suspect, _) => {
             "Restart the application under cowtrace, so that its pins are seen from the start."

@@ -87,6 +87,8 @@ pub struct Host {
     pub invalidations: u64,
     /// The ledger against the kernel's own count.
     pub books: String,
+    /// What it does not have, where it is a part of a longer recording.
+    pub part: Option<String>,
 }
 
 /// Findings that are alike.
@@ -202,6 +204,7 @@ fn host(file: &str, trace: &Trace) -> Host {
         forks: trace.counts.forks,
         invalidations: trace.counts.invalidations,
         books: text::books(trace),
+        part: text::part(trace),
     }
 }
 
@@ -393,6 +396,9 @@ fn facts(host: &Host) -> Vec<String> {
         ),
         host.books.clone(),
     ]
+    .into_iter()
+    .chain(host.part.clone())
+    .collect()
 }
 
 fn watched(host: &Host) -> String {

@@ -352,7 +352,26 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
     if let Some(filter) = trace.facts.text(key::FILTER) {
         writeln!(out, "only {filter}")?;
     }
+    if let Some(part) = part(trace) {
+        writeln!(out, "{part}")?;
+    }
     writeln!(out, "{}", books(trace))
+}
+
+/// That a recording is a part of a longer one, and what it does not have.
+pub(super) fn part(trace: &Trace) -> Option<String> {
+    let seconds = |time: Time| trace.since_start(time) / 1_000_000_000;
+    match (trace.part_from(), trace.goes_on()) {
+        (None, false) => None,
+        (None, true) => Some(format!(
+            "a part of a recording, up to {:+} s: what comes then is in the next one",
+            seconds(trace.now)
+        )),
+        (Some(from), _) => Some(format!(
+            "a part of a recording, from {:+} s on: what was found and closed before is in those before it",
+            seconds(from)
+        )),
+    }
 }
 
 /// Pinned pages held against the page map.

@@ -39,6 +39,7 @@ use crate::{
     decode::Records,
     event::Event,
     source::{Batch, Source},
+    tee::Tee,
     trace::Trace,
 };
 
@@ -56,7 +57,7 @@ pub async fn run(
     mut source: Source,
     trace: &mut Trace,
     config: Config,
-    mut tee: impl FnMut(&[u8]) -> Result<()>,
+    tee: &mut Tee,
 ) -> Result<()> {
     let Config { keys, palette, mouse } = config;
     let mut signals = Signals::listen()?;
@@ -90,7 +91,10 @@ pub async fn run(
             now = rates.tick() => changed |= view.measure(now.into_std(), trace.counts.records),
             batch = source.batch(), if view.feed.flows() => {
                 match batch.context("reading the next records")? {
-                    Some(batch) => fold(&batch, trace, &mut tee, |event| view.event(event))?,
+                    Some(batch) => {
+                        fold(&batch, trace, tee, |event| view.event(event));
+                        view.notice = tee.said().pop().or(view.notice);
+                    }
                     None => view.feed = view.feed.ended(),
                 }
                 changed = true;
@@ -121,26 +125,18 @@ fn answer(event: Option<std::io::Result<Input>>, view: &mut View, trace: &Trace)
     })
 }
 
-fn fold(
-    batch: &Batch,
-    trace: &mut Trace,
-    tee: &mut impl FnMut(&[u8]) -> Result<()>,
-    mut show: impl FnMut(&Event),
-) -> Result<()> {
-    tee(batch)?;
+fn fold(batch: &Batch, trace: &mut Trace, tee: &mut Tee, mut show: impl FnMut(&Event)) {
+    tee.write(batch);
+    let mut changes = Vec::new();
     for event in Records::new(batch) {
         event.as_ref().ok().map(&mut show);
-        trace.take(event);
+        changes.extend(trace.take(event));
     }
-    Ok(())
+    tee.folded(trace, &changes);
 }
 
 /// Takes the probes off and folds what they left, so that verdict and exit status know all of it.
-async fn drain(
-    mut source: Source,
-    trace: &mut Trace,
-    mut tee: impl FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
+async fn drain(mut source: Source, trace: &mut Trace, tee: &mut Tee) -> Result<()> {
     source.stop();
     if matches!(source, Source::Recording(_)) {
         return Ok(()); // Who leaves a replay early does not want the rest.
@@ -150,7 +146,7 @@ async fn drain(
         let Some(batch) = batch.context("reading the last records")? else {
             break;
         };
-        fold(&batch, trace, &mut tee, |_| {})?;
+        fold(&batch, trace, tee, |_| {});
     }
     Ok(())
 }

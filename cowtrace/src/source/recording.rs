@@ -6,6 +6,9 @@
 pub mod block;
 mod columns;
 pub mod index;
+mod part;
+mod parts;
+mod plan;
 mod recorder;
 mod varint;
 
@@ -16,11 +19,17 @@ use std::{
     path::Path,
 };
 
-use self::block::{FRAME, Frame, Holds};
-pub use self::recorder::{Recorder, new_file};
+use self::{
+    block::{FRAME, Frame, Holds},
+    index::Entry,
+};
+pub use self::{
+    part::new_file,
+    plan::{Limit, Plan},
+    recorder::Recorder,
+};
 use super::Batch;
-use crate::encode::Writer;
-use crate::{errors, facts::key};
+use crate::{encode::Writer, errors, event::Time, facts::key};
 
 /// First bytes of every recording.
 const MAGIC: &[u8; 8] = b"COWTRACE";
@@ -42,6 +51,8 @@ pub struct Recording {
     at: u64,
     len: u64,
     done: bool,
+    /// Nothing was read yet from where reading began: a keyframe there is of use.
+    fresh: bool,
 }
 
 impl fmt::Debug for Recording {
@@ -92,7 +103,7 @@ impl Recording {
         match u32::from_le_bytes(*version.ok_or_else(|| errors::not_a_recording(path))?) {
             0 => Err(errors::not_a_recording(path)),
             version @ 1..=FORMAT => {
-                Ok(Self { input, version, at: HEADER as u64, len, done: false })
+                Ok(Self { input, version, at: HEADER as u64, len, done: false, fresh: true })
             }
             newer => Err(errors::newer_recording(path, newer, FORMAT)),
         }
@@ -121,28 +132,102 @@ impl Recording {
         Some(batch)
     }
 
+    /// The earliest and the latest time of its records; `None` for version 1, and where there are none.
+    pub fn times(&mut self) -> Option<(Time, Time)> {
+        let entries = self.entries();
+        let times = || entries.iter().filter(|entry| !entry.is_keyframe).map(|entry| entry.times);
+        Some((times().map(|times| times.0).min()?, times().map(|times| times.1).max()?))
+    }
+
+    /// Goes on from the last keyframe that was taken up to a time, or from the beginning. What is read there is all
+    /// that a new trace has to know.
+    pub fn seek(&mut self, time: Time) -> io::Result<()> {
+        let entries = self.entries();
+        let keyframes = entries.iter().filter(|entry| entry.is_keyframe && entry.times.1 <= time);
+        let at = keyframes.map(|entry| entry.offset).max().unwrap_or(HEADER as u64);
+        self.go_to(at)?;
+        (self.done, self.fresh) = (false, true);
+        Ok(())
+    }
+
+    fn go_to(&mut self, at: u64) -> io::Result<()> {
+        self.at = self.input.seek(SeekFrom::Start(at))?;
+        Ok(())
+    }
+
+    /// Where which block is: as the index has it, or, where a recording was cut, as the blocks stand. Reading goes on
+    /// where it was.
+    fn entries(&mut self) -> Vec<Entry> {
+        if self.version == 1 {
+            return Vec::new();
+        }
+        let at = self.at;
+        let entries = self.index().or_else(|| self.walk().ok()).unwrap_or_default();
+        // Should this fail, the next read fails as well.
+        let _ = self.go_to(at);
+        entries
+    }
+
+    fn index(&mut self) -> Option<Vec<Entry>> {
+        let mut tail = [0; index::TAIL];
+        self.go_to(self.len.checked_sub(index::TAIL as u64)?).ok()?;
+        self.input.read_exact(&mut tail).ok()?;
+        self.go_to(index::start(&tail)?).ok()?;
+        let mut bytes = [0; FRAME];
+        self.input.read_exact(&mut bytes).ok()?;
+        let frame = Frame::parse(&bytes);
+        let stored = self.stored(frame.stored).ok()?;
+        let whole = frame.holds() == Some(Holds::Index) && frame.is_whole(&bytes, &stored);
+        whole.then(|| index::entries(&stored))
+    }
+
+    fn walk(&mut self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        self.go_to(HEADER as u64)?;
+        let mut bytes = [0; FRAME];
+        while self.input.read_exact(&mut bytes).is_ok() {
+            let frame = Frame::parse(&bytes);
+            let next = self.at + FRAME as u64 + u64::from(frame.stored);
+            let holds = frame.holds().filter(|holds| *holds != Holds::Index);
+            if next > self.len || holds.is_none() {
+                break;
+            }
+            entries.push(Entry::new(self.at, &frame));
+            self.go_to(next)?;
+        }
+        Ok(entries)
+    }
+
     /// Version 2.
     fn block(&mut self) -> Result<Batch, Stop> {
+        loop {
+            let (frame, stored) = self.whole_block()?;
+            let end = self.at + (FRAME + stored.len()) as u64;
+            let batch = match frame.holds() {
+                Some(Holds::Records) => Some(records(&frame, &stored)?),
+                Some(Holds::Keyframe) if self.fresh => Some(records(&frame, &stored)?),
+                // Who has read all before knows what it tells.
+                Some(Holds::Keyframe) => None,
+                Some(Holds::Index) if end == self.len => return Err(Stop::End),
+                Some(Holds::Index) => {
+                    return Err(Stop::Damage("something follows the index".to_owned()));
+                }
+                None => return Err(Stop::Damage("a block is of an unknown sort".to_owned())),
+            };
+            self.at = end;
+            if let Some(batch) = batch {
+                self.fresh = false;
+                return Ok(batch);
+            }
+        }
+    }
+
+    fn whole_block(&mut self) -> Result<(Frame, Vec<u8>), Stop> {
         let mut bytes = [0; FRAME];
         self.input.read_exact(&mut bytes)?;
         let frame = Frame::parse(&bytes);
         let stored = self.stored(frame.stored)?;
-        if !frame.is_whole(&bytes, &stored) {
-            return Err(wrong_checksum());
-        }
-        let batch = match frame.holds() {
-            Some(Holds::Records) => block::records(&frame, &stored)
-                .map_err(|_| Stop::Damage("a block does not decode".to_owned()))?,
-            Some(Holds::Index) if self.at + (FRAME + stored.len()) as u64 == self.len => {
-                return Err(Stop::End);
-            }
-            Some(Holds::Index) => {
-                return Err(Stop::Damage("something follows the index".to_owned()));
-            }
-            None => return Err(Stop::Damage("a block is of an unknown sort".to_owned())),
-        };
-        self.at += (FRAME + stored.len()) as u64;
-        Ok(batch)
+        if frame.is_whole(&bytes, &stored) { Ok((frame, stored)) } else { Err(wrong_checksum()) }
     }
 
     /// Version 1, which just ends.
@@ -171,6 +256,10 @@ impl Recording {
             Err(io::ErrorKind::UnexpectedEof.into())
         }
     }
+}
+
+fn records(frame: &Frame, stored: &[u8]) -> Result<Batch, Stop> {
+    block::records(frame, stored).map_err(|_| Stop::Damage("a block does not decode".to_owned()))
 }
 
 fn wrong_checksum() -> Stop {

@@ -3,7 +3,10 @@
 use cowtrace_common::program::Program;
 
 use super::Trace;
-use crate::{event::Tally, facts::key};
+use crate::{
+    event::{Tally, Time},
+    facts::key,
+};
 
 /// Whether no verdict hangs on what a program sees: it adds a name or a proof. Rows that no run needs.
 fn is_evidence_only(program: Program) -> bool {
@@ -45,10 +48,21 @@ impl Trace {
     /// and that it has not been ended by cowtrace.
     pub fn unseen(&self) -> Vec<String> {
         let mut unseen = self.blind_spots();
-        if self.facts.text(key::ENDED).is_none() {
+        if self.facts.text(key::ENDED).is_none() && !self.goes_on() {
             unseen.push("the end: the recording stops before cowtrace did".to_owned());
         }
         unseen
+    }
+
+    /// Whether it is a part of a recording that ends where the next one begins.
+    pub fn goes_on(&self) -> bool {
+        let until = self.facts.number(key::PART_UNTIL);
+        until.is_some_and(|until| self.now <= until.cast_unsigned())
+    }
+
+    /// When it begins, if it is a part of a recording that does not begin at the beginning.
+    pub fn part_from(&self) -> Option<Time> {
+        self.facts.number(key::PART_FROM).map(i64::cast_unsigned)
     }
 
     /// What was missed up to now, a sentence each.

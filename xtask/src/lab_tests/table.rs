@@ -259,7 +259,7 @@ fn recordings() -> Vec<Case> {
         ),
         Case::new(
             "what does not fit the ring is counted by program, and never clean",
-            "cowtrace stream --ring 4K --format json -- \
+            "cowtrace stream --buffer 4K --format json -- \
                  sh -c 'cowtrace provoke io-uring/4k/nothing --pages 400 >/dev/null' >s
              status=$?; cat s; exit $status",
             a_tight_ring_loses_and_is_never_clean,

@@ -321,7 +321,7 @@ fn nothing_found_but_records_were_lost_and_a_probe_is_missing() {
         run,
         (80, 24),
         &expect![[r#"
-             cowtrace 0.1.0  LIVE   7 lost: try --ring 64M  lab  5.10.0-35-cloud-amd64
+             cowtrace 0.1.0  LIVE   7 lost: try --buffer 64M  lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  0 events  not watched: pages unpinned (range)
              1 Findings  2 Pins  3 Events  4 Notifiers  5 Probes ✖
             ── 0 findings in 0 groups, by verdict ──────────────────────────────────────────
@@ -660,7 +660,7 @@ fn the_probes_of_a_replay_with_losses() {
         after(run, "5"),
         (80, 30),
         &expect![[r#"
-             cowtrace 0.1.0  REPLAY   7 lost: record again with --ring 64M  lab  5.10.0-35-c
+             cowtrace 0.1.0  REPLAY   7 lost: record again with --buffer 64M  lab  5.10.0-35
              00:00:00  0 live pins on 0 pages  0 events  not watched: pages unpinned (range)
              1 Findings  2 Pins  3 Events  4 Notifiers  5 Probes ✖
             ── Probes ──────────────────────────────────────────────────────────────────────

@@ -19,6 +19,8 @@ pub enum Holds {
     Records = 0,
     /// Where the blocks are.
     Index = 1,
+    /// Records that tell the state behind the block before: for who begins to read here.
+    Keyframe = 2,
 }
 
 /// What stands in front of what is stored.
@@ -56,7 +58,9 @@ impl Frame {
 
     /// What the block holds; `None`: something that a later version knows.
     pub fn holds(&self) -> Option<Holds> {
-        [Holds::Records, Holds::Index].into_iter().find(|holds| *holds as u32 == self.holds)
+        [Holds::Records, Holds::Index, Holds::Keyframe]
+            .into_iter()
+            .find(|holds| *holds as u32 == self.holds)
     }
 
     /// Whether frame and stored bytes are as they were written.
@@ -74,10 +78,10 @@ fn checksum(frame: &[u8], stored: &[u8]) -> u32 {
 }
 
 /// A block of whole records, at most [`MOST_BYTES`] of them.
-pub fn of_records(batch: &[u8]) -> std::io::Result<(Vec<u8>, Frame)> {
+pub fn of(batch: &[u8], holds: Holds) -> std::io::Result<(Vec<u8>, Frame)> {
     let (records, times) = count(batch);
     let stored = zstd::bulk::compress(&columns::encode(batch), LEVEL)?;
-    Ok(framed(&stored, Holds::Records, batch.len() as u32, records, times))
+    Ok(framed(&stored, holds, batch.len() as u32, records, times))
 }
 
 /// How many records, and the earliest and the latest of their times: by their headers alone.

@@ -5,74 +5,107 @@
 //! are written and nothing is written twice; where the disk is full, the half block is taken back.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write as _},
-    mem,
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use super::{
-    FORMAT, HEADER, MAGIC,
-    block::{self, MOST_BYTES},
-    index::{self, Entry},
+    parts::Parts,
+    plan::{Limit, Plan},
 };
 use crate::{errors, source::Batch};
 
 /// Records wait for company at most so long; the disk then has as long to take the block.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// A block has enough records with so many bytes: more compress little better.
-const ENOUGH: usize = 1 << 20;
 /// Batches that wait for a slow disk. Beyond, the ring fills up, and what does not fit there is counted.
 const WAITING: usize = 256;
+/// Bytes of records from one keyframe to the next: as many are read in less than a second.
+const KEYFRAME_EACH: u64 = 64 << 20;
 
-/// A file for its owner only: recordings and what is made of them have names of processes and functions. An existing
-/// one is not overwritten, a link not followed.
-pub fn new_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+/// What the thread is told.
+enum Message {
+    Records(Batch),
+    Keyframe(Batch),
+    /// Something was found: a name for it, and how bad it is.
+    Found(String, usize),
 }
 
 /// A recording being written. Dropped, it is ended like one that was finished; only errors go unsaid.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
-    batches: Option<SyncSender<Batch>>,
+    messages: Option<SyncSender<Message>>,
+    /// Set by the thread when it wants a keyframe.
+    due: Arc<AtomicBool>,
+    sealed: Receiver<PathBuf>,
     thread: Option<JoinHandle<io::Result<u64>>>,
 }
 
 impl Recorder {
-    /// Creates the file, see [`new_file`].
-    pub fn create(path: &Path) -> anyhow::Result<Self> {
+    /// Creates the first file, see [`super::new_file`].
+    pub fn create(path: &Path, plan: Plan) -> anyhow::Result<Self> {
         let create = || {
-            let mut file = new_file(path)?;
-            file.write_all(&header())?;
-            let (send, receive) = mpsc::sync_channel(WAITING);
+            let (tell, sealed) = mpsc::channel();
+            let parts = Parts::create(path, plan, tell)?;
+            let (messages, receive) = mpsc::sync_channel(WAITING);
+            let due = Arc::new(AtomicBool::new(false));
+            let writing = Writing::new(parts, plan, PATIENCE, Arc::clone(&due));
             let thread = thread::Builder::new()
                 .name("recorder".to_owned())
-                .spawn(move || Blocks::new(file, PATIENCE).write(&receive))?;
-            Ok((send, thread))
+                .spawn(move || writing.run(&receive))?;
+            Ok((messages, due, sealed, thread))
         };
-        let (send, thread) = create().map_err(|error| errors::recording_create(path, &error))?;
-        Ok(Self { path: path.to_owned(), batches: Some(send), thread: Some(thread) })
+        let (messages, due, sealed, thread) =
+            create().map_err(|error| errors::recording_create(path, &error))?;
+        let (messages, thread) = (Some(messages), Some(thread));
+        Ok(Self { path: path.to_owned(), messages, due, sealed, thread })
     }
 
     /// Appends a batch. An error if what came before could not be written: the recording has then ended.
     pub fn write(&mut self, batch: &[u8]) -> anyhow::Result<()> {
-        let sent =
-            self.batches.as_ref().is_some_and(|batches| batches.send(batch.to_vec()).is_ok());
-        if sent { Ok(()) } else { self.end().map(drop) }
+        self.send(Message::Records(batch.to_vec()))
     }
 
-    /// Ends the recording; its size in bytes.
-    pub fn finish(mut self) -> anyhow::Result<u64> {
+    /// Whether a keyframe of what was written so far is wanted.
+    pub fn wants_keyframe(&self) -> bool {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    /// Appends a keyframe; the next part may begin with it.
+    pub fn keyframe(&mut self, batch: Batch) -> anyhow::Result<()> {
+        self.due.store(false, Ordering::Relaxed);
+        self.send(Message::Keyframe(batch))
+    }
+
+    /// Something was found that is worth a file of its own: a name for it, and how bad it is.
+    pub fn found(&mut self, name: String, rank: usize) -> anyhow::Result<()> {
+        self.send(Message::Found(name, rank))
+    }
+
+    /// The files sealed since this was asked last.
+    pub fn sealed(&self) -> impl Iterator<Item = PathBuf> {
+        self.sealed.try_iter()
+    }
+
+    /// Ends the recording; its size in bytes, all parts together, those removed included.
+    pub fn finish(&mut self) -> anyhow::Result<u64> {
         self.end()
     }
 
+    fn send(&mut self, message: Message) -> anyhow::Result<()> {
+        let sent = self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok());
+        if sent { Ok(()) } else { self.end().map(drop) }
+    }
+
     fn end(&mut self) -> anyhow::Result<u64> {
-        drop(self.batches.take());
+        drop(self.messages.take());
         let ended = self.thread.take().map_or(Ok(0), |thread| {
             thread.join().unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
         });
@@ -86,109 +119,103 @@ impl Drop for Recorder {
     }
 }
 
-/// Magic and version.
-pub(super) fn header() -> [u8; HEADER] {
-    let mut header = [0; HEADER];
-    header[..MAGIC.len()].copy_from_slice(MAGIC);
-    header[MAGIC.len()..].copy_from_slice(&FORMAT.to_le_bytes());
-    header
-}
-
 /// What the thread does, in this one, with as much patience.
 #[cfg(test)]
-pub(super) fn write_all(file: File, batches: &[&[u8]], patience: Duration) -> io::Result<u64> {
+pub(super) fn write_all(parts: Parts, batches: &[&[u8]], patience: Duration) -> io::Result<u64> {
     let (send, receive) = mpsc::channel();
     for batch in batches {
-        send.send(batch.to_vec()).expect("we have the other end");
+        send.send(Message::Records(batch.to_vec())).expect("we have the other end");
     }
     drop(send);
-    Blocks::new(file, patience).write(&receive)
+    Writing::new(parts, Plan::default(), patience, Arc::default()).run(&receive)
 }
 
 /// The thread's side.
-struct Blocks {
-    file: File,
+struct Writing {
+    parts: Parts,
+    plan: Plan,
     patience: Duration,
     /// When all that came so far has to be on the disk; none if it is.
-    due: Option<Instant>,
-    /// Whole blocks, and the header.
-    bytes: u64,
-    entries: Vec<Entry>,
-    /// Records that make no block yet.
-    pending: Batch,
+    flush_at: Option<Instant>,
+    /// When what was found is to be sealed.
+    seal_at: Option<Instant>,
+    /// Bytes of records since the last keyframe.
+    since_keyframe: u64,
+    due: Arc<AtomicBool>,
 }
 
-impl Blocks {
-    fn new(file: File, patience: Duration) -> Self {
-        let (bytes, due) = (HEADER as u64, None);
-        Self { file, patience, due, bytes, entries: Vec::new(), pending: Batch::new() }
+impl Writing {
+    fn new(parts: Parts, plan: Plan, patience: Duration, due: Arc<AtomicBool>) -> Self {
+        let (flush_at, seal_at, since_keyframe) = (None, None, 0);
+        Self { parts, plan, patience, flush_at, seal_at, since_keyframe, due }
     }
 
     /// Writes what comes, until there is nobody to send any more.
-    fn write(mut self, batches: &Receiver<Batch>) -> io::Result<u64> {
+    fn run(mut self, messages: &Receiver<Message>) -> io::Result<u64> {
         loop {
-            let next = match self.due {
-                None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => batches.recv_timeout(due.saturating_duration_since(Instant::now())),
+            let wake = self.flush_at.into_iter().chain(self.seal_at).min();
+            let next = match wake {
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match next {
-                Ok(batch) => self.add(&batch)?,
+                Ok(Message::Records(batch)) => self.records(&batch)?,
+                Ok(Message::Keyframe(batch)) => self.keyframe(&batch)?,
+                Ok(Message::Found(name, rank)) => self.found(name, rank),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
             // Not at the time-out alone: where batches never stop coming, there is none.
-            if self.due.is_some_and(|due| due <= Instant::now()) {
-                self.flush()?;
-                self.file.sync_data()?;
-                self.due = None;
+            let now = Instant::now();
+            if self.flush_at.is_some_and(|at| at <= now) {
+                self.parts.sync()?;
+                self.flush_at = None;
+            }
+            if self.seal_at.is_some_and(|at| at <= now) {
+                self.seal_at = None;
+                self.parts.seal()?;
             }
         }
     }
 
-    fn add(&mut self, batch: &[u8]) -> io::Result<()> {
-        self.due = self.due.or_else(|| Instant::now().checked_add(self.patience));
-        if self.pending.len() + batch.len() > MOST_BYTES {
-            self.flush()?;
-        }
-        self.pending.extend_from_slice(batch);
-        // What stands in front, the host and the probes, is there from the start.
-        let enough = self.entries.is_empty() || self.pending.len() >= ENOUGH;
-        if enough { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let pending = mem::take(&mut self.pending);
-        for batch in parts(&pending) {
-            let (block, frame) = block::of_records(batch)?;
-            let entry = Entry::new(self.bytes, &frame);
-            self.append(&block)?;
-            self.entries.push(entry);
+    fn records(&mut self, batch: &[u8]) -> io::Result<()> {
+        self.flush_at = self.flush_at.or_else(|| Instant::now().checked_add(self.patience));
+        self.parts.records(batch)?;
+        self.since_keyframe += batch.len() as u64;
+        if self.since_keyframe >= KEYFRAME_EACH || self.parts.has_enough(self.plan.part) {
+            self.due.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn keyframe(&mut self, batch: &[u8]) -> io::Result<()> {
+        self.since_keyframe = 0;
+        if self.parts.has_enough(self.plan.part) {
+            self.flush_at = None;
+            let keep = self.plan.keep.filter(|_| self.seal_at.is_none());
+            return self.parts.next(batch, keep);
+        }
+        self.parts.keyframe(batch)
+    }
+
+    fn found(&mut self, name: String, rank: usize) {
+        let Some(after) = self.plan.seal_after else { return };
+        self.seal_at = self.seal_at.or_else(|| Instant::now().checked_add(after));
+        self.parts.found(name, rank);
     }
 
     fn end(mut self) -> io::Result<u64> {
-        self.flush()?;
-        let index = index::block(&self.entries, self.bytes);
-        self.append(&index)?;
-        self.file.sync_data()?;
-        Ok(self.bytes)
-    }
-
-    /// All of a block, or nothing of it.
-    fn append(&mut self, block: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.file.write_all(block) {
-            // What is left of it says "cut" to a reader, which is as good.
-            let _ = self.file.set_len(self.bytes);
-            return Err(error);
+        if self.seal_at.is_some() {
+            self.parts.seal()?;
         }
-        self.bytes += block.len() as u64;
-        Ok(())
+        self.parts.end()
     }
 }
 
-/// A batch in pieces that blocks may hold. A single batch is never so large, unless its source is broken: then
-/// where it is cut does not matter.
-fn parts(batch: &[u8]) -> impl Iterator<Item = &[u8]> {
-    batch.chunks(MOST_BYTES)
+impl Parts {
+    /// Whether the part that is written has as much as a part is to have.
+    fn has_enough(&self, limit: Option<Limit>) -> bool {
+        let (bytes, passed) = self.of_this();
+        limit.is_some_and(|limit| limit.is_reached(bytes, passed))
+    }
 }

@@ -1,16 +1,16 @@
 //! Files that were written whole, cut, flipped, or by somebody else.
 
 use proptest::prelude::*;
-use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::mpsc, time::Duration};
 
-use super::*;
+use super::{part::Part, parts::Parts, *};
 
 /// A file of these batches, each in a block of its own.
 fn recording(batches: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = recorder::header().to_vec();
+    let mut bytes = part::header().to_vec();
     let mut entries = Vec::new();
     for batch in batches {
-        let (block, frame) = block::of_records(batch).expect("compressed");
+        let (block, frame) = block::of(batch, Holds::Records).expect("compressed");
         entries.push(index::Entry::new(bytes.len() as u64, &frame));
         bytes.extend(block);
     }
@@ -92,13 +92,13 @@ fn other_files_and_later_formats_are_refused_in_words() {
 fn a_recording_is_for_its_owner_and_never_overwrites() {
     let folder = Folder::new("owner");
     let path = folder.0.join("x.cow");
-    let mut recorder = Recorder::create(&path).expect("created");
+    let mut recorder = Recorder::create(&path, Plan::default()).expect("created");
     recorder.write(b"batch").expect("sent");
     let bytes = recorder.finish().expect("written");
     let there = fs::metadata(&path).expect("there");
     assert_eq!((there.permissions().mode() & 0o777, there.len()), (0o600, bytes));
     assert_eq!(read(fs::read(&path).expect("read")), [b"batch"]);
-    let error = Recorder::create(&path).expect_err("exists").to_string();
+    let error = Recorder::create(&path, Plan::default()).expect_err("exists").to_string();
     assert!(error.contains("not overwritten"), "{error}");
 }
 
@@ -106,9 +106,8 @@ fn a_recording_is_for_its_owner_and_never_overwrites() {
 fn blocks_of(name: &str, batches: &[&[u8]], patience: Duration) -> Vec<Batch> {
     let folder = Folder::new(name);
     let path = folder.0.join("x.cow");
-    let mut file = recorder::new_file(&path).expect("created");
-    file.write_all(&recorder::header()).expect("written");
-    recorder::write_all(file, batches, patience).expect("written");
+    let parts = Parts::create(&path, Plan::default(), mpsc::channel().0).expect("created");
+    recorder::write_all(parts, batches, patience).expect("written");
     read(fs::read(&path).expect("read"))
 }
 
@@ -130,8 +129,116 @@ fn what_is_due_is_written_though_more_is_there_already() {
 #[test]
 fn a_disk_that_is_full_ends_the_recording_and_says_so() {
     let full = fs::File::options().write(true).open("/dev/full").expect("a full disk");
-    let error = recorder::write_all(full, &[b"one"], Duration::MAX).expect_err("full");
+    let error = Part::begin(full, Path::new("/dev/full")).expect_err("full");
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+}
+
+/// A record of so many bytes that time has passed until then.
+fn tick(time: Time, bytes: usize) -> Batch {
+    let mut batch = Batch::new();
+    let noise: String = (0..bytes).map(|n| char::from(b'a' + (n * n % 23) as u8)).collect();
+    Writer::new(&mut batch, time).fact("noise", &noise);
+    batch
+}
+
+/// A recording of ticks with a keyframe behind each.
+fn with_keyframes(folder: &Folder) -> PathBuf {
+    let path = folder.0.join("x.cow");
+    let mut part = Part::create(&path).expect("created");
+    for time in [10, 20, 30] {
+        part.add(&tick(time, 1)).expect("written");
+        part.keyframe(&tick(time, 2)).expect("written");
+    }
+    part.end().expect("ended");
+    path
+}
+
+#[test]
+fn a_keyframe_is_read_where_reading_begins_and_stepped_over_elsewhere() {
+    let folder = Folder::new("keyframe");
+    let path = with_keyframes(&folder);
+    let mut recording = Recording::open(&path).expect("a recording");
+    let mut rest = || std::iter::from_fn(|| recording.batch()).collect::<Vec<_>>();
+    assert_eq!(rest(), [tick(10, 1), tick(20, 1), tick(30, 1)]);
+    recording.seek(25).expect("there");
+    let mut rest = || std::iter::from_fn(|| recording.batch()).collect::<Vec<_>>();
+    assert_eq!(rest(), [tick(20, 2), tick(30, 1)]);
+    recording.seek(9).expect("there");
+    assert_eq!(recording.batch(), Some(tick(10, 1)));
+}
+
+#[test]
+fn times_are_known_from_the_index_and_without_it_from_the_blocks() {
+    let folder = Folder::new("times");
+    let bytes = fs::read(with_keyframes(&folder)).expect("read");
+    let cut = bytes[..bytes.len() - 1].to_vec();
+    for bytes in [bytes, cut] {
+        let mut recording = Recording::parse(bytes, Path::new("x.cow")).expect("a recording");
+        assert_eq!(recording.batch(), Some(tick(10, 1)));
+        assert_eq!(recording.times(), Some((10, 30)));
+        assert_eq!(recording.batch(), Some(tick(20, 1)), "reading goes on where it was");
+    }
+}
+
+/// Whether a file is there, by what stands behind `x` in its name.
+fn there(folder: &Folder, name: &str) -> bool {
+    folder.0.join(format!("x{name}.cow")).exists()
+}
+
+#[test]
+fn parts_begin_with_a_keyframe_and_the_oldest_go() {
+    let folder = Folder::new("parts");
+    let plan = Plan::rotating(Limit::Bytes(100), Some(Limit::Bytes(1400)));
+    let path = folder.0.join("x.cow");
+    let mut parts = Parts::create(&path, plan, mpsc::channel().0).expect("created");
+    for time in 1..=4 {
+        parts.records(&tick(time, 1)).expect("written");
+        parts.next(&tick(time, 2), plan.keep).expect("written");
+    }
+    parts.end().expect("ended");
+    assert!(!there(&folder, "") && !there(&folder, "-0001") && there(&folder, "-0005"));
+    let read = |name: &str| read(fs::read(folder.0.join(name)).expect("read"));
+    let last = read("x-0004.cow");
+    assert_eq!(last[..2], [tick(3, 2), tick(4, 1)]);
+    assert!(String::from_utf8_lossy(&last[2]).contains(key::PART_UNTIL));
+    assert_eq!(read("x-0005.cow"), [tick(4, 2)]);
+}
+
+#[test]
+fn what_is_found_is_sealed_with_all_that_is_there_and_reads_as_one() {
+    let folder = Folder::new("seal");
+    let plan = Plan::ring(Limit::Bytes(1 << 20), Duration::MAX);
+    let (tell, sealed) = mpsc::channel();
+    let mut parts = Parts::create(&folder.0.join("x.cow"), plan, tell).expect("created");
+    parts.records(&tick(1, 1)).expect("written");
+    parts.next(&tick(1, 2), None).expect("written");
+    parts.records(&tick(2, 1)).expect("written");
+    parts.found("finding-2-armed".to_owned(), 3);
+    parts.found("finding-3-lost".to_owned(), 8);
+    parts.seal().expect("sealed");
+    parts.records(&tick(3, 1)).expect("written");
+    let path = sealed.try_recv().expect("told");
+    assert!(path.display().to_string().contains("x-finding-3-lost-2"), "{}", path.display());
+    let batches = read(fs::read(path).expect("read"));
+    let is_tick = |batch: &&Batch| !String::from_utf8_lossy(batch).contains(key::PART_UNTIL);
+    let ticks: Vec<_> = batches.iter().filter(is_tick).collect();
+    assert_eq!(ticks, [&tick(1, 1), &tick(2, 1)]);
+}
+
+#[test]
+fn a_recorder_asks_for_a_keyframe_when_a_part_has_enough_and_goes_on_in_the_next() {
+    let folder = Folder::new("asks");
+    let plan = Plan::rotating(Limit::Bytes(1), None);
+    let mut recorder = Recorder::create(&folder.0.join("x.cow"), plan).expect("created");
+    recorder.write(&tick(1, 1)).expect("sent");
+    while !recorder.wants_keyframe() {
+        std::thread::yield_now();
+    }
+    recorder.keyframe(tick(1, 2)).expect("sent");
+    recorder.write(&tick(2, 1)).expect("sent");
+    recorder.finish().expect("written");
+    let second = read(fs::read(folder.0.join("x-0002.cow")).expect("read"));
+    assert_eq!(second, [tick(1, 2), tick(2, 1)]);
 }
 
 /// The columns of the first block of a real recording, and how many bytes its records are.

@@ -106,8 +106,8 @@ fn loss(trace: &Trace, feed: Feed) -> Option<String> {
     }
     let ring_full = trace.tallies.values().any(|Tally { ring_full, .. }| *ring_full > 0);
     Some(match (ring_full, feed) {
-        (true, Feed::Live | Feed::Stopped) => format!("{lost} lost: try --ring 64M"),
-        (true, _) => format!("{lost} lost: record again with --ring 64M"),
+        (true, Feed::Live | Feed::Stopped) => format!("{lost} lost: try --buffer 64M"),
+        (true, _) => format!("{lost} lost: record again with --buffer 64M"),
         (false, _) => format!("{lost} lost: Probes tells where"),
     })
 }

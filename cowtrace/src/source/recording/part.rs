@@ -1,0 +1,134 @@
+//! A file of a recording being written: whole blocks, and nothing twice.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    mem,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use super::{
+    FORMAT, HEADER, MAGIC,
+    block::{self, Frame, Holds, MOST_BYTES},
+    index::{self, Entry},
+};
+use crate::source::Batch;
+
+/// A block has enough records with so many bytes: more compress little better.
+const ENOUGH: usize = 1 << 20;
+
+/// A file for its owner only: recordings and what is made of them have names of processes and functions. An existing
+/// one is not overwritten, a link not followed.
+pub fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Magic and version.
+pub fn header() -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..MAGIC.len()].copy_from_slice(MAGIC);
+    header[MAGIC.len()..].copy_from_slice(&FORMAT.to_le_bytes());
+    header
+}
+
+/// The file.
+#[derive(Debug)]
+pub struct Part {
+    /// Where it is.
+    pub path: PathBuf,
+    /// When it was begun.
+    pub began: Instant,
+    /// Whole blocks, and the header.
+    pub bytes: u64,
+    file: File,
+    entries: Vec<Entry>,
+    /// Records that make no block yet.
+    pending: Batch,
+}
+
+impl Part {
+    /// Creates it, see [`new_file`].
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Self::begin(new_file(path)?, path)
+    }
+
+    /// In a file that is there and empty.
+    pub fn begin(mut file: File, path: &Path) -> io::Result<Self> {
+        file.write_all(&header())?;
+        let (path, began, bytes) = (path.to_owned(), Instant::now(), HEADER as u64);
+        Ok(Self { path, began, bytes, file, entries: Vec::new(), pending: Batch::new() })
+    }
+
+    /// Takes records in; they are in a block when there is enough for one.
+    pub fn add(&mut self, batch: &[u8]) -> io::Result<()> {
+        if self.pending.len() + batch.len() > MOST_BYTES {
+            self.flush()?;
+        }
+        self.pending.extend_from_slice(batch);
+        // What stands in front, the host and the probes, is there from the start.
+        let enough = self.entries.is_empty() || self.pending.len() >= ENOUGH;
+        if enough { self.flush() } else { Ok(()) }
+    }
+
+    /// A keyframe: the state behind all that was added.
+    pub fn keyframe(&mut self, batch: &[u8]) -> io::Result<()> {
+        self.flush()?;
+        self.blocks(batch, Holds::Keyframe)
+    }
+
+    /// Writes a block of another recording as it is.
+    pub fn copy(&mut self, frame: &Frame, block: &[u8]) -> io::Result<()> {
+        let entry = Entry::new(self.bytes, frame);
+        self.append(block)?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Makes a block of what was added.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let pending = mem::take(&mut self.pending);
+        self.blocks(&pending, Holds::Records)
+    }
+
+    /// All that was added is on the disk.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.sync_data()
+    }
+
+    /// The latest time that a block of it has.
+    pub fn until(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.times.1).max().unwrap_or(0)
+    }
+
+    /// Writes the index, which ends it; its size in bytes.
+    pub fn end(mut self) -> io::Result<u64> {
+        self.flush()?;
+        let index = index::block(&self.entries, self.bytes);
+        self.append(&index)?;
+        self.file.sync_data()?;
+        Ok(self.bytes)
+    }
+
+    fn blocks(&mut self, batch: &[u8], holds: Holds) -> io::Result<()> {
+        // A single batch is never so large, unless its source is broken: then where it is cut does not matter.
+        for batch in batch.chunks(MOST_BYTES) {
+            let (block, frame) = block::of(batch, holds)?;
+            self.copy(&frame, &block)?;
+        }
+        Ok(())
+    }
+
+    /// All of a block, or nothing of it.
+    fn append(&mut self, block: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.file.write_all(block) {
+            // What is left of it says "cut" to a reader, which is as good.
+            let _ = self.file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.bytes += block.len() as u64;
+        Ok(())
+    }
+}

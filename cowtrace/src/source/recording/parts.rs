@@ -1,0 +1,186 @@
+//! The files of a recording: the part that is written, those before it, and what findings seal.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io::{self, BufReader, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+    sync::mpsc::Sender,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    HEADER,
+    block::{FRAME, Frame, Holds},
+    part::Part,
+    plan::{Limit, Plan},
+};
+use crate::{encode::Writer, facts::key, source::Batch};
+
+/// Files that findings seal at most: a process that loses a page each minute does not fill the disk.
+const SEALED: usize = 16;
+
+/// A part that was ended.
+#[derive(Debug)]
+struct Ended {
+    path: PathBuf,
+    bytes: u64,
+    at: Instant,
+}
+
+/// The files.
+#[derive(Debug)]
+pub struct Parts {
+    /// The name that was asked for; parts have a number in it.
+    base: PathBuf,
+    part: Part,
+    number: u32,
+    ended: VecDeque<Ended>,
+    /// Bytes of those that were ended, removed ones included.
+    bytes: u64,
+    /// What is to be sealed: its name, and how bad it is.
+    found: Option<(String, usize)>,
+    sealed: usize,
+    tell: Sender<PathBuf>,
+}
+
+impl Parts {
+    /// Creates the first file; those that will be sealed are told.
+    pub fn create(base: &Path, plan: Plan, tell: Sender<PathBuf>) -> io::Result<Self> {
+        let path = if plan.part.is_some() { numbered(base, 1) } else { base.to_owned() };
+        Ok(Self::of(Part::create(&path)?, base, tell))
+    }
+
+    /// With a first part that is there.
+    pub(super) fn of(part: Part, base: &Path, tell: Sender<PathBuf>) -> Self {
+        let (ended, found) = (VecDeque::new(), None);
+        let base = base.to_owned();
+        Self { base, part, number: 1, ended, bytes: 0, found, sealed: 0, tell }
+    }
+
+    /// Appends records.
+    pub fn records(&mut self, batch: &[u8]) -> io::Result<()> {
+        self.part.add(batch)
+    }
+
+    /// Appends a keyframe to the part that is written.
+    pub fn keyframe(&mut self, batch: &[u8]) -> io::Result<()> {
+        self.part.keyframe(batch)
+    }
+
+    /// All of it is on the disk.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.part.sync()
+    }
+
+    /// Bytes of the part that is written, and since when it is.
+    pub fn of_this(&self) -> (u64, Duration) {
+        (self.part.bytes, self.part.began.elapsed())
+    }
+
+    /// Ends the part, begins the next one with a keyframe, and removes what is more than is to be kept.
+    pub fn next(&mut self, keyframe: &[u8], keep: Option<Limit>) -> io::Result<()> {
+        let mut next = Part::create(&numbered(&self.base, self.number + 1))?;
+        next.keyframe(keyframe)?;
+        self.number += 1;
+        let mut part = std::mem::replace(&mut self.part, next);
+        close(&mut part)?;
+        let path = part.path.clone();
+        let bytes = part.end()?;
+        self.bytes += bytes;
+        self.ended.push_back(Ended { path, bytes, at: Instant::now() });
+        if let Some(keep) = keep {
+            self.remove(keep);
+        }
+        Ok(())
+    }
+
+    /// Something is to be sealed; of several the worst names it.
+    pub fn found(&mut self, name: String, rank: usize) {
+        if self.found.as_ref().is_none_or(|(_, before)| rank > *before) {
+            self.found = Some((name, rank));
+        }
+    }
+
+    /// Joins all that is there into a file of its own: whole blocks, as they are.
+    pub fn seal(&mut self) -> io::Result<()> {
+        let Some((name, _)) = self.found.take().filter(|_| self.sealed < SEALED) else {
+            return Ok(());
+        };
+        self.sealed += 1;
+        self.part.sync()?;
+        let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let time: String = time.chars().filter(|c| !matches!(c, '-' | ':')).collect();
+        let path = named(&self.base, &format!("{name}-{time}"));
+        let mut whole = Part::create(&path)?;
+        for ended in &self.ended {
+            copy(&ended.path, &mut whole)?;
+        }
+        copy(&self.part.path, &mut whole)?;
+        close(&mut whole)?;
+        whole.end()?;
+        // Nobody listens when the recording is about to end; the file is there all the same.
+        let _ = self.tell.send(path);
+        Ok(())
+    }
+
+    /// Ends the last part; bytes of all.
+    pub fn end(self) -> io::Result<u64> {
+        Ok(self.bytes + self.part.end()?)
+    }
+
+    /// Removes the oldest of those that were ended, until no more is left than is to be kept.
+    fn remove(&mut self, keep: Limit) {
+        while let Some(oldest) = self.ended.front() {
+            let bytes: u64 = self.ended.iter().map(|part| part.bytes).sum();
+            if !keep.is_reached(bytes, oldest.at.elapsed()) {
+                return;
+            }
+            // It may have been taken away already.
+            let _ = fs::remove_file(&oldest.path);
+            self.ended.pop_front();
+        }
+    }
+}
+
+/// Tells that what follows is in the next part.
+fn close(part: &mut Part) -> io::Result<()> {
+    part.flush()?;
+    let until = part.until();
+    let mut batch = Batch::new();
+    Writer::new(&mut batch, until).fact(key::PART_UNTIL, &until.to_string());
+    part.add(&batch)
+}
+
+/// The blocks of a file that may still be written, without its index.
+fn copy(from: &Path, to: &mut Part) -> io::Result<()> {
+    let mut file = BufReader::new(File::open(from)?);
+    file.seek(SeekFrom::Start(HEADER as u64))?;
+    let mut bytes = [0; FRAME];
+    while file.read_exact(&mut bytes).is_ok() {
+        let frame = Frame::parse(&bytes);
+        let mut block = bytes.to_vec();
+        file.by_ref().take(frame.stored.into()).read_to_end(&mut block)?;
+        if frame.holds() != Some(Holds::Index) {
+            to.copy(&frame, &block)?;
+        }
+    }
+    Ok(())
+}
+
+/// `x-0007.cow` for `x.cow`.
+fn numbered(base: &Path, number: u32) -> PathBuf {
+    named(base, &format!("{number:04}"))
+}
+
+/// `x-NAME.cow` for `x.cow`.
+fn named(base: &Path, name: &str) -> PathBuf {
+    let mut file = base.file_stem().unwrap_or_default().to_owned();
+    file.push("-");
+    file.push(name);
+    if let Some(extension) = base.extension() {
+        file.push(".");
+        file.push(extension);
+    }
+    base.with_file_name(file)
+}

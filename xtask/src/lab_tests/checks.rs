@@ -271,6 +271,29 @@ pub(super) fn all_but_the_last_second_is_there(run: &Run) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn parts_stand_alone(run: &Run) -> Result<()> {
+    let summaries = run.json_of_type("summary")?;
+    ensure!(summaries.len() > 4, "only {} files", summaries.len());
+    let (mut found, mut last) = (false, false);
+    for summary in summaries {
+        ensure!(summary["unseen"] == Value::Array(Vec::new()), "unseen: {}", summary["unseen"]);
+        // An unpin of what an earlier part pinned would be one, did the part not know of it.
+        let unmatched = &summary["pages_unmatched"];
+        ensure!(unmatched == 0, "{unmatched} pages unpinned whose pin is not known");
+        found |= summary["findings"].as_u64() > Some(0);
+        let kernel = |key: &str| summary[key].as_i64();
+        if let Some((before, after)) = kernel("kernel_live_before").zip(kernel("kernel_live_after"))
+        {
+            let live = kernel("pages_live");
+            ensure!(live == Some(after - before), "{live:?} of {} live", after - before);
+            last = true;
+        }
+    }
+    ensure!(found, "nothing was found");
+    ensure!(last, "no part is the last one");
+    Ok(())
+}
+
 pub(super) fn says_that_the_disk_is_full(run: &Run) -> Result<()> {
     ensure!(run.complaints().contains("No space left on device"), "not said: {}", run.complaints());
     let summary = summary(run)?;

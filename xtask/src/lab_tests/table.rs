@@ -12,7 +12,7 @@ use super::{
         bytes_are_equal, cut_recording_is_inconclusive, doctor_is_content, filtered_out,
         finds_nothing, finds_one_of_each, ledger_equals_vmstat,
         ledger_equals_vmstat_of_a_long_call, loses_what_is_unpinned_dirty, one_pin_record_each,
-        refuses_with_status_2, says_that_the_disk_is_full,
+        parts_stand_alone, refuses_with_status_2, says_that_the_disk_is_full,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
         three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
@@ -246,6 +246,18 @@ fn recordings() -> Vec<Case> {
              done",
             all_but_the_last_second_is_there,
         ),
+        Case {
+            kernels: &["5.10", "6.12"],
+            ..Case::new(
+                "each part of a recording knows what is pinned, and what was found is sealed with what led to it",
+                "cowtrace record -o r.cow --ring 8s --after 1s -- \
+                     cowtrace provoke --schedule 3 --length 4 </dev/null >/dev/null 2>&1
+                 for part in r-0*.cow r-finding-*.cow; do
+                     cowtrace replay --format json $part | grep '\"type\":\"summary\"'
+                 done",
+                parts_stand_alone,
+            )
+        },
         Case::new(
             "a full disk ends the recording, and what is there replays",
             "mkdir full && mount -t tmpfs -o size=100k full full

@@ -15,6 +15,7 @@ use crate::{
         report::Form,
     },
     source::recording::{Limit, Plan},
+    when::When,
 };
 
 /// Flags writes that moved a process off a page which a device still uses.
@@ -74,6 +75,9 @@ pub enum Command {
     Replay {
         /// Recording made by `cowtrace record`
         file: PathBuf,
+        /// Stand at this time at first: "3m ago" (before the end), +12.5s (since the start), 14:03:20 (UTC)
+        #[arg(long, value_name = "TIME", value_parser = When::parse, conflicts_with = "format")]
+        at: Option<When>,
         /// Print instead of opening the terminal view
         #[arg(long, value_enum)]
         format: Option<Format>,

@@ -18,7 +18,7 @@ use crate::{
     explain,
     finding::Verdict,
     provoke,
-    sinks::tui,
+    sinks::tui::{self, Show},
     source::{
         Source,
         live::{Live, Options},
@@ -27,6 +27,7 @@ use crate::{
     sys,
     tee::Tee,
     trace::Trace,
+    when::When,
 };
 use follow::{Follow, Until};
 
@@ -38,8 +39,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Record { output, trace, parts, until } => {
             record(&output, &trace, &parts, until).await
         }
-        Command::Replay { file, format: None, .. } => look(&file).await,
-        Command::Replay { file, format: Some(format), events, filter } => {
+        Command::Replay { file, format: None, at, .. } => look(&file, at).await,
+        Command::Replay { file, format: Some(format), events, filter, .. } => {
             replay(&file, PrintArgs { format, events, filter }).await
         }
         Command::Report { files, format, output } => report::run(&files, format, output.as_deref()),
@@ -76,7 +77,8 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     let source = attach(&RecordArgs { stats: true, ..args.scope.clone() }, None)?;
     let mut tee = tee(args)?;
     let mut trace = Trace::default();
-    tui::run(source, &mut trace, config, &mut tee).await?;
+    let show = Show { config, file: None, at: None };
+    tui::run(source, &mut trace, show, &mut tee).await?;
     tee.finish();
     for line in tee.said() {
         eprintln!("cowtrace: {line}");
@@ -84,11 +86,12 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     Ok(status(&trace))
 }
 
-async fn look(file: &Path) -> anyhow::Result<u8> {
+async fn look(file: &Path, at: Option<When>) -> anyhow::Result<u8> {
     let config = tui::Config::load()?;
     let source = Source::Recording(Recording::open(file)?);
     let mut trace = Trace::default();
-    tui::run(source, &mut trace, config, &mut Tee::default()).await?;
+    let show = Show { config, file: Some(file), at };
+    tui::run(source, &mut trace, show, &mut Tee::default()).await?;
     Ok(status(&trace))
 }
 

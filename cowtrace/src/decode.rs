@@ -67,6 +67,11 @@ impl<'a> Records<'a> {
     pub fn new(batch: &'a [u8]) -> Self {
         Self { rest: batch }
     }
+
+    /// What has not been decoded yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
 }
 
 impl Iterator for Records<'_> {

@@ -28,3 +28,4 @@ pub mod source;
 pub mod sys;
 pub mod tee;
 pub mod trace;
+pub mod when;

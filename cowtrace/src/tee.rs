@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::{
     finding::Verdict,
-    source::recording::{Plan, Recorder},
+    source::recording::{Plan, Recorder, dated},
     trace::{Change, Trace},
 };
 
@@ -24,6 +24,34 @@ impl Tee {
         let recorder = Some(Recorder::create(path, plan)?);
         let seal = plan.seal_after.map(|_| seal);
         Ok(Self { recorder, seal, said: Vec::new() })
+    }
+
+    /// Begins a recording in the working folder with all that is known by now; in words what became of it.
+    pub fn start(&mut self, trace: &Trace) -> String {
+        if !trace.is_settled() {
+            return "something is about to be told: try again in a second".to_owned();
+        }
+        let path = dated("cowtrace");
+        match Self::create(&path, Plan::default(), Verdict::Lost) {
+            Ok(tee) => *self = tee,
+            Err(error) => return format!("{error:#}"),
+        }
+        self.with(|recorder| recorder.keyframe(trace.keyframe()));
+        format!("recording to {}", path.display())
+    }
+
+    /// Ends it; in words what became of it.
+    pub fn stop(&mut self) -> String {
+        let path = self.path().map(Path::to_owned).unwrap_or_default();
+        match self.finish() {
+            Some(bytes) => format!("recorded {bytes} bytes to {}", path.display()),
+            None => self.said().pop().unwrap_or_default(),
+        }
+    }
+
+    /// Where it is recorded to.
+    pub fn path(&self) -> Option<&Path> {
+        self.recorder.as_ref().map(Recorder::path)
     }
 
     /// Whether anything is recorded.

@@ -10,18 +10,22 @@ mod config;
 mod draw;
 mod keys;
 mod palette;
+mod player;
 mod signals;
+mod stream;
 mod terminal;
 mod view;
 
 #[cfg(test)]
 mod keys_tests;
 #[cfg(test)]
+mod player_tests;
+#[cfg(test)]
 mod scenario;
 #[cfg(test)]
 mod screen_tests;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use crossterm::event::{Event as Input, EventStream};
@@ -31,16 +35,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 pub use self::config::Config;
 use self::{
     draw::copied,
+    keys::Action,
     signals::Signals,
+    stream::Stream,
     terminal::Screen,
     view::{Effect, Feed, View},
 };
 use crate::{
     decode::Records,
     event::Event,
-    source::{Batch, Source},
+    source::{Batch, Source, recording},
     tee::Tee,
     trace::Trace,
+    when::When,
 };
 
 /// Between two redraws at least.
@@ -50,53 +57,58 @@ const RATE: Duration = Duration::from_secs(1);
 /// For what is still in the ring once the probes are off.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// How it is shown, and what.
+pub struct Show<'a> {
+    /// Colours and keys.
+    pub config: Config,
+    /// The file that is replayed.
+    pub file: Option<&'a Path>,
+    /// Up to when it is read at first.
+    pub at: Option<When>,
+}
+
 /// Shows what `source` yields until the user leaves. Each batch goes to `tee` before it is decoded.
-///
-/// [`Source::batch`] must be safe to cancel: a key or a redraw drops the future that waits for it.
-pub async fn run(
-    mut source: Source,
-    trace: &mut Trace,
-    config: Config,
-    tee: &mut Tee,
-) -> Result<()> {
-    let Config { keys, palette, mouse } = config;
+pub async fn run(source: Source, trace: &mut Trace, show: Show<'_>, tee: &mut Tee) -> Result<()> {
+    let Config { keys, palette, mouse } = show.config;
+    let mut view = View::new(Feed::Live, keys);
+    let mut stream = Stream::new(source, trace, &mut view, show.at)?;
     let mut signals = Signals::listen()?;
     let mut screen = Screen::enter(mouse)?;
-    let mut input = EventStream::new();
+    let mut terminal = EventStream::new();
     let mut frames = interval(FRAME);
     // A quiet hour is not followed by a burst of redraws.
     frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut rates = interval(RATE);
     rates.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut view = View::new(feed(&source), keys);
     let mut changed = true;
     loop {
+        let plays = view.play.is_some_and(|play| play.speed.is_some());
         tokio::select! {
             biased;
             () = signals.any() => break,
-            event = input.next() => match answer(event, &mut view, trace)? {
-                Effect::Quit => break,
-                Effect::Redraw => changed = true,
-                Effect::Copy => {
-                    screen.copy(&copied(&view, trace, palette))?;
-                    view.notice = Some("copied, if the terminal takes it (OSC 52)".to_owned());
-                    changed = true;
+            event = terminal.next() => {
+                let effect = answer(event, &mut view, trace)?;
+                changed |= effect != Effect::Nothing;
+                match effect {
+                    Effect::Quit => break,
+                    Effect::Copy => {
+                        screen.copy(&copied(&view, trace, palette))?;
+                        view.notice = Some("copied, if the terminal takes it (OSC 52)".to_owned());
+                    }
+                    Effect::Seek => stream.seek(trace, &mut view),
+                    Effect::Record => view.notice = Some(record(&stream, tee, trace)),
+                    Effect::Save => view.notice = Some(save(&view, trace, show.file, tee)),
+                    Effect::Redraw | Effect::Nothing => {}
                 }
-                Effect::Nothing => {}
-            },
-            _ = frames.tick(), if changed => {
+            }
+            _ = frames.tick(), if changed || plays => {
+                view.play.iter_mut().for_each(|play| play.passed(FRAME));
                 view.drawn(screen.draw(&view, trace, palette)?);
                 changed = false;
             }
             now = rates.tick() => changed |= view.measure(now.into_std(), trace.counts.records),
-            batch = source.batch(), if view.feed.flows() => {
-                match batch.context("reading the next records")? {
-                    Some(batch) => {
-                        fold(&batch, trace, tee, |event| view.event(event));
-                        view.notice = tee.said().pop().or(view.notice);
-                    }
-                    None => view.feed = view.feed.ended(),
-                }
+            read = stream.read(trace, &mut view, tee), if stream.flows(trace, &view) => {
+                read?;
                 changed = true;
                 // A recording is always ready; without this nothing else would get a turn.
                 tokio::task::yield_now().await;
@@ -104,13 +116,35 @@ pub async fn run(
         }
     }
     drop(screen);
-    drain(source, trace, tee).await
+    match stream {
+        Stream::Live(source) => drain(*source, trace, tee).await,
+        // Who leaves a replay early does not want the rest.
+        Stream::Replay(_) => Ok(()),
+    }
 }
 
-fn feed(source: &Source) -> Feed {
-    match source {
-        Source::Live(_) => Feed::Live,
-        Source::Recording(_) => Feed::Replay,
+/// Begins a recording of what comes, or ends it; what became of it.
+fn record(stream: &Stream, tee: &mut Tee, trace: &Trace) -> String {
+    match stream {
+        Stream::Replay(_) => "this is a recording already".to_owned(),
+        Stream::Live(_) if tee.records() => tee.stop(),
+        Stream::Live(_) => tee.start(trace),
+    }
+}
+
+/// Writes the records of the selected processes; what became of it.
+fn save(view: &View, trace: &Trace, file: Option<&Path>, tee: &Tee) -> String {
+    let processes = view.selected(view.shown(trace)).processes();
+    let Some(from) = file.or_else(|| tee.path()) else {
+        let key = view.keys.name(Action::Record);
+        return format!("nothing is recorded that could be saved: {key} begins a recording");
+    };
+    if processes.is_empty() {
+        return "nothing is selected".to_owned();
+    }
+    match recording::extract(from, &processes) {
+        Ok(path) => format!("saved {}", path.display()),
+        Err(error) => format!("{error:#}"),
     }
 }
 
@@ -138,9 +172,6 @@ fn fold(batch: &Batch, trace: &mut Trace, tee: &mut Tee, mut show: impl FnMut(&E
 /// Takes the probes off and folds what they left, so that verdict and exit status know all of it.
 async fn drain(mut source: Source, trace: &mut Trace, tee: &mut Tee) -> Result<()> {
     source.stop();
-    if matches!(source, Source::Recording(_)) {
-        return Ok(()); // Who leaves a replay early does not want the rest.
-    }
     let deadline = Instant::now() + DRAIN;
     while let Ok(batch) = timeout_at(deadline, source.batch()).await {
         let Some(batch) = batch.context("reading the last records")? else {

@@ -5,6 +5,7 @@
 
 pub mod block;
 mod columns;
+mod extract;
 pub mod index;
 mod part;
 mod parts;
@@ -24,7 +25,8 @@ use self::{
     index::Entry,
 };
 pub use self::{
-    part::new_file,
+    extract::extract,
+    part::{dated, new_file},
     plan::{Limit, Plan},
     recorder::Recorder,
 };
@@ -58,6 +60,21 @@ pub struct Recording {
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Recording {{ version: {}, at: {} of {} }}", self.version, self.at, self.len)
+    }
+}
+
+/// Where in a recording its reader is, between two batches.
+#[derive(Clone, Copy, Debug)]
+pub struct Position {
+    at: u64,
+    done: bool,
+    fresh: bool,
+}
+
+impl Position {
+    /// Bytes that were read.
+    pub fn at(self) -> u64 {
+        self.at
     }
 }
 
@@ -148,6 +165,28 @@ impl Recording {
         self.go_to(at)?;
         (self.done, self.fresh) = (false, true);
         Ok(())
+    }
+
+    /// Where it is.
+    pub fn position(&self) -> Position {
+        Position { at: self.at, done: self.done, fresh: self.fresh }
+    }
+
+    /// Goes on from where it was.
+    pub fn resume(&mut self, position: Position) {
+        // Should this fail, the next read fails as well, and says so.
+        let _ = self.go_to(position.at);
+        (self.done, self.fresh) = (position.done, position.fresh);
+    }
+
+    /// Its size in bytes, as far as it was written when it was opened.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing at all is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len <= HEADER as u64
     }
 
     fn go_to(&mut self, at: u64) -> io::Result<()> {

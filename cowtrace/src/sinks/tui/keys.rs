@@ -30,8 +30,22 @@ pub enum Action {
     LastMatch,
     /// The rows in another order.
     Reorder,
-    /// Hold what is shown, or let it go on.
+    /// Hold what is shown, or let it go on; of a recording: play it, or stand still.
     Pause,
+    /// Type a time to go to.
+    Time,
+    /// A part of the recording back.
+    StepBack,
+    /// A part of the recording on.
+    StepOn,
+    /// Play half as fast.
+    Slower,
+    /// Play twice as fast.
+    Faster,
+    /// Begin a recording, or end it.
+    Record,
+    /// The processes of the selected row as a recording of their own.
+    Save,
     /// The selected row to the clipboard.
     Copy,
     /// The help, or back.
@@ -179,7 +193,9 @@ pub struct Keys(Vec<Key>);
 impl Default for Keys {
     #[rustfmt::skip] // A table: one row, one line.
     fn default() -> Self {
-        use KeyCode::{BackTab, Char, Down, End, Enter, Esc, F, Home, PageDown, PageUp, Tab, Up};
+        use KeyCode::{
+            BackTab, Char, Down, End, Enter, Esc, F, Home, Left, PageDown, PageUp, Right, Tab, Up,
+        };
         use Motion::{First, Last};
         let row = |codes: &[KeyCode], action, id, does, hint| Key {
             presses: codes.iter().copied().map(Press::of).collect(), action, id, does, hint,
@@ -205,7 +221,14 @@ impl Default for Keys {
             row(&[Char('n')], Action::NextMatch, "next-match", "next one that was searched for", ""),
             row(&[Char('N')], Action::LastMatch, "last-match", "the one before", ""),
             row(&[Char('s')], Action::Reorder, "sort", "the rows in another order", "sort"),
-            row(&[Char(' ')], Action::Pause, "pause", "hold what is shown, or go on; nothing is missed meanwhile", "pause"),
+            row(&[Char(' ')], Action::Pause, "pause", "hold what is shown, or go on; nothing is missed meanwhile. Of a recording: play it, or stand still", "pause"),
+            row(&[Char('t')], Action::Time, "time", "go to a time: +12.5s, 3m ago, 14:03:20 (UTC)", ""),
+            row(&[Left], Action::StepBack, "step-back", "a fiftieth of the recording back", ""),
+            row(&[Right], Action::StepOn, "step-on", "a fiftieth of the recording on", ""),
+            row(&[Char('[')], Action::Slower, "slower", "play half as fast", ""),
+            row(&[Char(']')], Action::Faster, "faster", "play twice as fast", ""),
+            row(&[Char('r')], Action::Record, "record", "begin a recording in this folder, or end it", ""),
+            row(&[Char('w')], Action::Save, "save", "write the processes of the selected row as a recording of their own", ""),
             row(&[Char('y')], Action::Copy, "copy", "copy the selected row as text to the terminal's clipboard (OSC 52)", "copy"),
             row(&[Char('?'), F(1)], Action::Help, "help", "this help", "help"),
             Key { presses: vec![Press::of(Char('q')), Press::control('c')], ..row(&[], Action::Quit, "quit", "take all probes off and leave (Ctrl-C also while typing)", "quit") },

@@ -3,7 +3,7 @@
 use super::{
     keys::Keys,
     scenario::Run,
-    view::{Effect, Feed, Level, Tab},
+    view::{Effect, Feed, Level, Play, Tab},
 };
 
 fn level(run: &Run) -> Level {
@@ -187,6 +187,45 @@ fn pause_holds_everything_while_the_trace_goes_on() {
     assert_eq!(run.screen(80, 24).replace(" (1 new)", ""), held);
     run.press("space 2");
     assert_eq!((run.listed(), run.view.held_back(&run.trace)), (2, 0));
+}
+
+#[test]
+fn a_recording_is_stepped_through_and_played_and_stands_still() {
+    let mut run = Run::busy(3);
+    let now = run.trace.now;
+    run.view.play = Some(Play::new(Some((now - 1000, now))));
+    assert_eq!(run.press("left"), Effect::Seek);
+    assert_eq!(run.view.play.map(|play| play.goal), Some(now - 20));
+    run.press("space ]");
+    assert_eq!(run.view.play.map(|play| (play.goal, play.speed)), Some((now, Some(2.0))));
+    run.press("space");
+    assert_eq!(run.view.play.and_then(|play| play.speed), None);
+    assert_eq!(Run::busy(3).press("left"), Effect::Nothing);
+}
+
+#[test]
+fn a_time_leads_to_the_first_row_since_then_and_in_a_recording_to_that_time() {
+    let mut run = Run::busy(6);
+    run.press("enter t");
+    run.type_line("+0.8s");
+    assert_eq!(run.selected(), Some(5));
+    run.press("t");
+    run.type_line("soon");
+    assert!(run.view.prompt.as_ref().is_some_and(|prompt| prompt.wrong.is_some()));
+    run.press("esc");
+    run.view.play = Some(Play::new(None));
+    run.press("t");
+    run.type_line("+0.8s");
+    assert_eq!(run.view.play.map(|play| play.goal), Some(100_800_000_000));
+}
+
+#[test]
+fn keys_ask_for_recordings() {
+    assert_eq!(Run::lost().press("r"), Effect::Record);
+    let mut run = Run::lost();
+    assert_eq!(run.press("w"), Effect::Save);
+    let processes = run.view.selected(run.view.shown(&run.trace)).processes();
+    assert_eq!(processes.into_iter().collect::<Vec<_>>(), [1234]);
 }
 
 #[test]

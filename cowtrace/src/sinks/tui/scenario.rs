@@ -286,6 +286,8 @@ fn key_named(name: &str) -> KeyEvent {
         "pgup" => KeyCode::PageUp,
         "pgdn" => KeyCode::PageDown,
         "enter" => KeyCode::Enter,
+        "left" => KeyCode::Left,
+        "right" => KeyCode::Right,
         "tab" => KeyCode::Tab,
         "shift-tab" => KeyCode::BackTab,
         "esc" => KeyCode::Esc,

@@ -3,7 +3,10 @@
 
 use expect_test::{Expect, expect};
 
-use super::{scenario::Run, view::Feed};
+use super::{
+    scenario::Run,
+    view::{Feed, Play},
+};
 
 fn check(mut run: Run, (width, height): (u16, u16), expected: &Expect) {
     expected.assert_eq(&run.screen(width, height));
@@ -698,7 +701,7 @@ fn the_probes_of_a_replay_with_losses() {
 fn the_help() {
     check(
         after(Run::lost(), "?"),
-        (80, 52),
+        (80, 64),
         &expect![[r#"
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  4 events
@@ -725,7 +728,16 @@ fn the_help() {
               n           next one that was searched for
               N           the one before
               s           the rows in another order
-              space       hold what is shown, or go on; nothing is missed meanwhile
+              space       hold what is shown, or go on; nothing is missed meanwhile. Of a
+                          recording: play it, or stand still
+              t           go to a time: +12.5s, 3m ago, 14:03:20 (UTC)
+              ←           a fiftieth of the recording back
+              →           a fiftieth of the recording on
+              [           play half as fast
+              ]           play twice as fast
+              r           begin a recording in this folder, or end it
+              w           write the processes of the selected row as a recording of their
+                          own
               y           copy the selected row as text to the terminal's clipboard (OSC
                           52)
               ? F1        this help
@@ -746,6 +758,9 @@ fn the_help() {
                 site, flags, stack, id
                 Pins: comm, pid, tid, cgroup, address, pages, site, flags, stack
                 Events: kind, comm, pid, tid, cgroup, address, pfn, pages, flags, stack
+
+
+
 
 
 
@@ -776,6 +791,30 @@ fn before_the_first_record() {
 
 
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn a_recording_that_is_played() {
+    let mut run = Run::lost();
+    run.view.feed = Feed::Replayed;
+    let now = run.trace.now;
+    run.view.play = Some(Play::new(Some((now - 500_000_000, now + 1_500_000_000))));
+    check(
+        after(run, "3 space ]"),
+        (80, 10),
+        &expect![[r#"
+             cowtrace 0.1.0  REPLAY   lab  5.10.0-35-cloud-amd64
+             00:00:00 of 00:00:02 ▕███         ▏ ×2  0 live pins on 0 pages  4 events
+             1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
+            ── 4 of 4 events ────────────────────────────────────────────────── following ──
+              time        by                 event
+            ▶ +0.600000   provoke[1234]      unpin      PFN 0x10e000 4 pages, dirty
+            ── Event 4 ───────────────────────────────────────────────────── 4 more lines ──
+              unpin PFN 0x10e000 4 pages, dirty
+
+             enter open  f filter  / search  space pause  y copy  ? help  q quit
         "#]],
     );
 }

@@ -5,12 +5,13 @@
 
 mod cursor;
 mod feed;
+mod play;
 mod prompt;
 mod rows;
 mod tab;
 mod tail;
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use crossterm::event::{
     KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
@@ -20,6 +21,7 @@ use ratatui::layout::{Position, Rect};
 use self::{cursor::Cursor, feed::Meter, prompt::Typed, tab::Place};
 pub use self::{
     feed::Feed,
+    play::Play,
     prompt::{Ask, Prompt},
     rows::{Holder, Pinned, Rows},
     tab::{Level, Tab},
@@ -27,7 +29,11 @@ pub use self::{
 };
 use super::keys::{Action, Keys, Motion};
 use crate::{
-    event::Event, finding::Finding, sinks::filter::Filter, sinks::group::Group, trace::Trace,
+    event::Event,
+    finding::Finding,
+    sinks::{filter::Filter, group::Group},
+    trace::Trace,
+    when::When,
 };
 
 /// What the loop does after a key.
@@ -39,6 +45,12 @@ pub enum Effect {
     Redraw,
     /// The selected row is wanted on the clipboard.
     Copy,
+    /// A recording is to begin, or to end.
+    Record,
+    /// The processes of the selected row are wanted as a recording.
+    Save,
+    /// Of the recording another time is wanted than the one it stands at.
+    Seek,
     /// The user leaves.
     Quit,
 }
@@ -75,6 +87,27 @@ pub enum Selected<'t> {
     Event(&'t Numbered),
 }
 
+impl Selected<'_> {
+    /// The processes that it is about.
+    pub fn processes(&self) -> BTreeSet<u32> {
+        let of = |finding: &Finding| {
+            let holder = finding.pin.as_ref().map(|pin| pin.holder.tgid);
+            let cause = finding.cause.as_ref().map(|cause| cause.task.tgid);
+            [Some(finding.writer.tgid), holder, cause].into_iter().flatten()
+        };
+        match self {
+            Self::Nothing => BTreeSet::new(),
+            Self::Group(group) => group.findings.iter().flat_map(|finding| of(finding)).collect(),
+            Self::Finding(finding) => of(finding).collect(),
+            Self::Holder(holder) => {
+                holder.pins.iter().map(|pinned| pinned.pin.holder.tgid).collect()
+            }
+            Self::Pin(pinned) => BTreeSet::from([pinned.pin.holder.tgid]),
+            Self::Event(numbered) => BTreeSet::from([numbered.event.task.tgid]),
+        }
+    }
+}
+
 /// The view.
 #[derive(Debug)]
 pub struct View {
@@ -90,6 +123,8 @@ pub struct View {
     pub prompt: Option<Prompt>,
     /// What became of the last key, in a sentence.
     pub notice: Option<String>,
+    /// How the recording is played, if it is one.
+    pub play: Option<Play>,
     /// The newest events.
     pub tail: Tail,
     /// All as it was when the user paused.
@@ -115,6 +150,7 @@ impl View {
             help: false,
             prompt: None,
             notice: None,
+            play: None,
             tail: Tail::default(),
             held: None,
             places: std::array::from_fn(|_| Place::new()),
@@ -238,7 +274,7 @@ impl View {
             }
             match prompt.key(key.code) {
                 Typed::More => self.prompt = Some(prompt),
-                Typed::Done => self.take(prompt, trace),
+                Typed::Done => return self.take(prompt, trace),
                 Typed::Left => {}
             }
             return Effect::Redraw;
@@ -303,6 +339,21 @@ impl View {
             Action::Reorder => {
                 let tab = self.tab;
                 self.place_mut().reorder(tab);
+            }
+            Action::Time => self.prompt = Some(Prompt::new(Ask::Time, "")),
+            Action::StepBack | Action::StepOn => {
+                let Some(play) = &mut self.play else { return Effect::Nothing };
+                play.step(trace.now, action == Action::StepOn);
+                return Effect::Seek;
+            }
+            Action::Slower | Action::Faster => {
+                let Some(play) = &mut self.play else { return Effect::Nothing };
+                play.faster(action == Action::Faster);
+            }
+            Action::Record => return Effect::Record,
+            Action::Save => return Effect::Save,
+            Action::Pause if self.play.is_some() => {
+                self.play.iter_mut().for_each(|play| play.toggle(trace.now));
             }
             Action::Pause => {
                 self.held = match self.held {
@@ -426,19 +477,22 @@ impl View {
         }
         let text = match ask {
             Ask::Filter => self.place().filter.text(),
-            Ask::Search => "",
+            Ask::Search | Ask::Time => "",
         };
         self.prompt = Some(Prompt::new(ask, text));
     }
 
     /// What was typed is to apply.
-    fn take(&mut self, mut prompt: Prompt, trace: &Trace) {
+    fn take(&mut self, mut prompt: Prompt, trace: &Trace) -> Effect {
+        if prompt.ask == Ask::Time {
+            return self.go_to(prompt, trace);
+        }
         let filter = match self.tab.filter(&prompt.text) {
             Ok(filter) => filter,
             Err(wrong) => {
                 prompt.wrong = Some(wrong.to_string());
                 self.prompt = Some(prompt);
-                return;
+                return Effect::Redraw;
             }
         };
         match prompt.ask {
@@ -448,11 +502,39 @@ impl View {
                 place.filter = filter;
                 place.row = Cursor::Home;
             }
-            Ask::Search => {
+            Ask::Search | Ask::Time => {
                 self.search = filter;
                 self.find(true, trace);
             }
         }
+        Effect::Redraw
+    }
+
+    /// Goes to a time: of a recording by reading it up to there, else to the first row since then.
+    fn go_to(&mut self, mut prompt: Prompt, trace: &Trace) -> Effect {
+        let end = self.play.and_then(|play| play.span).map_or(trace.now, |(_, last)| last);
+        let parsed = When::parse(&prompt.text).and_then(|when| {
+            when.within(trace, end).ok_or_else(|| "clocks are not known here".to_owned())
+        });
+        let time = match parsed {
+            Ok(time) => time,
+            Err(wrong) => {
+                prompt.wrong = Some(wrong);
+                self.prompt = Some(prompt);
+                return Effect::Redraw;
+            }
+        };
+        if let Some(play) = &mut self.play {
+            (play.goal, play.speed) = (time, None);
+            return Effect::Seek;
+        }
+        let rows = self.lists().then(|| self.rows(self.shown(trace)).0);
+        let cursor = rows.and_then(|rows| Some(Cursor::on(&rows.keys(), rows.since(time)?)));
+        match cursor {
+            Some(cursor) => self.select(cursor),
+            None => self.notice = Some("no row here has a time since then".to_owned()),
+        }
+        Effect::Redraw
     }
 
     /// Goes to the next row that was searched for, around the end.

@@ -6,7 +6,7 @@ use std::{
     mem,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use super::{
@@ -23,6 +23,17 @@ const ENOUGH: usize = 1 << 20;
 /// one is not overwritten, a link not followed.
 pub fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// A name for a recording that is made now: `NAME-20260102T030405Z.cow`.
+pub fn dated(name: &str) -> PathBuf {
+    PathBuf::from(format!("{name}-{}.cow", now()))
+}
+
+/// The time of day in a file's name, UTC: `20260102T030405Z`.
+pub fn now() -> String {
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    time.chars().filter(|c| !matches!(c, '-' | ':')).collect()
 }
 
 /// Magic and version.

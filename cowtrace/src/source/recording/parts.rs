@@ -6,13 +6,13 @@ use std::{
     io::{self, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::mpsc::Sender,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use super::{
     HEADER,
     block::{FRAME, Frame, Holds},
-    part::Part,
+    part::{Part, now},
     plan::{Limit, Plan},
 };
 use crate::{encode::Writer, facts::key, source::Batch};
@@ -109,9 +109,7 @@ impl Parts {
         };
         self.sealed += 1;
         self.part.sync()?;
-        let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let time: String = time.chars().filter(|c| !matches!(c, '-' | ':')).collect();
-        let path = named(&self.base, &format!("{name}-{time}"));
+        let path = named(&self.base, &format!("{name}-{}", now()));
         let mut whole = Part::create(&path)?;
         for ended in &self.ended {
             copy(&ended.path, &mut whole)?;

@@ -68,6 +68,11 @@ impl Recorder {
         Ok(Self { path: path.to_owned(), messages, due, sealed, thread })
     }
 
+    /// The file that was asked for.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Appends a batch. An error if what came before could not be written: the recording has then ended.
     pub fn write(&mut self, batch: &[u8]) -> anyhow::Result<()> {
         self.send(Message::Records(batch.to_vec()))

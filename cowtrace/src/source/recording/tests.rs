@@ -241,6 +241,34 @@ fn a_recorder_asks_for_a_keyframe_when_a_part_has_enough_and_goes_on_in_the_next
     assert_eq!(second, [tick(1, 2), tick(2, 1)]);
 }
 
+#[test]
+fn what_is_saved_of_a_process_tells_its_findings_and_that_it_is_not_all() {
+    let folder = Folder::new("extract");
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/snapshot-6.12.cow");
+    let fold = |path: &Path| {
+        let mut recording = Recording::open(path).expect("a recording");
+        let mut trace = crate::trace::Trace::default();
+        while let Some(batch) = recording.batch() {
+            crate::decode::Records::new(&batch).for_each(|event| drop(trace.take(event)));
+        }
+        trace
+    };
+    let whole = fold(&from);
+    let holder = whole.findings[0].pin.as_ref().map(|pin| pin.holder.tgid).expect("a holder");
+    let (mine, others) = (folder.0.join("mine.cow"), folder.0.join("others.cow"));
+    extract::extract_to(&mine, &from, &[holder].into()).expect("saved");
+    extract::extract_to(&others, &from, &[1].into()).expect("saved");
+    let (mine, others) = (fold(&mine), fold(&others));
+    let said = |trace: &crate::trace::Trace| {
+        trace.findings.iter().map(|finding| (finding.verdict, finding.address)).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&mine), said(&whole));
+    assert!(mine.unseen().is_empty());
+    let only = mine.facts.text(key::FILTER).expect("it is limited");
+    assert!(only.contains(&format!("of that what was saved of process {holder}")), "{only}");
+    assert_eq!((others.findings.len(), others.counts.pins), (0, 0));
+}
+
 /// The columns of the first block of a real recording, and how many bytes its records are.
 fn columns_of_a_recording() -> (Vec<u8>, usize) {
     let bytes = include_bytes!("../../../tests/recordings/lost-6.12.cow");

@@ -28,6 +28,7 @@ fn typing(scene: Scene, prompt: &Prompt, width: usize) -> Line<'static> {
     let name = match prompt.ask {
         Ask::Filter => " filter: ",
         Ask::Search => " search: ",
+        Ask::Time => " time: ",
     };
     let (note, style) = match &prompt.wrong {
         Some(wrong) => (wrong.clone(), scene.palette.alarm()),

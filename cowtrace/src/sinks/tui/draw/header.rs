@@ -14,7 +14,7 @@ use crate::{
     sinks::tui::{
         keys::Action,
         palette::{SELECTED, STRONG},
-        view::{Feed, Tab},
+        view::{Feed, Play, Tab},
     },
     trace::Trace,
 };
@@ -123,13 +123,26 @@ fn balance(scene: Scene<'_>) -> Line<'_> {
         _ => text::count(trace.counts.records, "event"),
     };
     let missing: Vec<&str> = trace.probes.values().filter_map(missing).collect();
-    let mut spans =
-        vec![Span::raw(format!(" {}  {pins} on {pages}  {rate}", text::clock(elapsed)))];
+    let mut spans = vec![Span::raw(format!(" {}", text::clock(elapsed)))];
+    spans.extend(view.play.and_then(|play| played(&play, trace)).map(Span::raw));
+    spans.push(Span::raw(format!("  {pins} on {pages}  {rate}")));
     if !missing.is_empty() {
         let missing = format!("  not watched: {}", missing.join(", "));
         spans.push(Span::styled(missing, palette.alarm()));
     }
     Line::from(spans)
+}
+
+/// Columns of the bar that shows how far a recording has been read.
+const BAR: usize = 12;
+
+/// ` of 00:01:00 ▕███      ▏ ×2`: how far a recording has been read, and how fast it is played.
+fn played(play: &Play, trace: &Trace) -> Option<String> {
+    let (_, last) = play.span?;
+    let part = play.part(trace.now, BAR)?;
+    let speed = play.speed.map(|speed| format!(" ×{speed}")).unwrap_or_default();
+    let all = text::clock(trace.since_start(last));
+    Some(format!(" of {all} ▕{}{}▏{speed}", "█".repeat(part), " ".repeat(BAR - part)))
 }
 
 /// What a row would see, if it should be attached and is not.

@@ -25,19 +25,6 @@ impl Feed {
             Self::Replayed => "REPLAY",
         }
     }
-
-    /// Whether more comes.
-    pub fn flows(self) -> bool {
-        matches!(self, Self::Live | Self::Replay)
-    }
-
-    /// The same with nothing more to come.
-    pub fn ended(self) -> Self {
-        match self {
-            Self::Live | Self::Stopped => Self::Stopped,
-            Self::Replay | Self::Replayed => Self::Replayed,
-        }
-    }
 }
 
 /// Records a second, from counts read now and then.

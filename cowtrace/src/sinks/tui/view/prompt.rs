@@ -9,6 +9,8 @@ pub enum Ask {
     Filter,
     /// Which row to go to.
     Search,
+    /// Which time to go to.
+    Time,
 }
 
 /// The line.

@@ -147,6 +147,15 @@ impl<'t> Rows<'t> {
         }
     }
 
+    /// The first row since a time, where rows stand by time.
+    pub fn since(&self, time: Time) -> Option<usize> {
+        match self {
+            Self::Findings(findings) => findings.iter().position(|row| row.broken_at >= time),
+            Self::Events(events) => events.iter().position(|row| row.event.time >= time),
+            Self::Groups(_) | Self::Holders(_) | Self::Pins(_) => None,
+        }
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         match self {

@@ -166,6 +166,6 @@ mod tests {
     #[test]
     fn appended_words_come_after_ours() {
         let line = line(&Machine { append: vec!["nokaslr".to_owned()], ..Machine::default() });
-        assert!(line.contains("tsc=reliable nokaslr"), "{line}");
+        assert!(line.contains("stall_timeout=60 nokaslr"), "{line}");
     }
 }

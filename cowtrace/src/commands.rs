@@ -2,6 +2,7 @@
 
 mod audit;
 mod doctor;
+mod export;
 mod follow;
 mod report;
 mod scope;
@@ -45,7 +46,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         }
         Command::Report { files, format, output } => report::run(&files, format, output.as_deref()),
         Command::Export { files, to, filter, output } => {
-            report::export(&files, to, &filter.unwrap_or_default(), output.as_deref())
+            export::run(&files, to, &filter.unwrap_or_default(), output.as_deref())
         }
         Command::Diff { before, after, json } => report::diff(&[before, after], json),
         Command::Doctor => doctor::run(&mut io::stdout().lock()),

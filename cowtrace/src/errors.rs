@@ -6,6 +6,8 @@ use std::{io, path::Path};
 use anyhow::{Error, anyhow};
 use cowtrace_common::setting::Member;
 
+use crate::sinks::export::To;
+
 /// Exit codes: documented in README.md and `--help`.
 pub mod exit {
     /// Nothing was found, and nothing was missed.
@@ -204,6 +206,28 @@ pub fn no_cgroup(path: &str, error: &io::Error) -> Error {
 pub fn no_process(pid: u32) -> Error {
     anyhow!(
         "no process {pid}\ngive the number of one that runs; with --pid its threads and later children are included"
+    )
+}
+
+/// A form of export that was left out.
+pub fn not_built(to: To) -> Error {
+    let name = format!("{to:?}").to_lowercase();
+    anyhow!(
+        "this cowtrace was built without {name}\nbuild it with `--features {name}`, as `cargo xtask build` does"
+    )
+}
+
+/// An export to tables without a place for them.
+pub fn no_folder() -> Error {
+    anyhow!(
+        "Parquet is a folder of files\nname it with -o; what is in it stays, and a file that is there is not overwritten"
+    )
+}
+
+/// Several recordings in one trace.
+pub fn one_recording() -> Error {
+    anyhow!(
+        "a Perfetto trace is of one recording\nexport each by itself; the viewer opens several side by side"
     )
 }
 

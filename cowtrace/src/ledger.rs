@@ -178,6 +178,16 @@ impl Ledger {
         }
     }
 
+    /// A call that holds something, with the page references that it holds.
+    pub fn call(&self, call: PinId) -> Option<(&Rc<PinRecord>, u64)> {
+        self.live.get(&call).map(|live| (&live.first, live.pages))
+    }
+
+    /// How many pin records there were: the number of the next one.
+    pub fn records(&self) -> PinId {
+        self.next
+    }
+
     /// All calls that hold something, with the page references that they hold.
     pub fn calls(&self) -> impl Iterator<Item = (&Rc<PinRecord>, u64)> {
         self.live.values().map(|live| (&live.first, live.pages))

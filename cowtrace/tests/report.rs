@@ -132,3 +132,25 @@ fn a_replay_prints_findings_that_meet_a_filter_and_its_status_is_of_all() {
     assert_eq!(status, Some(1));
     assert_eq!(of("verdict=worse").1, Some(2));
 }
+
+#[test]
+fn tables_stand_in_folders_by_host_and_date_and_are_not_overwritten() {
+    let folder = std::env::temp_dir().join(format!("cowtrace-tables-{}", std::process::id()));
+    let place = folder.to_str().expect("UTF-8");
+    let export = || run("export", &["--to", "parquet", "-o", place], &["lost-5.10.cow"]).1;
+    assert_eq!(export(), Some(0));
+    for table in ["events", "findings"] {
+        let path = folder.join(table).join("host=lab/date=2026-11-25/lost-5.10.parquet");
+        let bytes = std::fs::read(&path).expect("a table");
+        assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"), "{}", path.display());
+    }
+    assert_eq!(export(), Some(2), "it is there already");
+    std::fs::remove_dir_all(folder).expect("it was there");
+}
+
+#[test]
+fn forms_that_want_a_folder_or_one_recording_say_so() {
+    assert_eq!(run("export", &["--to", "parquet"], &["lost-5.10.cow"]).1, Some(2));
+    let two = ["lost-5.10.cow", "lost-6.12.cow"];
+    assert_eq!(run("export", &["--to", "perfetto"], &two).1, Some(2));
+}

@@ -30,6 +30,11 @@ use crate::{
     setup,
 };
 
+/// Whether the sentence of any contains `only`.
+pub fn has(only: Option<&str>) -> bool {
+    only.is_none_or(|text| table::cases().iter().any(|case| case.name.contains(text)))
+}
+
 /// Runs the cases on the kernels `words` name; 1 if any failed.
 pub fn run(words: &[String], only: Option<&str>, jobs: usize) -> Result<u8> {
     setup::lab_tools()?;

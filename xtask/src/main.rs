@@ -8,6 +8,7 @@
 
 mod binary;
 mod initramfs;
+mod interop;
 mod kernels;
 mod lab;
 mod lab_tests;
@@ -32,7 +33,7 @@ struct Cli {
 enum Task {
     /// Set up, build and start cowtrace: here where it can attach, else in the lab
     Run(run::Options),
-    /// Run everything: cargo's tests, then the lab tests over all kernels
+    /// Run everything: cargo's tests, the interop tests, then the lab tests over all kernels
     Test(test::Options),
     /// Boot a real kernel under QEMU and run one command in it as root
     Lab(Box<lab::Options>),

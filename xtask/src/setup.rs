@@ -7,7 +7,7 @@
 mod step;
 mod toolchain;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 
@@ -26,6 +26,7 @@ const ELSEWHERE: &str = "elsewhere than on Debian 12: `rustup toolchain install 
 pub fn all() -> Result<u8> {
     build_tools()?;
     lab_tools()?;
+    interop_tools()?;
     println!("nothing is missing: `cargo xtask run` and `cargo xtask test` can start");
     Ok(0)
 }
@@ -38,6 +39,11 @@ pub fn build_tools() -> Result<()> {
 /// Installs what booting a guest needs.
 pub fn lab_tools() -> Result<()> {
     install(for_the_lab)
+}
+
+/// Installs what reads exports in the interop tests.
+pub fn interop_tools() -> Result<()> {
+    install(for_interop)
 }
 
 /// Takes the first step of those missing until none is. The list is made anew
@@ -66,6 +72,7 @@ fn install(missing: fn() -> Result<Vec<Step>>) -> Result<()> {
 fn everything() -> Result<Vec<Step>> {
     let mut steps = for_building()?;
     steps.extend(for_the_lab()?);
+    steps.extend(for_interop()?);
     Ok(steps)
 }
 
@@ -126,6 +133,25 @@ fn for_the_lab() -> Result<Vec<Step>> {
     }
     Ok(vec![Step {
         why: "the lab boots kernels under QEMU, with busybox for a user space",
+        action: Action::Packages(packages),
+    }])
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "of the same type as `for_building`")]
+fn for_interop() -> Result<Vec<Step>> {
+    let mut packages = Vec::new();
+    let has_venv = Command::new("python3").args(["-c", "import ensurepip, venv"]).output();
+    if !has_venv.is_ok_and(|output| output.status.success()) {
+        packages.push("python3-venv".to_owned());
+    }
+    if process::find("chromium").is_none() {
+        packages.push("chromium".to_owned());
+    }
+    if packages.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Step {
+        why: "the interop tests read exports with Python packages and open the HTML report in Chromium",
         action: Action::Packages(packages),
     }])
 }

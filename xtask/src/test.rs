@@ -1,9 +1,9 @@
-//! `cargo xtask test`: cargo's tests, then the lab's.
+//! `cargo xtask test`: cargo's tests, the interop tests, then the lab's.
 
 use anyhow::Result;
 use clap::Args;
 
-use crate::{lab_tests, process, setup};
+use crate::{interop, lab_tests, process, setup};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -11,10 +11,10 @@ pub struct Options {
     /// Kernel for the lab tests (again for another) [default: all]
     #[arg(long = "kernel", value_name = "K", default_value = "all")]
     kernels: Vec<String>,
-    /// Only cargo's tests
+    /// No guests
     #[arg(long)]
     no_lab: bool,
-    /// Only the lab tests whose name contains this
+    /// Only the interop and lab tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Guests at a time: each keeps one core busy
@@ -29,8 +29,13 @@ pub fn run(options: &Options) -> Result<u8> {
         let words = "test --workspace --exclude cowtrace-ebpf --no-fail-fast";
         process::run(process::cargo().args(words.split(' ')))?;
     }
-    if options.no_lab {
-        return Ok(0);
+    let only = options.only.as_deref();
+    let mut failed = 0;
+    if interop::has(only) {
+        failed = u8::from(interop::run(only)? > 0);
     }
-    lab_tests::run(&options.kernels, options.only.as_deref(), options.jobs)
+    if options.no_lab || !lab_tests::has(only) && interop::has(only) {
+        return Ok(failed);
+    }
+    Ok(failed.max(lab_tests::run(&options.kernels, only, options.jobs)?))
 }

@@ -1,4 +1,4 @@
-//! `cowtrace report`, `diff` and `export`: recordings in, a file out.
+//! `cowtrace report` and `diff`: recordings in, a file out.
 
 use std::{
     fs::File,
@@ -12,11 +12,8 @@ use super::status;
 use crate::{
     decode::Records,
     errors::{self, exit},
-    event::Event,
     sinks::{
         diff::Diff,
-        export::{Export, To},
-        filter::Filter,
         report::{Form, Report},
     },
     source::recording::{self, Recording},
@@ -53,57 +50,24 @@ pub fn diff(files: &[PathBuf; 2], as_json: bool) -> anyhow::Result<u8> {
     })
 }
 
-/// Writes the events of recordings.
-pub fn export(
-    files: &[PathBuf],
-    to: To,
-    filter: &Filter,
-    output: Option<&Path>,
-) -> anyhow::Result<u8> {
-    let out: Box<dyn io::Write> = match output {
-        None => Box::new(BufWriter::new(io::stdout().lock())),
-        Some(path) => Box::new(BufWriter::new(new_file(path)?)),
-    };
-    let mut export = Export::new(to, out);
-    for file in files {
-        let trace = replay(file, |trace, event| {
-            if filter.takes(trace, event) { export.event(trace, event) } else { Ok(()) }
-        })?;
-        for missed in trace.unseen() {
-            eprintln!("cowtrace: {}: not seen: {missed}", file.display());
-        }
-    }
-    export.finish().context("cannot write the export")?;
-    Ok(exit::CLEAN)
-}
-
 /// Each recording's trace as it ended, with its file's name.
 fn traces(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Trace)>> {
-    files
-        .iter()
-        .map(|file| Ok((file.display().to_string(), replay(file, |_, _| Ok(()))?)))
-        .collect()
+    files.iter().map(|file| Ok((file.display().to_string(), trace(file)?))).collect()
 }
 
-/// A recording's trace as it ended; `each` gets every event, with the trace that it comes to.
-fn replay(
-    file: &Path,
-    mut each: impl FnMut(&Trace, &Event) -> io::Result<()>,
-) -> anyhow::Result<Trace> {
+/// A recording's trace as it ended.
+fn trace(file: &Path) -> anyhow::Result<Trace> {
     let mut recording = Recording::open(file)?;
     let mut trace = Trace::default();
     while let Some(batch) = recording.batch() {
         for event in Records::new(&batch) {
-            if let Ok(event) = &event {
-                each(&trace, event).context("cannot write the export")?;
-            }
             trace.take(event);
         }
     }
     Ok(trace)
 }
 
-fn new_file(path: &Path) -> io::Result<File> {
+pub(super) fn new_file(path: &Path) -> io::Result<File> {
     recording::new_file(path).map_err(|error| errors::report_create(path, &error))
 }
 

@@ -3,6 +3,11 @@
 //! Promise: one row for each event of the kernel, the same columns for every kind, and the host in each: so the
 //! tables of many hosts are one table. Findings are in the report.
 
+#[cfg(feature = "parquet")]
+pub mod parquet;
+#[cfg(feature = "perfetto")]
+mod perfetto;
+
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -12,9 +17,10 @@ use serde::Serialize;
 
 use super::stack;
 use crate::{
-    event::{Event, Protector, What},
+    event::{Event, Protector, Time, What},
     facts::key,
-    trace::Trace,
+    finding::Proof,
+    trace::{Change, Trace},
 };
 
 /// The forms.
@@ -26,6 +32,21 @@ pub enum To {
     Csv,
     /// Stacks and how often, for flame graphs: kind;process;outermost frame;…;innermost frame COUNT
     Folded,
+    /// A folder of Parquet files, events and findings by host and date, that reads as one table each
+    Parquet,
+    /// A trace for Perfetto's viewer: processes as tracks, pins as slices, findings as instants
+    Perfetto,
+}
+
+impl To {
+    /// Whether this cowtrace was built with it.
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::Jsonl | Self::Csv | Self::Folded => true,
+            Self::Parquet => cfg!(feature = "parquet"),
+            Self::Perfetto => cfg!(feature = "perfetto"),
+        }
+    }
 }
 
 /// An event. A column that a kind has no use for is empty.
@@ -66,7 +87,87 @@ pub struct Row {
     pub detail: Option<String>,
 }
 
-/// An export under way.
+/// A finding as a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// When the page was lost, nanoseconds as in [`Row`].
+    pub time_ns: i64,
+    /// Its number in the trace.
+    pub id: u64,
+    /// Its grade as the trace ended.
+    pub verdict: &'static str,
+    /// How sure that is.
+    pub certainty: &'static str,
+    /// How the page was lost.
+    pub how: &'static str,
+    /// What write-protected or discarded it.
+    pub cause: &'static str,
+    /// What proves that it matters.
+    pub proof: Option<&'static str>,
+    /// The function that asked for the pin.
+    pub site: Option<String>,
+    /// Process that pinned.
+    pub holder_tgid: Option<u32>,
+    /// Its name.
+    pub holder_comm: Option<String>,
+    /// Process that wrote, discarded or protected.
+    pub writer_tgid: u32,
+    /// Its name.
+    pub writer_comm: String,
+    /// The holder's cgroup, or the writer's, by path.
+    pub cgroup: Option<String>,
+    /// First address.
+    pub address: u64,
+    /// Pages from there on.
+    pub pages: u64,
+    /// The page that the device has.
+    pub old_pfn: u64,
+    /// The page that the process has; 0: none that is known.
+    pub new_pfn: u64,
+    /// When it was pinned.
+    pub pinned_ns: Option<i64>,
+    /// When that ended.
+    pub unpinned_ns: Option<i64>,
+    /// Why this verdict.
+    pub reason: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// Findings of a trace, as rows.
+pub fn found(trace: &Trace) -> impl Iterator<Item = Found> {
+    let boot = trace.facts.number(key::BOOT).unwrap_or(0);
+    let wall = move |time: Time| boot.saturating_add_unsigned(time);
+    trace.findings.iter().map(move |finding| {
+        let pin = finding.pin.as_ref();
+        let cgroup = pin.map_or(&finding.writer, |pin| &pin.holder).cgroup;
+        Found {
+            time_ns: wall(finding.broken_at),
+            id: finding.id as u64,
+            verdict: finding.verdict.name(),
+            certainty: finding.verdict.certainty(),
+            how: finding.how.name(),
+            cause: finding.cause.as_ref().map_or("not seen", |cause| cause.kind.name()),
+            proof: finding.proof.map(Proof::name),
+            site: stack::site_of(trace, finding),
+            holder_tgid: pin.map(|pin| pin.holder.tgid),
+            holder_comm: pin.map(|pin| pin.holder.comm.to_string()),
+            writer_tgid: finding.writer.tgid,
+            writer_comm: finding.writer.comm.to_string(),
+            cgroup: trace.cgroup(cgroup).map(str::to_owned),
+            address: finding.address,
+            pages: finding.pages,
+            old_pfn: finding.old_pfn,
+            new_pfn: finding.new_pfn,
+            pinned_ns: pin.map(|pin| wall(pin.time)),
+            unpinned_ns: finding.unpinned.map(|end| wall(end.time)),
+            reason: finding.reason.clone(),
+            advice: finding.advice.clone(),
+        }
+    })
+}
+
+/// An export under way, of a form that is one file.
 pub enum Export<W: Write> {
     /// Rows as JSON.
     Jsonl(W),
@@ -74,16 +175,22 @@ pub enum Export<W: Write> {
     Csv(Box<csv::Writer<W>>),
     /// Counts of stacks.
     Folded(W, BTreeMap<String, u64>),
+    /// Tracks.
+    #[cfg(feature = "perfetto")]
+    Perfetto(perfetto::Perfetto<W>),
 }
 
 impl<W: Write> Export<W> {
-    /// Into `out`.
-    pub fn new(to: To, out: W) -> Self {
-        match to {
+    /// Into `out`; `None` for what is no single file, or was not built in.
+    pub fn new(to: To, out: W) -> Option<Self> {
+        Some(match to {
             To::Jsonl => Self::Jsonl(out),
             To::Csv => Self::Csv(Box::new(csv::Writer::from_writer(out))),
             To::Folded => Self::Folded(out, BTreeMap::new()),
-        }
+            #[cfg(feature = "perfetto")]
+            To::Perfetto => Self::Perfetto(perfetto::Perfetto::new(out)),
+            _ => return None,
+        })
     }
 
     /// Takes an event in. `trace` has the facts and names that came before it.
@@ -101,6 +208,32 @@ impl<W: Write> Export<W> {
                 }
                 Ok(())
             }
+            #[cfg(feature = "perfetto")]
+            Self::Perfetto(perfetto) => perfetto.event(trace, event, &row),
+        }
+    }
+
+    /// What an event has come to.
+    pub fn folded(&mut self, trace: &Trace, event: &Event, changes: &[Change]) -> io::Result<()> {
+        match self {
+            #[cfg(feature = "perfetto")]
+            Self::Perfetto(perfetto) => perfetto.folded(trace, event, changes),
+            _ => {
+                let _ = (trace, event, changes);
+                Ok(())
+            }
+        }
+    }
+
+    /// A recording has been read to its end.
+    pub fn ended(&mut self, trace: &Trace) -> io::Result<()> {
+        match self {
+            #[cfg(feature = "perfetto")]
+            Self::Perfetto(perfetto) => perfetto.finish(trace),
+            _ => {
+                let _ = trace;
+                Ok(())
+            }
         }
     }
 
@@ -115,12 +248,15 @@ impl<W: Write> Export<W> {
                 }
                 out.flush()
             }
+            // It was written as each recording ended.
+            #[cfg(feature = "perfetto")]
+            Self::Perfetto(_) => Ok(()),
         }
     }
 }
 
 /// `None` for records of the source's own.
-fn row(trace: &Trace, event: &Event) -> Option<Row> {
+pub fn row(trace: &Trace, event: &Event) -> Option<Row> {
     let about = about(trace, &event.what)?;
     let boot = trace.facts.number(key::BOOT).unwrap_or(0);
     Some(Row {

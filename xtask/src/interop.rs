@@ -1,0 +1,70 @@
+//! The interop tests: what cowtrace exports, read by the programs that it is for (pyarrow, Perfetto's own definitions,
+//! a browser). Each is a script of `xtask/interop`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{binary, kernels, process, setup};
+
+/// A script, and what it proves.
+const TESTS: [(&str, &str); 3] = [
+    ("parquet.py", "exported tables read as one, and have the findings of a replay"),
+    (
+        "perfetto.py",
+        "an exported trace decodes with Perfetto's definitions, and has pin and finding",
+    ),
+    ("report.py", "the HTML report opens in a browser, without script, request or complaint"),
+];
+
+/// Whether the sentence of any contains `only`.
+pub fn has(only: Option<&str>) -> bool {
+    TESTS.iter().any(|test| wanted(test, only))
+}
+
+fn wanted((_, name): &(&str, &str), only: Option<&str>) -> bool {
+    only.is_none_or(|only| name.contains(only))
+}
+
+/// Runs those whose sentence contains `only`; how many failed.
+pub fn run(only: Option<&str>) -> Result<usize> {
+    setup::interop_tools()?;
+    let (python, cowtrace) = (python()?, binary::build()?);
+    let mut failed = 0;
+    for (script, name) in TESTS.iter().filter(|test| wanted(test, only)) {
+        let script = folder().join(script);
+        match process::text(Command::new(&python).arg(script).arg(&cowtrace)) {
+            Ok(_) => println!("ok      interop  {name}"),
+            Err(error) => {
+                println!("FAILED  interop  {name}\n        {error}");
+                failed += 1;
+            }
+        }
+    }
+    Ok(failed)
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
+}
+
+/// A Python with the packages that the scripts import, in an environment of its own that is made anew when they change.
+fn python() -> Result<PathBuf> {
+    let home = kernels::cache()?.with_file_name("interop");
+    let (python, installed) = (home.join("bin/python"), home.join("installed.txt"));
+    let requirements = folder().join("requirements.txt");
+    let wanted = fs::read_to_string(&requirements).context("the list of Python packages")?;
+    if python.exists() && fs::read_to_string(&installed).is_ok_and(|there| there == wanted) {
+        return Ok(python);
+    }
+    eprintln!("setup: the interop tests read exports with Python packages, in {}", home.display());
+    process::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+    process::run(Command::new(&python).args(pip).arg(&requirements))?;
+    fs::write(&installed, wanted).context("remembering what was installed")?;
+    Ok(python)
+}

@@ -6,6 +6,8 @@ pub mod filter;
 pub mod group;
 pub mod json;
 pub mod report;
+#[cfg(test)]
+pub mod schemas;
 pub mod stack;
 pub mod text;
 pub mod tui;

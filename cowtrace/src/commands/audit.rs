@@ -29,6 +29,7 @@ const STEP: u64 = 1 << 14;
 
 /// What a range of addresses holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct Pages {
     /// Pages that the kernel's own test calls maybe-pinned.
     pinned: u64,
@@ -40,6 +41,7 @@ struct Pages {
 
 /// A mapping that has pinned pages.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct PinnedVma {
     start: u64,
     end: u64,
@@ -50,6 +52,7 @@ struct PinnedVma {
 
 /// A registered buffer.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct RegisteredBuffer {
     ring_fd: u32,
     index: u32,
@@ -60,6 +63,7 @@ struct RegisteredBuffer {
 
 /// A process with pins.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct Process {
     r#type: &'static str,
     tgid: u32,
@@ -256,7 +260,10 @@ fn summary(out: &mut dyn Write, found: usize, lost: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect_file;
+
     use super::*;
+    use crate::sinks::schemas;
 
     fn buffer(tgid: u32, address: u64, pinned: u64) -> (u32, Buffer, Pages) {
         let pages = Pages { pinned, not_pinned: 4 - pinned, unmapped: 0 };
@@ -277,6 +284,30 @@ mod tests {
         assert_eq!(words(0, 0), "pinned where they are mapped");
         assert_eq!(words(0, 2), "pinned where they are mapped; 2 not mapped now");
         assert!(words(1, 0).starts_with("LOST: the process has 1 page there that is not pinned"));
+    }
+
+    #[test]
+    fn a_process_is_as_its_schema_says() {
+        let root = schemas::generator().into_root_schema_for::<Process>();
+        expect_file!["../../../docs/schema/audit.json"].assert_eq(&schemas::text(&root));
+        let pages = Pages { pinned: 1, not_pinned: 2, unmapped: 0 };
+        let (name, permissions) = (String::new(), "rw-p".to_owned());
+        let process = Process {
+            r#type: "process",
+            tgid: 7,
+            comm: "trainer".to_owned(),
+            vm_pin_kib: 4,
+            pinned: vec![PinnedVma { start: 0x1000, end: 0x4000, permissions, name, pages }],
+            buffers: vec![RegisteredBuffer {
+                ring_fd: 3,
+                index: 0,
+                address: 0x1000,
+                bytes: 9,
+                pages,
+            }],
+            lost: 2,
+        };
+        schemas::check("audit.json", &serde_json::to_value(process).expect("JSON"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ const CHANGED: f64 = 2.0;
 
 /// The two recordings, and what is different.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Diff {
     /// The earlier one: file, host and kernel.
     pub before: String,
@@ -36,6 +37,7 @@ pub struct Diff {
 
 /// A group of findings in both recordings.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Line {
     /// What they have in common.
     #[serde(flatten)]

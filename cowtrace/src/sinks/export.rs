@@ -51,6 +51,7 @@ impl To {
 
 /// An event. A column that a kind has no use for is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Row {
     /// Name of the host.
     pub host: String,
@@ -89,6 +90,7 @@ pub struct Row {
 
 /// A finding as a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Found {
     /// When the page was lost, nanoseconds as in [`Row`].
     pub time_ns: i64,

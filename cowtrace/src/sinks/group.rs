@@ -15,6 +15,7 @@ use crate::{
 
 /// What findings that are alike have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Kind {
     /// Their verdict.
     pub verdict: &'static str,

@@ -16,6 +16,7 @@ use crate::{
 };
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct FindingLine<'a> {
     r#type: &'static str,
     id: usize,
@@ -48,6 +49,7 @@ struct FindingLine<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct Holder {
     tgid: u32,
     tid: u32,
@@ -60,6 +62,7 @@ struct Holder {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct Writer {
     tgid: u32,
     tid: u32,
@@ -69,6 +72,7 @@ struct Writer {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct CauseLine {
     kind: &'static str,
     detail: String,
@@ -80,6 +84,7 @@ struct CauseLine {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct ReferenceLine {
     tgid: u32,
     tid: u32,
@@ -90,6 +95,7 @@ struct ReferenceLine {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct InvalidationLine {
     event: &'static str,
     began: Time,
@@ -98,6 +104,7 @@ struct InvalidationLine {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct DurationsLine<'a> {
     event: &'static str,
     initiator: &'a str,
@@ -117,6 +124,20 @@ pub fn change(out: &mut dyn Write, trace: &Trace, change: Change) -> io::Result<
         Some(finding) => line(out, &finding_line(trace, r#type, finding)),
         None => Ok(()),
     }
+}
+
+/// Of every line that `stream` and `replay` print.
+#[cfg(test)]
+pub fn schema() -> schemars::Schema {
+    #[derive(schemars::JsonSchema)]
+    #[schemars(untagged, title = "A line of `stream --format json` or `replay --format json`")]
+    #[expect(dead_code, clippy::large_enum_variant, reason = "a schema is made of it, no value")]
+    enum Line {
+        Finding(FindingLine<'static>),
+        Event(event::EventLine<'static>),
+        Summary(Summary<'static>),
+    }
+    super::schemas::generator().into_root_schema_for::<Line>()
 }
 
 fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -> FindingLine<'a> {
@@ -198,6 +219,7 @@ fn frames(trace: &Trace, task: &Task, stack: &Stack) -> Vec<String> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct Summary<'a> {
     r#type: &'static str,
     clean: bool,
@@ -234,6 +256,7 @@ struct Summary<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct ProgramLine {
     name: &'static str,
     hits: u64,
@@ -241,6 +264,7 @@ struct ProgramLine {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 struct ProbeLine<'a> {
     sees: &'a str,
     attached: Option<&'a str>,

@@ -35,6 +35,7 @@ pub enum Form {
 
 /// What recordings came to.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Report {
     /// The answer, in a paragraph.
     pub answer: String,
@@ -44,6 +45,7 @@ pub struct Report {
 
 /// One recording.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Host {
     /// What it was read from.
     pub file: String,
@@ -93,6 +95,7 @@ pub struct Host {
 
 /// Findings that are alike.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Group {
     /// In what.
     #[serde(flatten)]
@@ -117,6 +120,7 @@ pub struct Group {
 
 /// A finding as its steps.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Example {
     /// Its number in the trace.
     pub id: usize,
@@ -132,6 +136,7 @@ pub struct Example {
 
 /// A step.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Step {
     /// Seconds since the beginning.
     pub at: f64,

@@ -222,3 +222,17 @@ fn verdict(pages: &[Judged]) -> &'static str {
         "wrong"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::schemas;
+
+    #[test]
+    fn what_it_came_to_is_as_its_schema_says() {
+        let mut report = Report { agreed: 3, ..Report::default() };
+        report.pins.insert(("long-write".to_owned(), "4k".to_owned()), Confusion([[1, 2], [3, 4]]));
+        let value = report.json(&Ledger::default(), &["an unpin".to_owned()]);
+        schemas::check("verify.json", &value);
+    }
+}

@@ -10,7 +10,8 @@ use crate::event::{Event, Extent, Protector, Time, What};
 
 /// What the event is, then what all events have.
 #[derive(Serialize)]
-struct EventLine<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+pub(super) struct EventLine<'a> {
     #[serde(flatten)]
     body: Body<'a>,
     at: Time,
@@ -23,6 +24,7 @@ struct EventLine<'a> {
 
 /// The part that differs; its name is the line's `type`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[serde(tag = "type", rename_all = "kebab-case")]
 enum Body<'a> {
     Fault {

@@ -12,6 +12,14 @@ pub mod key {
     pub const KERNEL: &str = "kernel";
     /// `uname -m`.
     pub const MACHINE: &str = "machine";
+    /// Which build of cowtrace, where the build knew; absent else.
+    pub const BUILD: &str = "cowtrace.build";
+    /// `uname -v`.
+    pub const KERNEL_BUILD: &str = "kernel.build";
+    /// CRC-32 of the kernel's BTF, hexadecimal: two kernels with the same one have the same types and functions.
+    pub const BTF: &str = "kernel.btf_crc32";
+    /// Bytes of a page.
+    pub const PAGE_SIZE: &str = "page_size";
     /// CLOCK_REALTIME at CLOCK_BOOTTIME 0, nanoseconds.
     pub const BOOT: &str = "clock.boot_realtime_ns";
     /// CLOCK_BOOTTIME when the last probe was attached, nanoseconds.

@@ -11,6 +11,8 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 pub struct Kernel {
     /// `uname -r`.
     pub release: String,
+    /// `uname -v`.
+    pub build: String,
     /// `uname -m`.
     pub machine: String,
     /// Name of the host.
@@ -34,7 +36,8 @@ impl Kernel {
         if !kallsyms.has_addresses() {
             return Err(errors::hidden_kallsyms());
         }
-        Ok(Self { release, machine, host: sysctl("hostname"), btf, kallsyms })
+        let (host, build) = (sysctl("hostname"), sysctl("version"));
+        Ok(Self { release, machine, build, host, btf, kallsyms })
     }
 }
 

@@ -53,7 +53,9 @@ pub struct Host {
     pub host: String,
     /// `uname -r`.
     pub kernel: String,
-    /// Version of the cowtrace that recorded.
+    /// `uname -v`.
+    pub kernel_build: Option<String>,
+    /// Version of the cowtrace that recorded, and which build.
     pub cowtrace: String,
     /// When the last probe was attached: RFC 3339, UTC.
     pub began: Option<String>,
@@ -185,7 +187,8 @@ fn host(file: &str, trace: &Trace) -> Host {
         file: file.to_owned(),
         host: fact(key::HOST),
         kernel: fact(key::KERNEL),
-        cowtrace: fact(key::VERSION),
+        kernel_build: trace.facts.text(key::KERNEL_BUILD).map(str::to_owned),
+        cowtrace: version(trace),
         began: began(trace),
         seconds: seconds(trace, trace.now),
         only: trace.facts.text(key::FILTER).map(str::to_owned),
@@ -210,6 +213,14 @@ fn host(file: &str, trace: &Trace) -> Host {
         invalidations: trace.counts.invalidations,
         books: text::books(trace),
         part: text::part(trace),
+    }
+}
+
+fn version(trace: &Trace) -> String {
+    let version = trace.facts.text(key::VERSION).unwrap_or("unknown");
+    match trace.facts.text(key::BUILD) {
+        Some(build) => format!("{version} ({build})"),
+        None => version.to_owned(),
     }
 }
 
@@ -402,6 +413,7 @@ fn facts(host: &Host) -> Vec<String> {
         host.books.clone(),
     ]
     .into_iter()
+    .chain(host.kernel_build.as_ref().map(|build| format!("kernel {}, {build}", host.kernel)))
     .chain(host.part.clone())
     .collect()
 }

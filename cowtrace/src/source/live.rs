@@ -262,6 +262,12 @@ fn preamble(
     writer.fact(key::HOST, &kernel.host);
     writer.fact(key::KERNEL, &kernel.release);
     writer.fact(key::MACHINE, &kernel.machine);
+    writer.fact(key::KERNEL_BUILD, &kernel.build);
+    writer.fact(key::BTF, &format!("{:08x}", crc32fast::hash(&kernel.btf)));
+    writer.fact(key::PAGE_SIZE, &sys::page_size().to_string());
+    if let Some(build) = option_env!("COWTRACE_BUILD") {
+        writer.fact(key::BUILD, build);
+    }
     writer.fact(key::BOOT, &sys::realtime_ns().saturating_sub(now).to_string());
     writer.fact(key::STARTED, &now.to_string());
     for (key, value) in settings::facts(btf) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+mod keyframe;
+
 use cowtrace_common::{
     program::Program,
     wire::{
@@ -10,13 +12,9 @@ use cowtrace_common::{
     },
 };
 
-use crate::{
-    event::{
-        Audit, Before, Comm, Cost, Event, Extent, Fault, FileRange, ForkCopy, Held, HeldAt, Holder,
-        Invalidate, Notifier, Pfn, Pin, ProbeState, Protect, Protector, ShortTerm, Stack, Tally,
-        Task, Unpin, Untold, What, Zap,
-    },
-    finding::{Proof, Verdict},
+use crate::event::{
+    Audit, Comm, Cost, Event, Extent, Fault, FileRange, ForkCopy, Holder, Invalidate, Notifier,
+    Pfn, Pin, ProbeState, Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What, Zap,
 };
 
 /// Why bytes are no event.
@@ -205,7 +203,7 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             let [name] = texts(body)?;
             What::Symbol { address, tgid, name }
         }
-        kind::KEYFRAME..=kind::KEYFRAME_END => What::Before(before(kind, body)?),
+        kind::KEYFRAME..=kind::KEYFRAME_END => What::Before(keyframe::before(kind, body)?),
         kind::CGROUP => {
             let id = u64_le(body)?;
             let [path] = texts(body)?;
@@ -413,65 +411,6 @@ fn audit(body: &mut &[u8]) -> Result<Audit, Malformed> {
         extents.push(Extent { pfn, pages, folio: 0 });
     }
     Ok(Audit { mm, start, extents: extents.into() })
-}
-
-/// Of a keyframe.
-fn before(kind: u16, body: &mut &[u8]) -> Result<Before, Malformed> {
-    Ok(match kind {
-        kind::KEYFRAME => Before::Begin,
-        kind::HELD => Before::Held(held(body)?),
-        kind::GRADE => grade(u32_le(body)?, u32_le(body)?)?,
-        kind::TOLD => Before::Told([u64_le(body)?, u64_le(body)?, u64_le(body)?]),
-        _ => Before::End(Untold {
-            malformed: u64_le(body)?,
-            unknown: u64_le(body)?,
-            unlisted: u64_le(body)?,
-        }),
-    })
-}
-
-fn held(body: &mut &[u8]) -> Result<Held, Malformed> {
-    let [id, call, mm, address, pages, listed_from] = [(); 6].map(|()| u64_le(body));
-    let [gup_flags, gone, extents, dropped, places, _zero] = [(); 6].map(|()| u32_le(body));
-    // Numbers that overflow no sum, as in an audit.
-    let count = |pages: u64| pages.min(u32::MAX.into());
-    let mut extent = || {
-        let (pfn, pages, held) = (u64_le(body)? & MOST_PFN, count(u64_le(body)?), u64_le(body)?);
-        Ok((Extent { pfn, pages, folio: 0 }, held != 0))
-    };
-    let extents = (0..extents?).map(|_| extent()).collect::<Result<_, _>>()?;
-    let mut references = || Ok((u64_le(body)? & MOST_PFN, count(u64_le(body)?)));
-    let dropped = (0..dropped?).map(|_| references()).collect::<Result<_, _>>()?;
-    let mut place = || {
-        let (mm, start) = (u64_le(body)?, u64_le(body)?);
-        let (pages, index) = (count(u64_le(body)?), count(u64_le(body)?));
-        Ok(HeldAt { mm, start, pages, index })
-    };
-    let places = (0..places?).map(|_| place()).collect::<Result<_, _>>()?;
-    Ok(Held {
-        // Nobody counts as far; from here on there is room to count on.
-        id: id?.min(u64::MAX / 2),
-        call: call?.min(u64::MAX / 2),
-        mm: mm?,
-        address: address?,
-        pages: pages?,
-        listed_from: listed_from?,
-        gup_flags: gup_flags?,
-        gone: gone? != 0,
-        extents,
-        dropped,
-        places,
-    })
-}
-
-fn grade(verdict: u32, proof: u32) -> Result<Before, Malformed> {
-    let known = Verdict::ALL.get(verdict as usize).copied();
-    let verdict = known.ok_or(Malformed::Number { field: "verdict", value: verdict.into() })?;
-    let proof = proof.checked_sub(1).map(|number| {
-        let known = Proof::ALL.get(number as usize).copied();
-        known.ok_or(Malformed::Number { field: "proof", value: number.into() })
-    });
-    Ok(Before::Grade(verdict, proof.transpose()?))
 }
 
 fn notifier(body: &mut &[u8]) -> Result<Notifier, Malformed> {

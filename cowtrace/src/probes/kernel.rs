@@ -37,7 +37,7 @@ impl Kernel {
             return Err(errors::hidden_kallsyms());
         }
         let (host, build) = (sysctl("hostname"), sysctl("version"));
-        Ok(Self { release, machine, build, host, btf, kallsyms })
+        Ok(Self { release, build, machine, host, btf, kallsyms })
     }
 }
 

@@ -1,0 +1,163 @@
+//! Makes a long recording out of a real one, then reads it: how fast, in how much memory, and how soon a time is found.
+//!
+//! `cargo run --release --example long_recording -- EVENTS FILE [RECORDING]`
+//!
+//! The records of RECORDING (one of tests/recordings) are told again and again, each time later. FILE stays, for other
+//! commands: `cowtrace report FILE`.
+
+#![expect(clippy::print_stdout, reason = "it answers on stdout")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use cowtrace::{
+    decode::Records,
+    event::Time,
+    finding::Verdict,
+    source::recording::{Plan, Recording},
+    tee::Tee,
+    trace::Trace,
+};
+
+/// Records that are handed to the recorder at once, as a busy ring does.
+const BATCH: usize = 1 << 20;
+/// Where `time_ns` stands in a record.
+const TIME: std::ops::Range<usize> = 8..16;
+
+fn main() -> Result<()> {
+    let mut words = env::args().skip(1);
+    let events: u64 = words.next().context("how many events?")?.parse()?;
+    let file = PathBuf::from(words.next().context("which file to write?")?);
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/diverged-5.10.cow");
+    let from = words.next().map_or_else(usual, PathBuf::from);
+    if !file.exists() {
+        let began = Instant::now();
+        let bytes = make(events, &file, &from)?;
+        let each = bytes as f64 / events as f64;
+        println!("made in {:.1?}: {bytes} bytes, {each:.2} for an event", began.elapsed());
+    }
+    let began = Instant::now();
+    let (decoded, _) = read(&file, |_| {})?;
+    say("decoded", decoded, began.elapsed());
+    let mut trace = Trace::default();
+    let began = Instant::now();
+    let (folded, bytes) = read(&file, |event| drop(trace.take(event)))?;
+    say("decoded and judged", folded, began.elapsed());
+    println!("{bytes} bytes of records, {} findings", trace.findings.len());
+    drop(trace);
+    seek(&file)?;
+    let status = fs::read_to_string("/proc/self/status")?;
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
+    Ok(())
+}
+
+fn say(what: &str, events: u64, took: Duration) {
+    println!("{what} {events} in {took:.1?}: {:.2} million a second", rate(events, took));
+}
+
+fn rate(events: u64, took: Duration) -> f64 {
+    events as f64 / took.as_secs_f64() / 1e6
+}
+
+/// All records of the kernel, with what stands in front of them.
+fn parts(from: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
+    let mut recording = Recording::open(from)?;
+    let (mut front, mut rest) = (Vec::new(), Vec::new());
+    while let Some(batch) = recording.batch() {
+        let mut records = Records::new(&batch);
+        loop {
+            let before = records.rest();
+            let Some(event) = records.next() else { break };
+            let record = &before[..before.len() - records.rest().len()];
+            let of_the_kernel = event.is_ok_and(|event| event.what.name().is_some());
+            if of_the_kernel { &mut rest } else { &mut front }.extend_from_slice(record);
+        }
+    }
+    Ok((front, rest))
+}
+
+/// Writes the recording; its bytes.
+fn make(events: u64, file: &Path, from: &Path) -> Result<u64> {
+    let (front, rest) = parts(from)?;
+    let times: Vec<Time> = Records::new(&rest).flatten().map(|event| event.time).collect();
+    let (first, last) = (times.iter().min(), times.iter().max());
+    let length = last.zip(first).map_or(0, |(last, first)| last - first) + 1_000_000;
+    let mut tee = Tee::create(file, Plan::default(), Verdict::Lost)?;
+    let mut trace = Trace::default();
+    let mut fold = |tee: &mut Tee, batch: &[u8]| {
+        tee.write(batch);
+        Records::new(batch).for_each(|event| drop(trace.take(event)));
+        tee.folded(&trace, &[]);
+    };
+    fold(&mut tee, &front);
+    let repeats = events.div_ceil(times.len().max(1) as u64);
+    let mut batch = Vec::new();
+    for repeat in 0..repeats {
+        later(&rest, repeat * length, &mut batch);
+        if batch.len() >= BATCH || repeat + 1 == repeats {
+            fold(&mut tee, &batch);
+            batch.clear();
+        }
+    }
+    tee.finish().context("the recording is not whole")
+}
+
+/// Appends records as they would be some time later.
+fn later(records: &[u8], by: Time, batch: &mut Vec<u8>) {
+    let mut rest = records;
+    while let Some(len) = rest.first_chunk().map(|len| u32::from_le_bytes(*len) as usize) {
+        let (record, behind) = rest.split_at(len);
+        let time = record[TIME].iter().rev().fold(0, |time, byte| time << 8 | u64::from(*byte));
+        batch.extend_from_slice(&record[..TIME.start]);
+        batch.extend_from_slice(&(time + by).to_le_bytes());
+        batch.extend_from_slice(&record[TIME.end..]);
+        rest = behind;
+    }
+}
+
+/// Reads all of it; records and their bytes.
+fn read(
+    file: &Path,
+    mut each: impl FnMut(Result<cowtrace::event::Event, cowtrace::decode::Malformed>),
+) -> Result<(u64, u64)> {
+    let mut recording = Recording::open(file)?;
+    let (mut records, mut bytes) = (0, 0);
+    while let Some(batch) = recording.batch() {
+        bytes += batch.len() as u64;
+        for event in Records::new(&batch) {
+            records += 1;
+            each(event);
+        }
+    }
+    Ok((records, bytes))
+}
+
+/// Goes to ten times, each from the start: the trace as it was then.
+fn seek(file: &Path) -> Result<()> {
+    let mut longest = Duration::ZERO;
+    for n in 1..=10 {
+        let began = Instant::now();
+        let mut recording = Recording::open(file)?;
+        let (first, last) = recording.times().context("it has no times")?;
+        let to = first + (last - first) / 10 * n;
+        recording.seek(to)?;
+        let mut trace = Trace::default();
+        while trace.now < to {
+            let Some(batch) = recording.batch() else { break };
+            for event in Records::new(&batch) {
+                trace.take(event);
+                if trace.now >= to {
+                    break;
+                }
+            }
+        }
+        longest = longest.max(began.elapsed());
+    }
+    println!("ten times found, the slowest within {longest:.1?}");
+    Ok(())
+}

@@ -97,6 +97,9 @@ pub enum Command {
         /// In which form
         #[arg(long, value_enum, default_value_t)]
         format: Form,
+        /// Only findings that meet this: `comm=nccl* verdict>=diverged`. The exit status is of all of them
+        #[arg(long, value_name = "FILTER", value_parser = finding_filter)]
+        filter: Option<Filter>,
         /// File to create, in place of standard output; an existing one is not overwritten
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,

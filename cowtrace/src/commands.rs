@@ -44,7 +44,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Replay { file, format: Some(format), events, filter, .. } => {
             replay(&file, PrintArgs { format, events, filter }).await
         }
-        Command::Report { files, format, output } => report::run(&files, format, output.as_deref()),
+        Command::Report { files, format, filter, output } => {
+            report::run(&files, format, &filter.unwrap_or_default(), output.as_deref())
+        }
         Command::Export { files, to, filter, output } => {
             export::run(&files, to, &filter.unwrap_or_default(), output.as_deref())
         }

@@ -9,6 +9,7 @@ use cowtrace::{
     finding::Verdict,
     sinks::{
         Format,
+        filter::Filter,
         report::{Form, Report},
     },
     source::recording::Recording,
@@ -141,8 +142,20 @@ fn a_recording_with_any_byte_flipped_is_refused_or_says_what_is_left_out() {
 /// The records of each recording.
 static RECORDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let verdicts = VERDICTS.iter().map(|(name, ..)| format!("{name}.cow"));
-    verdicts.chain([MPROTECT.to_owned()]).map(|name| records(&name)).collect()
+    let whole: Vec<_> = verdicts.chain([MPROTECT.to_owned()]).map(|name| records(&name)).collect();
+    let parts = whole.iter().map(|records| part(records));
+    parts.chain(whole.iter().cloned()).collect()
 });
+
+/// The same records as a part that begins where most of them have been: with a keyframe.
+fn part(records: &[u8]) -> Vec<u8> {
+    let mut trace = Trace::default();
+    let mut events = Records::new(records);
+    while events.rest().len() > records.len() / 3 {
+        trace.take(events.next().expect("there is a third"));
+    }
+    [trace.keyframe(), events.rest().to_vec()].concat()
+}
 
 /// The records of a recording, all blocks joined: what the decoder is given.
 fn records(name: &str) -> Vec<u8> {
@@ -183,7 +196,9 @@ proptest! {
             }
         }
         Format::Text.summary(&mut out, &trace).expect("a Vec takes everything");
-        Report::new(&[(String::new(), trace)]).write(Form::Html, &mut out).expect("a Vec");
+        let keyframe = trace.keyframe();
+        prop_assert!(Records::new(&keyframe).all(|event| event.is_ok()), "a keyframe decodes");
+        Report::new(&[(String::new(), trace)], &Filter::default()).write(Form::Html, &mut out).expect("a Vec");
         let text = String::from_utf8(out).expect("UTF-8");
         prop_assert!(!text.contains('\x1b'), "an escape reached the output");
     }

@@ -48,6 +48,19 @@ fn json_is_one_object_with_the_finding() {
 }
 
 #[test]
+fn a_report_of_some_findings_says_how_many_it_leaves_out() {
+    let (text, status) = report(&["--filter", "verdict=armed"], &["lost-5.10.cow"]);
+    assert!(text.starts_with("ARMED"), "{text}");
+    assert!(
+        text.replace('\n', " ").contains("1 finding does not meet \"verdict=armed\""),
+        "{text}"
+    );
+    assert_eq!(status, Some(1));
+    let (text, _) = report(&["--filter", "comm=nobody"], &["lost-5.10.cow"]);
+    assert!(text.starts_with("No finding is listed: 2 findings do not meet"), "{text}");
+}
+
+#[test]
 fn html_needs_nothing_from_outside() {
     let (html, _) = report(&["--format", "html"], &["lost-5.10.cow", "suspect-get-6.12.cow"]);
     for telling in ["LOST", "xdp_umem", "unpinned dirty", "<svg", "suspect-get"] {

@@ -14,6 +14,7 @@ use crate::{
     errors::{self, exit},
     sinks::{
         diff::Diff,
+        filter::Filter,
         report::{Form, Report},
     },
     source::recording::{self, Recording},
@@ -21,9 +22,14 @@ use crate::{
 };
 
 /// Writes the report; the exit status is that of the worst recording.
-pub fn run(files: &[PathBuf], form: Form, output: Option<&Path>) -> anyhow::Result<u8> {
+pub fn run(
+    files: &[PathBuf],
+    form: Form,
+    filter: &Filter,
+    output: Option<&Path>,
+) -> anyhow::Result<u8> {
     let traces = traces(files)?;
-    let report = Report::new(&traces);
+    let report = Report::new(&traces, filter);
     match output {
         None => report.write(form, &mut io::stdout().lock()),
         Some(path) => create(path, &report, form),
@@ -36,7 +42,8 @@ pub fn run(files: &[PathBuf], form: Form, output: Option<&Path>) -> anyhow::Resu
 
 /// Writes what is different between two recordings.
 pub fn diff(files: &[PathBuf; 2], as_json: bool) -> anyhow::Result<u8> {
-    let diff = Diff::new(&Report::new(&traces(files)?)).context("two recordings make two parts")?;
+    let diff = Diff::new(&Report::new(&traces(files)?, &Filter::default()))
+        .context("two recordings make two parts")?;
     let mut out = io::stdout().lock();
     if as_json {
         writeln!(out, "{}", serde_json::to_string(&diff)?)?;

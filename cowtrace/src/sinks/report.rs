@@ -16,7 +16,7 @@ use std::{
 use serde::Serialize;
 
 pub use super::group::Kind;
-use super::{count, group, stack, text};
+use super::{count, filter::Filter, group, stack, text};
 use crate::{event::Time, facts::key, finding::Finding, trace::Trace};
 
 /// The forms.
@@ -153,9 +153,10 @@ pub struct Step {
 }
 
 impl Report {
-    /// Of traces, each with the name of what it was read from.
-    pub fn new(traces: &[(String, Trace)]) -> Self {
-        let hosts: Vec<Host> = traces.iter().map(|(file, trace)| host(file, trace)).collect();
+    /// Of traces, each with the name of what it was read from: the findings that meet a filter.
+    pub fn new(traces: &[(String, Trace)], filter: &Filter) -> Self {
+        let hosts: Vec<Host> =
+            traces.iter().map(|(file, trace)| host(file, trace, filter)).collect();
         let answer = match hosts.as_slice() {
             [one] => one.answer.clone(),
             several => compared(several),
@@ -177,11 +178,14 @@ impl Report {
     }
 }
 
-fn host(file: &str, trace: &Trace) -> Host {
+fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
     let fact = |key| trace.facts.text(key).unwrap_or("unknown").to_owned();
     let missed = trace.unseen();
-    let groups = groups(trace);
-    let verdicts = trace.verdicts().map(|(verdict, count)| (verdict.name(), count)).collect();
+    let findings: Vec<&Finding> =
+        trace.findings.iter().filter(|finding| filter.takes(trace, *finding)).collect();
+    let left_out = left_out(trace.findings.len() - findings.len(), filter);
+    let groups = groups(trace, &findings);
+    let verdicts = verdicts(&groups);
     let probes = || trace.probes.values();
     Host {
         file: file.to_owned(),
@@ -194,7 +198,7 @@ fn host(file: &str, trace: &Trace) -> Host {
         only: trace.facts.text(key::FILTER).map(str::to_owned),
         verdict: groups.first().map(|group| group.kind.verdict),
         complete: missed.is_empty(),
-        answer: answer(trace, &groups, &missed),
+        answer: answer(&groups, left_out, &missed),
         verdicts,
         groups,
         watched: probes()
@@ -234,9 +238,27 @@ fn began(trace: &Trace) -> Option<String> {
     Some(humantime::format_rfc3339_seconds(time).to_string())
 }
 
-fn groups(trace: &Trace) -> Vec<Group> {
-    let findings: Vec<&Finding> = trace.findings.iter().collect();
-    let alike = group::groups(trace, &findings);
+/// How many findings there are by verdict; groups stand in the order of their verdicts.
+fn verdicts(groups: &[Group]) -> Vec<(&'static str, usize)> {
+    let mut verdicts: Vec<(&'static str, usize)> = Vec::new();
+    for group in groups {
+        match verdicts.last_mut().filter(|(verdict, _)| *verdict == group.kind.verdict) {
+            Some((_, count)) => *count += group.findings,
+            None => verdicts.push((group.kind.verdict, group.findings)),
+        }
+    }
+    verdicts
+}
+
+/// That a filter has left findings out, in a sentence.
+fn left_out(findings: usize, filter: &Filter) -> Option<String> {
+    let left = count(findings as u64, "finding");
+    let verb = if findings == 1 { "does" } else { "do" };
+    (findings > 0).then(|| format!("{left} {verb} not meet \"{}\".", filter.text()))
+}
+
+fn groups(trace: &Trace, findings: &[&Finding]) -> Vec<Group> {
+    let alike = group::groups(trace, findings);
     let mut groups: Vec<Group> = alike.into_iter().map(|alike| group(trace, alike)).collect();
     name_repeated_stacks(&mut groups);
     groups
@@ -308,13 +330,16 @@ fn example(trace: &Trace, finding: &Finding) -> Example {
 }
 
 /// The answer for one trace: the worst, and how sure the whole is.
-fn answer(trace: &Trace, groups: &[Group], missed: &[String]) -> String {
+fn answer(groups: &[Group], left_out: Option<String>, missed: &[String]) -> String {
     let whole = match missed.len() {
         0 => "Nothing was missed.".to_owned(),
         n => format!("Not everything was seen ({}, below).", count(n as u64, "reason")),
     };
+    let left = left_out.as_ref().map_or(String::new(), |left| format!(" {left}"));
     let Some(worst) = groups.first() else {
-        return if missed.is_empty() {
+        return if let Some(left) = left_out {
+            format!("No finding is listed: {left} {whole}")
+        } else if missed.is_empty() {
             format!("No process lost a page that was pinned. {whole}")
         } else {
             format!("Nothing was found. {whole} So it cannot be said that nothing happened.")
@@ -322,12 +347,13 @@ fn answer(trace: &Trace, groups: &[Group], missed: &[String]) -> String {
     };
     let site =
         worst.kind.site.as_ref().map_or(String::new(), |site| format!(", pinned through {site}"));
-    let others = match trace.findings.len() - worst.findings {
+    let all: usize = groups.iter().map(|group| group.findings).sum();
+    let others = match all - worst.findings {
         0 => String::new(),
         n => format!(" Beside that, there {} of other kinds.", is_are(n)),
     };
     format!(
-        "{} ({}): {} of {}{site}; cause: {}. {}. {}{others} {whole}",
+        "{} ({}): {} of {}{site}; cause: {}. {}. {}{others}{left} {whole}",
         worst.kind.verdict.to_uppercase(),
         worst.certainty,
         count(worst.pages, "page"),

@@ -41,6 +41,8 @@ pub mod key {
     /// `yes` where a long-term pin for reading, too, first gives the process a page of its own in a private
     /// mapping (6.2 and later), else `no`.
     pub const READS_UNSHARE: &str = "feature.longterm_reads_unshare";
+    /// Prefix of facts, a path behind it: the build id of a file that is in stacks, hexadecimal.
+    pub const BINARY: &str = "build_id:";
     /// What limits the run to some processes; absent: nothing does.
     pub const FILTER: &str = "filter";
     /// That an audit has not looked at all pages.
@@ -81,6 +83,11 @@ impl Facts {
     /// All, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Build ids of the files in stacks, by path.
+    pub fn binaries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter_map(|(key, id)| Some((key.strip_prefix(key::BINARY)?, id)))
     }
 
     /// Whether the run's kernel keeps pinned anonymous pages exclusive.

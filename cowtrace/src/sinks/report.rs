@@ -91,6 +91,8 @@ pub struct Host {
     pub invalidations: u64,
     /// The ledger against the kernel's own count.
     pub books: String,
+    /// Build ids of the files in stacks, by path.
+    pub binaries: Vec<(String, String)>,
     /// What it does not have, where it is a part of a longer recording.
     pub part: Option<String>,
 }
@@ -216,6 +218,7 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
         forks: trace.counts.forks,
         invalidations: trace.counts.invalidations,
         books: text::books(trace),
+        binaries: trace.facts.binaries().map(|(a, b)| (a.to_owned(), b.to_owned())).collect(),
         part: text::part(trace),
     }
 }
@@ -440,6 +443,7 @@ fn facts(host: &Host) -> Vec<String> {
     ]
     .into_iter()
     .chain(host.kernel_build.as_ref().map(|build| format!("kernel {}, {build}", host.kernel)))
+    .chain(host.binaries.iter().map(|(path, id)| format!("{path} has build id {id}")))
     .chain(host.part.clone())
     .collect()
 }

@@ -6,12 +6,15 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use blazesym::symbolize::{
-    Input, Sym, Symbolized, Symbolizer,
-    source::{Elf, Source},
+use blazesym::{
+    helper::read_elf_build_id,
+    symbolize::{
+        Input, Sym, Symbolized, Symbolizer,
+        source::{Elf, Source},
+    },
 };
 
 use super::Batch;
@@ -19,6 +22,7 @@ use crate::encode::Writer;
 use crate::{
     decode::Records,
     event::{Event, What},
+    facts::key,
     kallsyms::Kallsyms,
 };
 
@@ -26,6 +30,8 @@ use crate::{
 /// memory. Beyond them everything is forgotten and found anew.
 const PROCESSES: usize = 4096;
 const ADDRESSES: usize = 1 << 20;
+/// Files whose build ids are told.
+const BINARIES: usize = 4096;
 
 /// A file mapped executable.
 struct Mapped {
@@ -41,6 +47,7 @@ pub struct Symbols {
     symbolizer: Symbolizer,
     mappings: HashMap<u32, Vec<Mapped>>,
     told: HashSet<(u32, u64)>,
+    binaries: HashSet<PathBuf>,
 }
 
 impl Symbols {
@@ -51,6 +58,7 @@ impl Symbols {
             symbolizer: Symbolizer::new(),
             mappings: HashMap::new(),
             told: HashSet::new(),
+            binaries: HashSet::new(),
         }
     }
 
@@ -90,18 +98,21 @@ impl Symbols {
             // Behind the innermost frame an address is where a call returns to, which may already be
             // the next line or function.
             let within = if depth == 0 { *address } else { address.saturating_sub(1) };
-            if let Some(name) = self.describe(tgid, within) {
+            if let Some(name) = self.describe(tgid, within, writer) {
                 writer.symbol(tgid, *address, &name);
             }
         }
     }
 
-    fn describe(&mut self, tgid: u32, address: u64) -> Option<String> {
+    fn describe(&mut self, tgid: u32, address: u64, writer: &mut Writer) -> Option<String> {
         let mapped = self.mapped(tgid, address)?;
         let (offset, path) = (address - mapped.start + mapped.offset, mapped.path.clone());
         // A container's path means another file here, if any; its own root shows the right one.
         let inside = PathBuf::from(format!("/proc/{tgid}/root{}", path.display()));
         let file = if inside.exists() { inside } else { path.clone() };
+        if self.binaries.len() < BINARIES && self.binaries.insert(path.clone()) {
+            tell_build_id(&path, &file, writer);
+        }
         let input = Input::FileOffset(offset);
         let found = self.symbolizer.symbolize_single(&Source::Elf(Elf::new(file)), input);
         let binary = path.file_name().unwrap_or_default().display().to_string();
@@ -126,6 +137,15 @@ impl Symbols {
         }
         let mappings = self.mappings.get(&tgid)?;
         found.or_else(|| known(mappings)).and_then(|index| mappings.get(index))
+    }
+}
+
+/// Tells which build a file is: who has its debug information, but not the machine, finds it by that.
+fn tell_build_id(path: &Path, file: &Path, writer: &mut Writer) {
+    // One without, or one that is gone, stays a name.
+    if let Ok(Some(id)) = read_elf_build_id(file) {
+        let id = id.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        writer.fact(&format!("{}{}", key::BINARY, path.display()), &id);
     }
 }
 

@@ -117,8 +117,6 @@ pub struct Trace {
 
 /// Records that an understudy's is compared with: more than there are CPUs to interleave.
 const RECENT: usize = 256;
-/// Of these, the last of its thread: an interrupt may have told something in between.
-const LAST: usize = 2;
 /// Suspects by plain references that are listed for one process; beyond, they are counted.
 const SUSPECTS: usize = 64;
 
@@ -318,8 +316,10 @@ impl Trace {
         };
         let tid = event.task.tid;
         if let Some(main) = program.stands_in_for() {
-            let mut last = self.recent.iter().rev().filter(|recent| recent.tid == tid).take(LAST);
-            return last.any(|recent| recent.program == main && recent.mark == mark);
+            // Only the last of its thread can be of the same call: who pins and unpins a buffer again and again says
+            // the same each time.
+            let last = self.recent.iter().rev().find(|recent| recent.tid == tid);
+            return last.is_some_and(|recent| recent.program == main && recent.mark == mark);
         }
         if program.understudy().is_some() {
             if self.recent.len() == RECENT {

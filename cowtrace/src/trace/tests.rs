@@ -3,7 +3,7 @@
 use cowtrace_common::wire::page_bit;
 
 use super::*;
-use crate::event::{Stack, Task};
+use crate::event::{Extent, Pin, Stack, Task, Unpin};
 
 /// Has a program tell something.
 fn tell(trace: &mut Trace, program: Program, what: What) {
@@ -50,6 +50,32 @@ fn a_fault_that_comes_again_after_others_is_another() {
     tell(&mut trace, Program::WpFaultExit, copy(0x70));
     tell(&mut trace, Program::WpFaultAgain, copy(0x50));
     assert_eq!((trace.findings.len(), trace.counts.faults), (4, 4));
+}
+
+#[test]
+fn an_unpin_like_the_one_before_is_another_if_the_page_was_pinned_again_in_between() {
+    let mut trace = Trace::default();
+    let extents = || Box::new([Extent { pfn: 0x40, pages: 1, folio: 0 }]);
+    let unpin =
+        || What::Unpin(Unpin { pages: 1, unlisted: 0, make_dirty: false, extents: extents() });
+    let pin = || {
+        What::Pin(Pin {
+            mm: 2,
+            address: 0x1000,
+            pages: 1,
+            call_pages: 1,
+            unlisted: 0,
+            gup_flags: 0x101,
+            part: 0,
+            extents: extents(),
+        })
+    };
+    tell(&mut trace, Program::PinFastExit, pin());
+    tell(&mut trace, Program::UnpinFolio, unpin());
+    tell(&mut trace, Program::PinFastExit, pin());
+    assert_eq!(trace.ledger.live_pages(), 1);
+    tell(&mut trace, Program::UnpinFolioAgain, unpin());
+    assert_eq!(trace.ledger.live_pages(), 0, "the program itself was made to skip this one");
 }
 
 #[test]

@@ -230,7 +230,9 @@ fn recordings() -> Vec<Case> {
              cowtrace replay --format text x.cow",
             cut_recording_is_inconclusive,
         ),
-        Case::new(
+        Case {
+            limit: 300,
+            ..Case::new(
             "a recorder that is killed at any moment has all but its last second on the disk",
             "for n in 1 2 3 4 5 6; do
                  cowtrace record -o $n.cow --short-term -- \
@@ -245,7 +247,7 @@ fn recordings() -> Vec<Case> {
                  tail -1 s
              done",
             all_but_the_last_second_is_there,
-        ),
+        )},
         Case {
             kernels: &["5.10", "6.12"],
             ..Case::new(

@@ -160,8 +160,11 @@ impl Recording {
     /// that a new trace has to know.
     pub fn seek(&mut self, time: Time) -> io::Result<()> {
         let entries = self.entries();
-        let keyframes = entries.iter().filter(|entry| entry.is_keyframe && entry.times.1 <= time);
-        let at = keyframes.map(|entry| entry.offset).max().unwrap_or(HEADER as u64);
+        // A long keyframe takes several blocks, of which the first is gone to.
+        let same = |a: &Entry, b: &Entry| a.is_keyframe && b.is_keyframe;
+        let until = |run: &&[Entry]| run.iter().map(|entry| entry.times.1).max() <= Some(time);
+        let mut keyframes = entries.chunk_by(same).filter(|run| run[0].is_keyframe).filter(until);
+        let at = keyframes.next_back().map_or(HEADER as u64, |run| run[0].offset);
         self.go_to(at)?;
         (self.done, self.fresh) = (false, true);
         Ok(())
@@ -255,7 +258,8 @@ impl Recording {
             };
             self.at = end;
             if let Some(batch) = batch {
-                self.fresh = false;
+                // A long keyframe takes several blocks.
+                self.fresh &= frame.holds() == Some(Holds::Keyframe);
                 return Ok(batch);
             }
         }

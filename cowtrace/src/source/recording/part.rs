@@ -12,12 +12,26 @@ use std::{
 use super::{
     FORMAT, HEADER, MAGIC,
     block::{self, Frame, Holds, MOST_BYTES},
+    columns,
     index::{self, Entry},
 };
 use crate::source::Batch;
 
 /// A block has enough records with so many bytes: more compress little better.
 const ENOUGH: usize = 1 << 20;
+
+/// Bytes of the whole records at the front of a batch that a block takes. Where there are none, as a broken source may
+/// have it, where it is cut does not matter.
+fn fitting(batch: &[u8], most: usize) -> usize {
+    let mut fit = 0;
+    while let Some((len, _)) = columns::header(&batch[fit..]) {
+        if fit + len > most {
+            break;
+        }
+        fit += len;
+    }
+    if fit == 0 { batch.len().min(most) } else { fit }
+}
 
 /// A file for its owner only: recordings and what is made of them have names of processes and functions. An existing
 /// one is not overwritten, a link not followed.
@@ -57,6 +71,8 @@ pub struct Part {
     entries: Vec<Entry>,
     /// Records that make no block yet.
     pending: Batch,
+    /// Bytes of records that a block takes.
+    most: usize,
 }
 
 impl Part {
@@ -69,12 +85,19 @@ impl Part {
     pub fn begin(mut file: File, path: &Path) -> io::Result<Self> {
         file.write_all(&header())?;
         let (path, began, bytes) = (path.to_owned(), Instant::now(), HEADER as u64);
-        Ok(Self { path, began, bytes, file, entries: Vec::new(), pending: Batch::new() })
+        let (entries, pending) = (Vec::new(), Batch::new());
+        Ok(Self { path, began, bytes, file, entries, pending, most: MOST_BYTES })
+    }
+
+    /// The same with small blocks, so that a test sees several.
+    #[cfg(test)]
+    pub fn with_blocks_of(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     /// Takes records in; they are in a block when there is enough for one.
     pub fn add(&mut self, batch: &[u8]) -> io::Result<()> {
-        if self.pending.len() + batch.len() > MOST_BYTES {
+        if self.pending.len() + batch.len() > self.most {
             self.flush()?;
         }
         self.pending.extend_from_slice(batch);
@@ -124,8 +147,10 @@ impl Part {
     }
 
     fn blocks(&mut self, batch: &[u8], holds: Holds) -> io::Result<()> {
-        // A single batch is never so large, unless its source is broken: then where it is cut does not matter.
-        for batch in batch.chunks(MOST_BYTES) {
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let (batch, behind) = rest.split_at(fitting(rest, self.most));
+            rest = behind;
             let (block, frame) = block::of(batch, holds)?;
             self.copy(&frame, &block)?;
         }

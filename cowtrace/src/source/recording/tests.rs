@@ -168,6 +168,27 @@ fn a_keyframe_is_read_where_reading_begins_and_stepped_over_elsewhere() {
 }
 
 #[test]
+fn a_keyframe_that_takes_several_blocks_is_read_whole() {
+    let folder = Folder::new("long");
+    let path = folder.0.join("x.cow");
+    let keyframe = [tick(20, 100), tick(5, 100), tick(12, 100)].concat();
+    let mut part = Part::create(&path).expect("created").with_blocks_of(200);
+    part.add(&tick(10, 1)).expect("written");
+    part.keyframe(&keyframe).expect("written");
+    part.add(&tick(30, 1)).expect("written");
+    part.end().expect("ended");
+    let mut recording = Recording::open(&path).expect("a recording");
+    let mut rest = || std::iter::from_fn(|| recording.batch()).collect::<Vec<_>>();
+    assert_eq!(rest(), [tick(10, 1), tick(30, 1)]);
+    recording.seek(20).expect("there");
+    let rest: Vec<_> = std::iter::from_fn(|| recording.batch()).collect();
+    assert_eq!(rest.len(), 4, "a block for each of its records");
+    assert_eq!(rest.concat(), [keyframe, tick(30, 1)].concat());
+    recording.seek(19).expect("there");
+    assert_eq!(recording.batch(), Some(tick(10, 1)), "it was not taken yet");
+}
+
+#[test]
 fn times_are_known_from_the_index_and_without_it_from_the_blocks() {
     let folder = Folder::new("times");
     let bytes = fs::read(with_keyframes(&folder)).expect("read");

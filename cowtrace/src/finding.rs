@@ -2,7 +2,7 @@
 
 mod cause;
 
-use std::{fmt, rc::Rc};
+use std::{borrow::Cow, fmt, rc::Rc};
 
 pub use self::cause::{Cause, CauseKind, ZapKind};
 use crate::{
@@ -222,7 +222,7 @@ pub struct Finding {
     /// Its grade now; a later event can raise it.
     pub verdict: Verdict,
     /// Why this grade, in a sentence.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// How the page was lost.
     pub how: How,
     /// The pin; none where none was seen.
@@ -262,7 +262,7 @@ pub struct Finding {
     /// What secondary MMUs were told.
     pub told: Option<Told>,
     /// What to do about it on this kernel.
-    pub advice: String,
+    pub advice: &'static str,
 }
 
 impl Finding {
@@ -271,7 +271,7 @@ impl Finding {
         Self {
             id: 0,
             verdict,
-            reason: String::new(),
+            reason: Cow::Borrowed(""),
             how,
             pin: None,
             writer: Task::default(),
@@ -291,7 +291,7 @@ impl Finding {
             unpin_stack: Stack::default(),
             reference: None,
             told: None,
-            advice: String::new(),
+            advice: "",
         }
     }
 

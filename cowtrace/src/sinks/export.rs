@@ -163,8 +163,8 @@ pub fn found(trace: &Trace) -> impl Iterator<Item = Found> {
             new_pfn: finding.new_pfn,
             pinned_ns: pin.map(|pin| wall(pin.time)),
             unpinned_ns: finding.unpinned.map(|end| wall(end.time)),
-            reason: finding.reason.clone(),
-            advice: finding.advice.clone(),
+            reason: finding.reason.to_string(),
+            advice: finding.advice.to_owned(),
         }
     })
 }

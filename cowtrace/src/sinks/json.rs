@@ -198,7 +198,7 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
             ended: told.ended,
             secondary_mmus: stack::mmu_names(trace, told),
         }),
-        advice: &finding.advice,
+        advice: finding.advice,
     }
 }
 

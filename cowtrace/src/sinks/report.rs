@@ -287,8 +287,8 @@ fn group(trace: &Trace, alike: group::Group) -> Group {
         pages: alike.pages(),
         first: seconds(trace, first),
         last: seconds(trace, last),
-        reason: example.reason.clone(),
-        advice: example.advice.clone(),
+        reason: example.reason.to_string(),
+        advice: example.advice.to_owned(),
         example: self::example(trace, example),
         kind: alike.kind,
     }

@@ -75,7 +75,7 @@ impl Trace {
             return None;
         }
         let finding = Finding {
-            reason: MISSED.to_owned(),
+            reason: MISSED.into(),
             broken_at: self.now,
             mm: audit.mm,
             address,

@@ -80,7 +80,7 @@ impl Trace {
             self.open.pins_left.insert(index, pins.len());
         }
         finding.pin = pins.into_iter().next();
-        rules::advice(&finding, &self.facts).clone_into(&mut finding.advice);
+        finding.advice = rules::advice(&finding, &self.facts);
         self.findings.push(finding);
         Change::Opened(index)
     }
@@ -91,12 +91,12 @@ impl Trace {
         event: &Event,
         fault: &Fault,
         verdict: Verdict,
-        reason: &str,
+        reason: &'static str,
         pin: Option<Rc<PinRecord>>,
     ) -> Change {
         let since = pin.as_ref().map_or(0, |pin| pin.time);
         let finding = Finding {
-            reason: reason.to_owned(),
+            reason: reason.into(),
             writer: event.task,
             writer_stack: event.stack.clone(),
             broken_at: event.time,
@@ -152,7 +152,7 @@ impl Trace {
         let asked = zap.is_pinned(first.start, first.pfn()).is_some();
         let basis = if asked { Basis::Count } else { Basis::Books };
         let finding = Finding {
-            reason: GONE.to_owned(),
+            reason: GONE.into(),
             writer: event.task,
             writer_stack: event.stack.clone(),
             broken_at: event.time,
@@ -197,7 +197,7 @@ impl Trace {
         }
         let (old, pin) = (place.pfn().unwrap_or(0), Rc::clone(&place.pin));
         let finding = Finding {
-            reason: DIVERGED.to_owned(),
+            reason: DIVERGED.into(),
             writer: event.task,
             writer_stack: event.stack.clone(),
             broken_at: event.time,
@@ -253,14 +253,14 @@ impl Trace {
             return Vec::new();
         };
         finding.verdict = verdict;
-        DIVERGED.clone_into(&mut finding.reason);
+        finding.reason = DIVERGED.into();
         finding.writer = event.task;
         finding.writer_stack = event.stack.clone();
         finding.broken_at = event.time;
         if address == finding.address {
             finding.new_pfn = pfn;
         }
-        rules::advice(finding, &self.facts).clone_into(&mut finding.advice);
+        finding.advice = rules::advice(finding, &self.facts);
         vec![Change::Updated(index)]
     }
 
@@ -284,7 +284,7 @@ impl Trace {
         let finding = Finding {
             reason: "the page is write-protected while it is pinned, and this kernel answers the next write with \
                      a copy"
-                .to_owned(),
+                .into(),
             writer: event.task,
             writer_stack: event.stack.clone(),
             broken_at: event.time,
@@ -421,7 +421,7 @@ const TALLIED_WITHIN_NS: Time = 10_000_000_000;
 /// Takes back what rests on an unpin that may have been lost.
 pub(super) fn doubt(finding: &mut Finding) {
     finding.verdict = Verdict::Inconclusive;
-    DOUBTFUL.clone_into(&mut finding.reason);
+    finding.reason = DOUBTFUL.into();
 }
 
 /// Places, grouped by runs of addresses without a gap.
@@ -464,7 +464,7 @@ fn may_prove(finding: &Finding) -> bool {
 pub(super) fn prove(finding: &mut Finding, proof: Proof) {
     finding.verdict = Verdict::Lost;
     finding.proof = Some(proof);
-    proof.words().clone_into(&mut finding.reason);
+    finding.reason = proof.words().into();
 }
 
 /// A pin of a finding has ended, and perhaps the last one.
@@ -475,13 +475,12 @@ fn close(finding: &mut Finding, end: Unpinned, last: bool) {
     match finding.verdict {
         Verdict::Diverged | Verdict::StaleRead if end.dirty => prove(finding, Proof::UnpinnedDirty),
         Verdict::Diverged | Verdict::StaleRead if last => {
-            "the process had another page while the pin was live; the old page was then unpinned clean, so \
-             nothing proves that it was used after"
-                .clone_into(&mut finding.reason);
+            finding.reason = "the process had another page while the pin was live; the old page was then unpinned clean, so \
+             nothing proves that it was used after".into();
         }
         Verdict::Armed if last => {
-            "the page was write-protected while it was pinned; the pin has ended"
-                .clone_into(&mut finding.reason);
+            finding.reason =
+                "the page was write-protected while it was pinned; the pin has ended".into();
         }
         _ => {}
     }

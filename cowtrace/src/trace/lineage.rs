@@ -132,7 +132,8 @@ impl Trace {
             reason: format!(
                 "the holder's address space ended and its pins live on, while its child {child} lives: what the \
                  device writes goes to the holder's pages, of which the child has a copy made at fork"
-            ),
+            )
+            .into(),
             cause: Some(cause(CauseKind::Fork { child, alive: true }, &ended.end)),
             writer: ended.end.task,
             broken_at: ended.end.time,

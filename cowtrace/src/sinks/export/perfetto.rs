@@ -143,7 +143,7 @@ impl<W: Write> Perfetto<W> {
             number("id", finding.id as u64),
             text("reason", &finding.reason),
             text("cause", cause.as_deref().unwrap_or("not seen")),
-            text("advice", &finding.advice),
+            text("advice", finding.advice),
             number("address", finding.address),
             number("pages", finding.pages),
             number("old_pfn", finding.old_pfn),

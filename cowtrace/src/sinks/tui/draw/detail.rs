@@ -46,7 +46,7 @@ pub fn lines(scene: Scene, finding: &Finding, width: usize) -> Vec<Line<'static>
     for (label, text) in evidence(scene, finding) {
         lines.extend(field(label, &text, width));
     }
-    lines.extend(field("advice", &finding.advice, width));
+    lines.extend(field("advice", finding.advice, width));
     lines.push(Line::default());
     lines.extend(stacks::lines(scene, finding, width));
     lines

@@ -1,11 +1,11 @@
 //! What of a run is recorded: bytes before they are decoded, and, from what they came to, keyframes and which findings
 //! are worth a file of their own.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use crate::{
     finding::Verdict,
-    source::recording::{Plan, Recorder, dated},
+    source::recording::{MOST_SEALED, Plan, Recorder, dated},
     trace::{Change, Trace},
 };
 
@@ -13,17 +13,40 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Tee {
     recorder: Option<Recorder>,
-    /// Findings at least as bad are sealed, where the plan has that.
-    seal: Option<Verdict>,
+    /// None where the plan seals nothing.
+    seals: Option<Seals>,
+    /// Files that were sealed.
+    sealed: usize,
     said: Vec<String>,
+}
+
+/// Which findings are worth a file of their own.
+#[derive(Debug)]
+struct Seals {
+    /// At least as bad.
+    least: Verdict,
+    /// What was told of which finding.
+    told: HashMap<usize, Verdict>,
+}
+
+impl Seals {
+    /// Whether a finding is, now: it was not yet, or is worse than it was. Its end alone is no news.
+    fn takes(&mut self, id: usize, verdict: Verdict) -> bool {
+        let is_news = self.told.get(&id).is_none_or(|before| verdict > *before);
+        let takes = verdict >= self.least && is_news;
+        if takes {
+            self.told.insert(id, verdict);
+        }
+        takes
+    }
 }
 
 impl Tee {
     /// Into a file that is created now; findings from `seal` on are sealed if the plan says so.
     pub fn create(path: &Path, plan: Plan, seal: Verdict) -> anyhow::Result<Self> {
         let recorder = Some(Recorder::create(path, plan)?);
-        let seal = plan.seal_after.map(|_| seal);
-        Ok(Self { recorder, seal, said: Vec::new() })
+        let seals = plan.seal_after.map(|_| Seals { least: seal, told: HashMap::new() });
+        Ok(Self { recorder, seals, sealed: 0, said: Vec::new() })
     }
 
     /// Begins a recording in the working folder with all that is known by now; in words what became of it.
@@ -69,7 +92,8 @@ impl Tee {
         for change in changes {
             let (Change::Opened(index) | Change::Updated(index)) = *change;
             let Some(finding) = trace.findings.get(index) else { continue };
-            if self.seal.is_some_and(|least| finding.verdict >= least) {
+            let (id, verdict) = (finding.id, finding.verdict);
+            if self.seals.as_mut().is_some_and(|seals| seals.takes(id, verdict)) {
                 let rank = Verdict::ALL.iter().position(|other| *other == finding.verdict);
                 let name = format!("finding-{}-{}", finding.id, finding.verdict);
                 self.with(|recorder| recorder.found(name, rank.unwrap_or(0)));
@@ -96,8 +120,15 @@ impl Tee {
     }
 
     fn tell_sealed(&mut self) {
-        let sealed = self.recorder.iter().flat_map(Recorder::sealed);
-        self.said.extend(sealed.map(|path| format!("sealed {}", path.display())));
+        for path in self.recorder.iter().flat_map(Recorder::sealed) {
+            self.sealed += 1;
+            self.said.push(format!("sealed {}", path.display()));
+            if self.sealed == MOST_SEALED {
+                self.said.push(format!(
+                    "that was the last of {MOST_SEALED} sealed files: what is found from now on is in the ring alone"
+                ));
+            }
+        }
     }
 
     fn with<T>(&mut self, act: impl FnOnce(&mut Recorder) -> anyhow::Result<T>) -> Option<T> {
@@ -110,5 +141,21 @@ impl Tee {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_is_sealed_once_and_again_when_it_is_worse() {
+        let mut seals = Seals { least: Verdict::Suspect, told: HashMap::new() };
+        assert!(!seals.takes(1, Verdict::SuspectGet));
+        assert!(seals.takes(1, Verdict::Diverged));
+        assert!(!seals.takes(1, Verdict::Diverged), "its pin has ended");
+        assert!(seals.takes(1, Verdict::Lost));
+        assert!(!seals.takes(1, Verdict::Diverged));
+        assert!(seals.takes(2, Verdict::Suspect));
     }
 }

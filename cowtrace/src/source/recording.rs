@@ -27,6 +27,7 @@ use self::{
 pub use self::{
     extract::extract,
     part::{dated, new_file},
+    parts::MOST_SEALED,
     plan::{Limit, Plan},
     recorder::Recorder,
 };

@@ -18,7 +18,7 @@ use super::{
 use crate::{encode::Writer, facts::key, source::Batch};
 
 /// Files that findings seal at most: a process that loses a page each minute does not fill the disk.
-const SEALED: usize = 16;
+pub const MOST_SEALED: usize = 16;
 
 /// A part that was ended.
 #[derive(Debug)]
@@ -47,15 +47,11 @@ pub struct Parts {
 impl Parts {
     /// Creates the first file; those that will be sealed are told.
     pub fn create(base: &Path, plan: Plan, tell: Sender<PathBuf>) -> io::Result<Self> {
-        let path = if plan.part.is_some() { numbered(base, 1) } else { base.to_owned() };
-        Ok(Self::of(Part::create(&path)?, base, tell))
-    }
-
-    /// With a first part that is there.
-    pub(super) fn of(part: Part, base: &Path, tell: Sender<PathBuf>) -> Self {
+        let number = free(base);
+        let path = if plan.part.is_some() { numbered(base, number) } else { base.to_owned() };
+        let (part, base) = (Part::create(&path)?, base.to_owned());
         let (ended, found) = (VecDeque::new(), None);
-        let base = base.to_owned();
-        Self { base, part, number: 1, ended, bytes: 0, found, sealed: 0, tell }
+        Ok(Self { base, part, number, ended, bytes: 0, found, sealed: 0, tell })
     }
 
     /// Appends records.
@@ -89,10 +85,13 @@ impl Parts {
         let bytes = part.end()?;
         self.bytes += bytes;
         self.ended.push_back(Ended { path, bytes, at: Instant::now() });
-        if let Some(keep) = keep {
-            self.remove(keep);
-        }
+        self.remove(keep);
         Ok(())
+    }
+
+    /// Whether there may be one more sealed file.
+    pub fn can_seal(&self) -> bool {
+        self.sealed < MOST_SEALED
     }
 
     /// Something is to be sealed; of several the worst names it.
@@ -104,7 +103,7 @@ impl Parts {
 
     /// Joins all that is there into a file of its own: whole blocks, as they are.
     pub fn seal(&mut self) -> io::Result<()> {
-        let Some((name, _)) = self.found.take().filter(|_| self.sealed < SEALED) else {
+        let Some((name, _)) = self.found.take().filter(|_| self.can_seal()) else {
             return Ok(());
         };
         self.sealed += 1;
@@ -128,8 +127,8 @@ impl Parts {
     }
 
     /// Removes the oldest of those that were ended, until no more is left than is to be kept.
-    fn remove(&mut self, keep: Limit) {
-        while let Some(oldest) = self.ended.front() {
+    pub fn remove(&mut self, keep: Option<Limit>) {
+        while let (Some(oldest), Some(keep)) = (self.ended.front(), keep) {
             let bytes: u64 = self.ended.iter().map(|part| part.bytes).sum();
             if !keep.is_reached(bytes, oldest.at.elapsed()) {
                 return;
@@ -164,6 +163,22 @@ fn copy(from: &Path, to: &mut Part) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The number behind the last one that a part has: parts of an earlier run stay, and are in nobody's way.
+fn free(base: &Path) -> u32 {
+    let folder = base.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let (stem, extension) = (base.file_stem().unwrap_or_default(), base.extension());
+    let number = |path: PathBuf| {
+        let name = path.file_stem()?.as_encoded_bytes();
+        let number = name.strip_prefix(stem.as_encoded_bytes())?.strip_prefix(b"-")?;
+        let number = str::from_utf8(number).ok()?.parse::<u32>().ok()?;
+        (path.extension() == extension).then_some(number)
+    };
+    // Who may not look into the folder begins at 1, and is told if that is there.
+    let there = fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten().flatten();
+    let last = there.filter_map(|entry| number(PathBuf::from(entry.file_name()))).max();
+    last.unwrap_or(0).saturating_add(1)
 }
 
 /// `x-0007.cow` for `x.cow`.

@@ -146,13 +146,15 @@ struct Writing {
     seal_at: Option<Instant>,
     /// Bytes of records since the last keyframe.
     since_keyframe: u64,
+    /// A keyframe was asked for and has not come: what stands in front of it is no reason to ask again.
+    asked: bool,
     due: Arc<AtomicBool>,
 }
 
 impl Writing {
     fn new(parts: Parts, plan: Plan, patience: Duration, due: Arc<AtomicBool>) -> Self {
-        let (flush_at, seal_at, since_keyframe) = (None, None, 0);
-        Self { parts, plan, patience, flush_at, seal_at, since_keyframe, due }
+        let (flush_at, seal_at, since_keyframe, asked) = (None, None, 0, false);
+        Self { parts, plan, patience, flush_at, seal_at, since_keyframe, asked, due }
     }
 
     /// Writes what comes, until there is nobody to send any more.
@@ -176,27 +178,36 @@ impl Writing {
                 self.parts.sync()?;
                 self.flush_at = None;
             }
-            if self.seal_at.is_some_and(|at| at <= now) {
-                self.seal_at = None;
-                self.parts.seal()?;
-            }
+            self.seal_if_due(now)?;
         }
+    }
+
+    fn seal_if_due(&mut self, now: Instant) -> io::Result<()> {
+        if self.seal_at.is_some_and(|at| at <= now) {
+            self.seal_at = None;
+            self.parts.seal()?;
+            self.parts.remove(self.plan.keep);
+        }
+        Ok(())
     }
 
     fn records(&mut self, batch: &[u8]) -> io::Result<()> {
         self.flush_at = self.flush_at.or_else(|| Instant::now().checked_add(self.patience));
         self.parts.records(batch)?;
         self.since_keyframe += batch.len() as u64;
-        if self.since_keyframe >= KEYFRAME_EACH || self.parts.has_enough(self.plan.part) {
+        let enough = self.since_keyframe >= KEYFRAME_EACH || self.parts.has_enough(self.plan.part);
+        if enough && !self.asked {
+            self.asked = true;
             self.due.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
 
     fn keyframe(&mut self, batch: &[u8]) -> io::Result<()> {
-        self.since_keyframe = 0;
+        (self.since_keyframe, self.asked) = (0, false);
         if self.parts.has_enough(self.plan.part) {
             self.flush_at = None;
+            // What is about to be sealed stays until it is.
             let keep = self.plan.keep.filter(|_| self.seal_at.is_none());
             return self.parts.next(batch, keep);
         }
@@ -204,7 +215,7 @@ impl Writing {
     }
 
     fn found(&mut self, name: String, rank: usize) {
-        let Some(after) = self.plan.seal_after else { return };
+        let Some(after) = self.plan.seal_after.filter(|_| self.parts.can_seal()) else { return };
         self.seal_at = self.seal_at.or_else(|| Instant::now().checked_add(after));
         self.parts.found(name, rank);
     }
@@ -224,3 +235,6 @@ impl Parts {
         limit.is_some_and(|limit| limit.is_reached(bytes, passed))
     }
 }
+
+#[cfg(test)]
+mod tests;

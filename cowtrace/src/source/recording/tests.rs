@@ -290,6 +290,23 @@ fn what_is_saved_of_a_process_tells_its_findings_and_that_it_is_not_all() {
     assert_eq!((others.findings.len(), others.counts.pins), (0, 0));
 }
 
+#[test]
+fn numbers_go_on_behind_the_parts_that_are_there() {
+    let folder = Folder::new("restart");
+    let plan = Plan::rotating(Limit::Bytes(100), None);
+    let path = folder.0.join("x.cow");
+    for name in ["x-0003.cow", "x-0007.cow", "x-finding-9-lost-20260102T030405Z.cow", "xy-0099.cow"]
+    {
+        fs::write(folder.0.join(name), name).expect("written");
+    }
+    let mut parts = Parts::create(&path, plan, mpsc::channel().0).expect("created");
+    parts.records(&tick(1, 1)).expect("written");
+    parts.next(&tick(1, 2), None).expect("written");
+    parts.end().expect("ended");
+    assert!(there(&folder, "-0008") && there(&folder, "-0009") && !there(&folder, "-0100"));
+    assert_eq!(fs::read(folder.0.join("x-0007.cow")).expect("read"), b"x-0007.cow");
+}
+
 /// The columns of the first block of a real recording, and how many bytes its records are.
 fn columns_of_a_recording() -> (Vec<u8>, usize) {
     let bytes = include_bytes!("../../../tests/recordings/lost-6.12.cow");

@@ -1,0 +1,96 @@
+//! The thread's side, message by message, in this one.
+
+use std::{fs, path::PathBuf};
+
+use super::{super::parts::MOST_SEALED, *};
+use crate::encode::Writer;
+
+/// A recorder without a thread in a folder that is removed at the end.
+struct Scene {
+    folder: PathBuf,
+    writing: Writing,
+    sealed: Receiver<PathBuf>,
+}
+
+impl Scene {
+    fn new(name: &str, plan: Plan) -> Self {
+        let folder = std::env::temp_dir().join(format!("cowtrace-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let (tell, sealed) = mpsc::channel();
+        let parts = Parts::create(&folder.join("x.cow"), plan, tell).expect("created");
+        let writing = Writing::new(parts, plan, Duration::MAX, Arc::default());
+        Self { folder, writing, sealed }
+    }
+
+    fn records(&mut self) {
+        let mut batch = Batch::new();
+        Writer::new(&mut batch, 1).fact("a", "b");
+        self.writing.records(&batch).expect("written");
+        self.writing.parts.sync().expect("written");
+    }
+
+    fn keyframe(&mut self) {
+        self.writing.keyframe(&Batch::new()).expect("written");
+    }
+
+    /// Whether a keyframe is wanted; from now on the loop is about to send one.
+    fn asks(&self) -> bool {
+        self.writing.due.swap(false, Ordering::Relaxed)
+    }
+
+    fn files(&self) -> usize {
+        fs::read_dir(&self.folder).expect("the folder").count()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn one_keyframe_is_asked_for_however_much_comes_before_it() {
+    let mut scene = Scene::new("once", Plan::rotating(Limit::Bytes(1), None));
+    scene.records();
+    assert!(scene.asks());
+    scene.records();
+    assert!(!scene.asks(), "it is under way");
+    scene.keyframe();
+    scene.records();
+    assert!(scene.asks(), "the next part has enough as well");
+}
+
+#[test]
+fn a_ring_is_as_small_as_before_once_a_finding_is_sealed() {
+    let mut scene = Scene::new("small", Plan::ring(Limit::Bytes(8), Duration::ZERO));
+    for _ in 0..20 {
+        scene.writing.found("finding-1-lost".to_owned(), 8);
+        scene.records();
+        scene.keyframe();
+    }
+    assert!(scene.files() > 20, "what led to it stays");
+    scene.writing.seal_if_due(Instant::now()).expect("sealed");
+    assert_eq!(scene.sealed.try_iter().count(), 1);
+    assert!(
+        scene.files() <= 3,
+        "{} files: the sealed one, and what is being written",
+        scene.files()
+    );
+}
+
+#[test]
+fn findings_that_seal_nothing_any_more_keep_nothing() {
+    let mut scene = Scene::new("nothing", Plan::ring(Limit::Bytes(8), Duration::ZERO));
+    for n in 0..MOST_SEALED {
+        scene.writing.found(format!("finding-{n}-lost"), 8);
+        scene.writing.seal_if_due(Instant::now()).expect("sealed");
+    }
+    assert_eq!(scene.sealed.try_iter().count(), MOST_SEALED);
+    for _ in 0..20 {
+        scene.writing.found("finding-99-lost".to_owned(), 8);
+        scene.records();
+        scene.keyframe();
+    }
+    assert!(scene.files() <= MOST_SEALED + 2, "{}", scene.files());
+}

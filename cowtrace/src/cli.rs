@@ -78,6 +78,12 @@ pub enum Command {
         /// Stand at this time at first: "3m ago" (before the end), +12.5s (since the start), 14:03:20 (UTC)
         #[arg(long, value_name = "TIME", value_parser = When::parse, conflicts_with = "format")]
         at: Option<When>,
+        /// Print only from this time on, written like that of --at: what is pinned and found by then comes first
+        #[arg(long, value_name = "TIME", value_parser = When::parse, requires = "format")]
+        from: Option<When>,
+        /// Print only up to this time
+        #[arg(long, value_name = "TIME", value_parser = When::parse, requires = "format")]
+        to: Option<When>,
         /// Print instead of opening the terminal view
         #[arg(long, value_enum)]
         format: Option<Format>,

@@ -6,6 +6,7 @@ mod export;
 mod follow;
 mod report;
 mod scope;
+mod stretch;
 mod verify;
 
 use std::{
@@ -41,8 +42,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
             record(&output, &trace, &parts, until).await
         }
         Command::Replay { file, format: None, at, .. } => look(&file, at).await,
-        Command::Replay { file, format: Some(format), events, filter, .. } => {
-            replay(&file, PrintArgs { format, events, filter }).await
+        Command::Replay { file, format: Some(format), events, filter, from, to, .. } => {
+            replay(&file, PrintArgs { format, events, filter }, from, to).await
         }
         Command::Report { files, format, filter, output } => {
             report::run(&files, format, &filter.unwrap_or_default(), output.as_deref())
@@ -132,8 +133,15 @@ async fn record(
     Ok(status(&trace))
 }
 
-async fn replay(file: &Path, print: PrintArgs) -> anyhow::Result<u8> {
-    let source = Source::Recording(Recording::open(file)?);
+async fn replay(
+    file: &Path,
+    print: PrintArgs,
+    from: Option<When>,
+    to: Option<When>,
+) -> anyhow::Result<u8> {
+    let mut recording = Recording::open(file)?;
+    stretch::limit(&mut recording, from, to)?;
+    let source = Source::Recording(recording);
     let out = &mut io::stdout().lock();
     let follow = Follow { print, tee: Tee::default(), only_records: false, out };
     let (trace, _) = follow.run(source, Until::end()).await?;

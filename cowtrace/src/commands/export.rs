@@ -79,7 +79,10 @@ fn replay(file: &Path, mut tell: impl FnMut(Step) -> io::Result<()>) -> anyhow::
                 trace.take(event);
                 continue;
             };
-            tell(Step::Event(&trace, &event)).context(CANNOT)?;
+            // What a keyframe tells once more is in the part before.
+            if !trace.is_restoring() {
+                tell(Step::Event(&trace, &event)).context(CANNOT)?;
+            }
             let changes = trace.take(Ok(event.clone()));
             tell(Step::Folded(&trace, &event, &changes)).context(CANNOT)?;
         }

@@ -142,6 +142,7 @@ impl Follow<'_> {
         let mut changes = Vec::new();
         for event in Records::new(batch) {
             if self.print.events
+                && !trace.is_restoring()
                 && let Ok(event) = &event
             {
                 self.print.format.event(self.out, trace, event)?;

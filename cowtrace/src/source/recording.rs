@@ -56,6 +56,12 @@ pub struct Recording {
     done: bool,
     /// Nothing was read yet from where reading began: a keyframe there is of use.
     fresh: bool,
+    /// What is read first.
+    front: Option<Batch>,
+    /// Where it is to end though there is more.
+    until: Option<Time>,
+    /// The latest time that was read since that was set.
+    latest: Time,
 }
 
 impl fmt::Debug for Recording {
@@ -120,21 +126,32 @@ impl Recording {
         let version = header.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk());
         match u32::from_le_bytes(*version.ok_or_else(|| errors::not_a_recording(path))?) {
             0 => Err(errors::not_a_recording(path)),
-            version @ 1..=FORMAT => {
-                Ok(Self { input, version, at: HEADER as u64, len, done: false, fresh: true })
-            }
+            version @ 1..=FORMAT => Ok(Self {
+                input,
+                version,
+                at: HEADER as u64,
+                len,
+                done: false,
+                fresh: true,
+                front: None,
+                until: None,
+                latest: 0,
+            }),
             newer => Err(errors::newer_recording(path, newer, FORMAT)),
         }
     }
 
     /// The next batch; behind the last whole one a batch that tells of the damage, if there is any.
     pub fn batch(&mut self) -> Option<Batch> {
+        if let Some(front) = self.front.take() {
+            return Some(self.up_to_the_end(front));
+        }
         if self.done {
             return None;
         }
         let next = if self.version == 1 { self.old_block() } else { self.block() };
         let damage = match next {
-            Ok(batch) => return Some(batch),
+            Ok(batch) => return Some(self.up_to_the_end(batch)),
             Err(Stop::End) => None,
             Err(Stop::Damage(damage)) => Some(damage),
         };
@@ -169,6 +186,32 @@ impl Recording {
         self.go_to(at)?;
         (self.done, self.fresh) = (false, true);
         Ok(())
+    }
+
+    /// Makes it begin with these records, and what is behind where it is follow. Where `until` is given it ends in front
+    /// of the kernel's first record that is later, as a part does that another one follows.
+    pub fn limit(&mut self, front: Option<Batch>, until: Option<Time>) {
+        self.front = front.filter(|front| !front.is_empty());
+        (self.until, self.latest) = (until, until.unwrap_or(0));
+    }
+
+    /// A batch without what is later than the end that was set.
+    fn up_to_the_end(&mut self, mut batch: Batch) -> Batch {
+        let Some(until) = self.until else { return batch };
+        let mut end = 0;
+        while let Some((len, time)) = columns::header(&batch[end..]) {
+            // The source's own may stand in front of what came before them.
+            if time > until && columns::is_of_the_kernel(&batch[end..]) {
+                self.done = true;
+                batch.truncate(end);
+                let latest = self.latest;
+                Writer::new(&mut batch, latest).fact(key::PART_UNTIL, &latest.to_string());
+                break;
+            }
+            self.latest = self.latest.max(time);
+            end += len;
+        }
+        batch
     }
 
     /// Where it is.

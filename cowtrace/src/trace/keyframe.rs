@@ -28,6 +28,11 @@ impl Trace {
         self.held.is_empty() && self.lineage.is_settled()
     }
 
+    /// Whether what is taken in is of a keyframe: it tells what was before once more.
+    pub fn is_restoring(&self) -> bool {
+        self.restoring.is_some()
+    }
+
     /// A keyframe of now.
     pub fn keyframe(&self) -> Batch {
         let mut batch = Batch::new();

@@ -130,6 +130,11 @@ pub fn header(batch: &[u8]) -> Option<(usize, Time)> {
     whole.then_some((len, number(batch, 8, 8)?))
 }
 
+/// Whether the kernel side wrote the first record of a batch.
+pub fn is_of_the_kernel(batch: &[u8]) -> bool {
+    number(batch, 4, 2).is_some_and(|number| number < u64::from(kind::SOURCE))
+}
+
 /// A little-endian number inside a record.
 fn number(record: &[u8], at: usize, bytes: usize) -> Option<u64> {
     let bytes = record.get(at..at + bytes)?;

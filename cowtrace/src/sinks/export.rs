@@ -215,27 +215,23 @@ impl<W: Write> Export<W> {
         }
     }
 
-    /// What an event has come to.
-    pub fn folded(&mut self, trace: &Trace, event: &Event, changes: &[Change]) -> io::Result<()> {
+    /// What the last event has come to.
+    #[cfg_attr(not(feature = "perfetto"), expect(unused_variables, reason = "rows need no more"))]
+    pub fn folded(&mut self, trace: &Trace, changes: &[Change]) -> io::Result<()> {
         match self {
             #[cfg(feature = "perfetto")]
-            Self::Perfetto(perfetto) => perfetto.folded(trace, event, changes),
-            _ => {
-                let _ = (trace, event, changes);
-                Ok(())
-            }
+            Self::Perfetto(perfetto) => perfetto.folded(trace, changes),
+            _ => Ok(()),
         }
     }
 
     /// A recording has been read to its end.
+    #[cfg_attr(not(feature = "perfetto"), expect(unused_variables, reason = "rows need no more"))]
     pub fn ended(&mut self, trace: &Trace) -> io::Result<()> {
         match self {
             #[cfg(feature = "perfetto")]
             Self::Perfetto(perfetto) => perfetto.finish(trace),
-            _ => {
-                let _ = trace;
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 

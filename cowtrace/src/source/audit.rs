@@ -3,8 +3,8 @@
 //! Who asks knows which pages; here nothing is compared.
 
 use super::Batch;
-use crate::encode::Writer;
 use crate::{
+    encode::Writer,
     event::Extent,
     pagemap::{Pagemap, Question},
     sys,

@@ -1,15 +1,14 @@
 //! Paths of cgroups, in front of the first record of a task in one.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use super::Batch;
-use crate::decode::Records;
-use crate::encode::Writer;
+use crate::{encode::Writer, event::Event};
 
 /// Where the hierarchy is mounted.
 pub const ROOT: &str = "/sys/fs/cgroup";
@@ -17,33 +16,39 @@ pub const ROOT: &str = "/sys/fs/cgroup";
 /// Cgroups that are known to have been told: a bound on memory. Beyond it all are told anew.
 const CGROUPS: usize = 1 << 16;
 
-/// Which cgroups have been told.
+/// The paths, and which have been told.
 #[derive(Debug, Default)]
 pub struct Cgroups {
     told: HashSet<u64>,
+    /// All that there were when one was looked for last.
+    paths: HashMap<u64, String>,
 }
 
 impl Cgroups {
-    /// Writes the paths of cgroups that the records in `batch` are of and that were not told before.
-    pub fn tell(&mut self, batch: &[u8], paths: &mut Batch) {
-        let mut new = Vec::new();
-        for event in Records::new(batch).flatten() {
-            if event.task.cgroup != 0 && self.told.insert(event.task.cgroup) {
-                new.push((event.time, event.task.cgroup));
-            }
-        }
-        if new.is_empty() {
+    /// Writes the path of the cgroup of an event, if it was not told before.
+    pub fn tell(&mut self, event: &Event, paths: &mut Batch) {
+        let id = event.task.cgroup;
+        if id == 0 || self.told.contains(&id) {
             return;
         }
         if self.told.len() > CGROUPS {
             self.told.clear();
         }
+        self.told.insert(id);
+        if !self.paths.contains_key(&id) {
+            self.look();
+        }
         // One that is gone already stays a number.
+        if let Some(path) = self.paths.get(&id) {
+            Writer::new(paths, event.time).cgroup(id, path);
+        }
+    }
+
+    fn look(&mut self) {
+        self.paths.clear();
         let _ = walk(Path::new(ROOT), &mut |folder, id| {
-            if let Some((time, _)) = new.iter().find(|(_, new)| *new == id) {
-                let path = folder.strip_prefix(ROOT).unwrap_or(folder);
-                Writer::new(paths, *time).cgroup(id, &format!("/{}", path.to_string_lossy()));
-            }
+            let path = folder.strip_prefix(ROOT).unwrap_or(folder);
+            self.paths.insert(id, format!("/{}", path.to_string_lossy()));
         });
     }
 }

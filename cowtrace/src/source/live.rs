@@ -19,6 +19,7 @@ use self::counters::Counters;
 use super::{Batch, cgroups::Cgroups, rest, symbols::Symbols};
 use crate::{
     btf::Btf,
+    decode::Records,
     encode::Writer,
     errors,
     facts::key,
@@ -163,10 +164,14 @@ impl Live {
 
     /// Puts what a reader has to know in front of the records that came, and behind them what they left out.
     fn make_ready(&mut self, batch: &[u8]) {
-        self.symbols.tell(batch, &mut self.ready);
-        self.cgroups.tell(batch, &mut self.ready);
+        let mut behind = Batch::new();
+        for event in Records::new(batch).flatten() {
+            self.symbols.tell(&event, &mut self.ready);
+            self.cgroups.tell(&event, &mut self.ready);
+            rest::tell(&event, &mut behind);
+        }
         self.ready.extend_from_slice(batch);
-        rest::tell(batch, &mut self.ready);
+        self.ready.append(&mut behind);
     }
 
     /// Tells the counters that have changed since they were told last.

@@ -227,13 +227,8 @@ impl Recording {
     }
 
     /// Its size in bytes, as far as it was written when it was opened.
-    pub fn len(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.len
-    }
-
-    /// Whether nothing at all is in it.
-    pub fn is_empty(&self) -> bool {
-        self.len <= HEADER as u64
     }
 
     fn go_to(&mut self, at: u64) -> io::Result<()> {

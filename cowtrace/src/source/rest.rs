@@ -7,9 +7,8 @@
 use cowtrace_common::program::Program;
 
 use super::Batch;
-use crate::encode::Writer;
 use crate::{
-    decode::Records,
+    encode::Writer,
     event::{Event, Pin, What, is_file},
     pagemap::Pagemap,
 };
@@ -17,21 +16,19 @@ use crate::{
 /// Page size on the one architecture that is traced.
 const PAGE: u64 = 4096;
 
-/// Writes the pages that the records in `batch` leave unlisted. What cannot be found stays counted as
-/// unlisted, which no verdict overlooks.
-pub fn tell(batch: &[u8], found: &mut Batch) {
-    for event in Records::new(batch).flatten() {
-        // A remote pin is of another process's pages than the caller's; which one's, the record does not
-        // say. None of the kernel's own callers makes remote calls of such a length.
-        let remote = matches!(event.program, Some(Program::PinRemoteExit | Program::PinReturn));
-        // Nor are pages of a file at the caller's addresses.
-        if let What::Pin(pin) = &event.what
-            && pin.unlisted > 0
-            && !remote
-            && !is_file(pin.mm)
-        {
-            look_up(&event, pin, found);
-        }
+/// Writes the pages that an event leaves unlisted. What cannot be found stays counted as unlisted, which no verdict
+/// overlooks.
+pub fn tell(event: &Event, found: &mut Batch) {
+    // A remote pin is of another process's pages than the caller's; which one's, the record does not
+    // say. None of the kernel's own callers makes remote calls of such a length.
+    let remote = matches!(event.program, Some(Program::PinRemoteExit | Program::PinReturn));
+    // Nor are pages of a file at the caller's addresses.
+    if let What::Pin(pin) = &event.what
+        && pin.unlisted > 0
+        && !remote
+        && !is_file(pin.mm)
+    {
+        look_up(event, pin, found);
     }
 }
 

@@ -18,9 +18,8 @@ use blazesym::{
 };
 
 use super::Batch;
-use crate::encode::Writer;
 use crate::{
-    decode::Records,
+    encode::Writer,
     event::{Event, What},
     facts::key,
     kallsyms::Kallsyms,
@@ -62,16 +61,14 @@ impl Symbols {
         }
     }
 
-    /// Writes the names that the records in `batch` need and that were not told before.
-    pub fn tell(&mut self, batch: &[u8], names: &mut Batch) {
-        for event in Records::new(batch).flatten() {
-            if self.told.len() > ADDRESSES {
-                self.told.clear();
-            }
-            let mut writer = Writer::new(names, event.time);
-            self.kernel(&event, &mut writer);
-            self.user(&event, &mut writer);
+    /// Writes the names that an event needs and that were not told before.
+    pub fn tell(&mut self, event: &Event, names: &mut Batch) {
+        if self.told.len() > ADDRESSES {
+            self.told.clear();
         }
+        let mut writer = Writer::new(names, event.time);
+        self.kernel(event, &mut writer);
+        self.user(event, &mut writer);
     }
 
     fn kernel(&mut self, event: &Event, writer: &mut Writer) {

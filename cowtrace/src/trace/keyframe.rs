@@ -8,7 +8,7 @@
 use super::{Change, Trace};
 use crate::{
     encode::Writer,
-    event::{Before, Event, Fault, Protect, Stack, Untold, What, Zap},
+    event::{Before, Event, Fault, Protect, Stack, Task, Time, Untold, What, Zap},
     facts::key,
     finding::{Cause, CauseKind, Finding, How, Proof, Verdict},
     source::Batch,
@@ -136,13 +136,12 @@ impl Trace {
 
     /// Keeps in mind which finding a record of a keyframe has opened.
     pub(super) fn restored(&mut self, changes: &[Change]) {
+        let Some(restoring) = &mut self.restoring else { return };
         let opened = changes.iter().rev().find_map(|change| match change {
             Change::Opened(index) => Some(*index),
             Change::Updated(_) => None,
         });
-        if let (Some(restoring), Some(_)) = (&mut self.restoring, opened) {
-            restoring.last = opened;
-        }
+        restoring.last = opened.or(restoring.last);
     }
 
     fn grade(&mut self, verdict: Verdict, proof: Option<Proof>) {
@@ -204,7 +203,7 @@ fn evidence(finding: &Finding) -> Vec<Event> {
 }
 
 /// An event of nobody.
-pub(super) fn of(time: crate::event::Time, what: What) -> Event {
-    let (task, stack) = (crate::event::Task::default(), Stack::default());
+pub(super) fn of(time: Time, what: What) -> Event {
+    let (task, stack) = (Task::default(), Stack::default());
     Event { time, task, cpu: 0, program: None, stack, what }
 }

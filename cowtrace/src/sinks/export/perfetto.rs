@@ -12,7 +12,7 @@ use prost::Message;
 
 use super::Row;
 use crate::{
-    event::{Event, Task, Time, What},
+    event::{Event, Task, Time},
     finding::Finding,
     ledger::PinId,
     sinks::stack,
@@ -26,6 +26,8 @@ pub struct Perfetto<W: Write> {
     described: HashMap<u64, TrackDescriptor>,
     /// Pins whose slice has begun: its track.
     pins: HashMap<PinId, u64>,
+    /// Pin records that there were before the last event.
+    records: PinId,
     is_first: bool,
 }
 
@@ -37,7 +39,7 @@ const CLEARED: u32 = 1;
 impl<W: Write> Perfetto<W> {
     /// Into `out`.
     pub fn new(out: W) -> Self {
-        Self { out, described: HashMap::new(), pins: HashMap::new(), is_first: true }
+        Self { out, described: HashMap::new(), pins: HashMap::new(), records: 0, is_first: true }
     }
 
     /// Takes an event in, as a row has it.
@@ -64,20 +66,20 @@ impl<W: Write> Perfetto<W> {
         self.instant(event.time, lane, row.kind, "event", notes)
     }
 
-    /// What an event came to: pins that begin or end, findings.
-    pub fn folded(&mut self, trace: &Trace, event: &Event, changes: &[Change]) -> io::Result<()> {
-        if let What::Pin(pin) = &event.what
-            && pin.part == 0
-        {
-            self.pinned(trace, event, trace.ledger.records().saturating_sub(1))?;
+    /// What the last event came to: pins that begin or end, findings.
+    pub fn folded(&mut self, trace: &Trace, changes: &[Change]) -> io::Result<()> {
+        // An event is at most one pin record, and that has the highest number.
+        let records = std::mem::replace(&mut self.records, trace.ledger.records());
+        if self.records != records {
+            self.pinned(trace, self.records.saturating_sub(1))?;
         }
         if self.pins.len() > trace.ledger.live_pins() {
-            self.unpinned(trace, event.time)?;
+            self.pins_end(trace.now, |call| !trace.ledger.is_live(call))?;
         }
         for change in changes {
             let (Change::Opened(index) | Change::Updated(index)) = *change;
             if let Some(finding) = trace.findings.get(index) {
-                self.finding(trace, event.time, finding)?;
+                self.finding(trace, finding)?;
             }
         }
         Ok(())
@@ -86,15 +88,15 @@ impl<W: Write> Perfetto<W> {
     /// Ends what has not ended.
     pub fn finish(&mut self, trace: &Trace) -> io::Result<()> {
         self.pins_end(trace.now, |_| true)?;
-        self.described.clear();
         self.out.flush()
     }
 
-    fn pinned(&mut self, trace: &Trace, event: &Event, call: PinId) -> io::Result<()> {
+    /// A pin record: if it is the first of its call, the call's slice begins.
+    fn pinned(&mut self, trace: &Trace, call: PinId) -> io::Result<()> {
         let Some((pin, _)) = trace.ledger.call(call) else { return Ok(()) };
         let process = self.process(&pin.holder)?;
         // A track for each: pins overlap as they like. Those of one name are shown as one.
-        let lane = uuid(&(process, "pin", call, event.time));
+        let lane = uuid(&(process, "pin", call));
         self.describe(TrackDescriptor {
             uuid: Some(lane),
             parent_uuid: Some(process),
@@ -110,11 +112,7 @@ impl<W: Write> Perfetto<W> {
         ];
         self.pins.insert(call, lane);
         let name = site.unwrap_or_else(|| "pin".to_owned());
-        self.track_event(event.time, lane, Type::SliceBegin, Some(name), "pin", notes)
-    }
-
-    fn unpinned(&mut self, trace: &Trace, time: Time) -> io::Result<()> {
-        self.pins_end(time, |call| !trace.ledger.is_live(call))
+        self.track_event(pin.time, lane, Type::SliceBegin, Some(name), "pin", notes)
     }
 
     fn pins_end(&mut self, time: Time, ends: impl Fn(PinId) -> bool) -> io::Result<()> {
@@ -128,7 +126,7 @@ impl<W: Write> Perfetto<W> {
         Ok(())
     }
 
-    fn finding(&mut self, trace: &Trace, time: Time, finding: &Finding) -> io::Result<()> {
+    fn finding(&mut self, trace: &Trace, finding: &Finding) -> io::Result<()> {
         let holder = finding.pin.as_ref().map_or(finding.writer, |pin| pin.holder);
         let process = self.process(&holder)?;
         let lane = uuid(&(process, "findings"));
@@ -150,7 +148,7 @@ impl<W: Write> Perfetto<W> {
             number("new_pfn", finding.new_pfn),
         ];
         notes.extend(stack::site_of(trace, finding).map(|site| text("site", &site)));
-        self.instant(time, lane, finding.verdict.name(), "finding", notes)
+        self.instant(trace.now, lane, finding.verdict.name(), "finding", notes)
     }
 
     fn process(&mut self, task: &Task) -> io::Result<u64> {

@@ -67,7 +67,9 @@ fn page(frame: &mut Frame, body: Rect, scene: Scene) -> Drawn {
         }
         Tab::Notifiers => sheet(frame, body, scene, "Notifiers", notifiers::lines(scene, width)),
         Tab::Probes => sheet(frame, body, scene, "Probes", probes::lines(scene, width)),
-        _ if view.place().level == Level::One => selected(frame, body, scene),
+        _ if view.place().level == Level::One => {
+            one(frame, body, scene, &view.selected(view.shown(scene.trace)))
+        }
         _ => rows(frame, body, scene),
     }
 }
@@ -107,7 +109,7 @@ fn rows(frame: &mut Frame, body: Rect, scene: Scene) -> Drawn {
         Rows::Pins(rows) => list::draw(frame, list, scene, above, &pins::pins(), (rows, at)),
         Rows::Events(rows) => list::draw(frame, list, scene, above, &events::events(), (rows, at)),
     };
-    self::selected(frame, other, scene);
+    one(frame, other, scene, &rows.select(at));
     drawn
 }
 
@@ -153,27 +155,25 @@ fn note(scene: Scene, rows: &Rows) -> &'static str {
     }
 }
 
-/// The selected row.
-fn selected(frame: &mut Frame, area: Rect, scene: Scene) -> Drawn {
-    let (title, lines) = one(scene, area.width.into());
+/// The selected row, on all of an area.
+fn one(frame: &mut Frame, area: Rect, scene: Scene, selected: &Selected) -> Drawn {
+    let (title, lines) = described(scene, selected, area.width.into());
     sheet(frame, area, scene, &title, lines)
 }
 
 /// The selected row, as a title and lines.
-fn one(scene: Scene, width: usize) -> (String, Vec<Line<'static>>) {
-    match scene.view.selected(scene.view.shown(scene.trace)) {
+fn described(scene: Scene, selected: &Selected, width: usize) -> (String, Vec<Line<'static>>) {
+    match selected {
         Selected::Nothing => (String::new(), Vec::new()),
         Selected::Group(group) => {
-            (format!("Finding {}", group.first().id), detail::group_lines(scene, &group, width))
+            (format!("Finding {}", group.first().id), detail::group_lines(scene, group, width))
         }
         Selected::Finding(finding) => {
             (format!("Finding {}", finding.id), detail::lines(scene, finding, width))
         }
-        Selected::Holder(holder) => {
-            ("Holder".to_owned(), pins::holder_lines(scene, &holder, width))
-        }
+        Selected::Holder(holder) => ("Holder".to_owned(), pins::holder_lines(scene, holder, width)),
         Selected::Pin(pinned) => {
-            (format!("Pin {}", pinned.pin.call), pins::pin_lines(scene, &pinned, width))
+            (format!("Pin {}", pinned.pin.call), pins::pin_lines(scene, pinned, width))
         }
         Selected::Event(numbered) => {
             (format!("Event {}", numbered.number), events::lines(scene, numbered, width))
@@ -187,7 +187,8 @@ const COPIED: usize = 100;
 /// The selected row as text, for the clipboard.
 pub fn copied(view: &View, trace: &Trace, palette: Palette) -> String {
     let scene = Scene { view, trace: view.shown(trace).0, palette };
-    let (title, lines) = one(scene, COPIED);
+    let selected = view.selected(view.shown(trace));
+    let (title, lines) = described(scene, &selected, COPIED);
     let lines = lines.iter().map(|line| line.to_string().trim_end().to_owned());
     [title].into_iter().chain(lines).map(|line| line + "\n").collect()
 }

@@ -30,9 +30,8 @@ pub struct Player {
 /// All as it was at a time.
 struct Kept {
     position: Position,
-    /// What was left of the batch, from `folded` on.
-    batch: Batch,
-    folded: usize,
+    /// What was left of the batch before it.
+    rest: Batch,
     trace: Trace,
     tail: Tail,
 }
@@ -95,7 +94,7 @@ impl Player {
     pub fn go_back(&mut self, trace: &mut Trace, view: &mut View, to: Time) {
         let kept = self.kept.iter().rposition(|kept| kept.trace.now <= to);
         let Some(kept) = self.kept.get(kept.unwrap_or(0)) else { return };
-        (self.batch, self.folded) = (kept.batch.clone(), kept.folded);
+        (self.batch, self.folded) = (kept.rest.clone(), 0);
         self.recording.resume(kept.position);
         *trace = kept.trace.clone();
         view.tail = kept.tail.clone();
@@ -105,12 +104,12 @@ impl Player {
     /// Keeps the trace if the last one that is kept is far behind.
     fn keep(&mut self, trace: &Trace, view: &View) {
         let position = self.recording.position();
-        let each = self.recording.len() / KEPT;
+        let each = self.recording.bytes() / KEPT;
         let due = self.kept.last().is_none_or(|kept| position.at() >= kept.position.at() + each);
         if due {
-            let (batch, folded) = (self.batch.clone(), self.folded);
+            let rest = self.batch[self.folded..].to_vec();
             let (trace, tail) = (trace.clone(), view.tail.clone());
-            self.kept.push(Kept { position, batch, folded, trace, tail });
+            self.kept.push(Kept { position, rest, trace, tail });
         }
     }
 }

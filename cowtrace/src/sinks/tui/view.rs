@@ -164,16 +164,8 @@ impl View {
             let found = shown.0.findings.iter().find(|finding| finding.id as u64 == key);
             return found.map_or(Selected::Nothing, Selected::Finding);
         }
-        let (rows, Some(index)) = self.rows(shown) else {
-            return Selected::Nothing;
-        };
-        match rows {
-            Rows::Groups(mut groups) => Selected::Group(groups.swap_remove(index)),
-            Rows::Findings(findings) => Selected::Finding(findings[index]),
-            Rows::Holders(mut holders) => Selected::Holder(holders.swap_remove(index)),
-            Rows::Pins(mut pins) => Selected::Pin(pins.swap_remove(index)),
-            Rows::Events(events) => Selected::Event(events[index]),
-        }
+        let (rows, selected) = self.rows(shown);
+        selected.map_or(Selected::Nothing, |index| rows.select(index))
     }
 
     /// Whether the newest row is always the selected one.

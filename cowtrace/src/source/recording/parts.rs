@@ -6,7 +6,7 @@ use std::{
     io::{self, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::mpsc::Sender,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -69,9 +69,10 @@ impl Parts {
         self.part.sync()
     }
 
-    /// Bytes of the part that is written, and since when it is.
-    pub fn of_this(&self) -> (u64, Duration) {
-        (self.part.bytes, self.part.began.elapsed())
+    /// Whether the part that is written has as much as a part is to have.
+    pub fn has_enough(&self, limit: Option<Limit>) -> bool {
+        let (bytes, passed) = (self.part.bytes, self.part.began.elapsed());
+        limit.is_some_and(|limit| limit.is_reached(bytes, passed))
     }
 
     /// Ends the part, begins the next one with a keyframe, and removes what is more than is to be kept.

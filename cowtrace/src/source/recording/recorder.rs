@@ -16,10 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    parts::Parts,
-    plan::{Limit, Plan},
-};
+use super::{parts::Parts, plan::Plan};
 use crate::{errors, source::Batch};
 
 /// Records wait for company at most so long; the disk then has as long to take the block.
@@ -101,26 +98,22 @@ impl Recorder {
 
     /// Ends the recording; its size in bytes, all parts together, those removed included.
     pub fn finish(&mut self) -> anyhow::Result<u64> {
-        self.end()
-    }
-
-    fn send(&mut self, message: Message) -> anyhow::Result<()> {
-        let sent = self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok());
-        if sent { Ok(()) } else { self.end().map(drop) }
-    }
-
-    fn end(&mut self) -> anyhow::Result<u64> {
         drop(self.messages.take());
         let ended = self.thread.take().map_or(Ok(0), |thread| {
             thread.join().unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
         });
         ended.map_err(|error| errors::recording_write(&self.path, &error))
     }
+
+    fn send(&mut self, message: Message) -> anyhow::Result<()> {
+        let sent = self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok());
+        if sent { Ok(()) } else { self.finish().map(drop) }
+    }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.finish();
     }
 }
 
@@ -225,14 +218,6 @@ impl Writing {
             self.parts.seal()?;
         }
         self.parts.end()
-    }
-}
-
-impl Parts {
-    /// Whether the part that is written has as much as a part is to have.
-    fn has_enough(&self, limit: Option<Limit>) -> bool {
-        let (bytes, passed) = self.of_this();
-        limit.is_some_and(|limit| limit.is_reached(bytes, passed))
     }
 }
 

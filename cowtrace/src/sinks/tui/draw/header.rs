@@ -32,16 +32,18 @@ pub fn draw(frame: &mut Frame, area: Rect, scene: Scene, now: &Trace) {
 
 /// Draws the tab bar; where each tab's name is.
 pub fn tabs(frame: &mut Frame, area: Rect, scene: Scene) -> [Rect; Tab::ALL.len()] {
-    let long = Tab::ALL.map(|tab| name(scene, tab, true));
+    let unseen = !scene.trace.blind_spots().is_empty();
+    let long = Tab::ALL.map(|tab| name(scene, tab, true, unseen));
     let fits = long.iter().map(|name| name.chars().count()).sum::<usize>() <= area.width.into();
     let mut x = area.x;
     Tab::ALL.map(|tab| {
         let open = tab == scene.view.tab && !scene.view.help;
         let style = if open { SELECTED } else { Style::new() };
-        let name = name(scene, tab, fits || tab == scene.view.tab);
+        let name = name(scene, tab, fits || tab == scene.view.tab, unseen);
         let width = u16::try_from(name.chars().count()).unwrap_or(u16::MAX);
         let cell = Rect { x, width, ..area }.intersection(area);
-        let style = if missing_in(scene, tab) { style.patch(scene.palette.alarm()) } else { style };
+        let style =
+            if tab == Tab::Probes && unseen { style.patch(scene.palette.alarm()) } else { style };
         frame.render_widget(Span::styled(name, style), cell);
         x = x.saturating_add(width);
         cell
@@ -49,28 +51,23 @@ pub fn tabs(frame: &mut Frame, area: Rect, scene: Scene) -> [Rect; Tab::ALL.len(
 }
 
 /// A tab's key and how many rows it has, and its name where there is room.
-fn name(scene: Scene, tab: Tab, long: bool) -> String {
+fn name(scene: Scene, tab: Tab, long: bool, unseen: bool) -> String {
     let key = scene.view.keys.name(Action::Tab(tab as usize));
     let name = if long { tab.name() } else { "" };
-    format!(" {} ", [key.as_str(), name, &count(scene, tab)].join(" ").trim_end())
+    format!(" {} ", [key.as_str(), name, &count(scene, tab, unseen)].join(" ").trim_end())
 }
 
-/// How many rows a tab has.
-fn count(scene: Scene, tab: Tab) -> String {
+/// How many rows a tab has; of the probes whether something is not seen.
+fn count(scene: Scene, tab: Tab, unseen: bool) -> String {
     let trace = scene.trace;
     let count = match tab {
         Tab::Findings => trace.findings.len(),
         Tab::Pins => trace.ledger.live_pins(),
         Tab::Notifiers => trace.invalidated.len(),
-        Tab::Probes if missing_in(scene, tab) => return "✖".to_owned(),
+        Tab::Probes if unseen => return "✖".to_owned(),
         Tab::Events | Tab::Probes => 0,
     };
     if count == 0 { String::new() } else { count.to_string() }
-}
-
-/// Whether a tab tells of something that is not seen.
-fn missing_in(scene: Scene, tab: Tab) -> bool {
-    tab == Tab::Probes && !scene.trace.blind_spots().is_empty()
 }
 
 /// What matters most stands first: a narrow terminal cuts the end off.

@@ -252,17 +252,14 @@ impl View {
                 return Effect::Redraw;
             }
         };
-        match prompt.ask {
-            Ask::Filter => {
-                let place = self.place_mut();
-                place.enter(Level::List);
-                place.filter = filter;
-                place.row = Cursor::Home;
-            }
-            Ask::Search | Ask::Time => {
-                self.search = filter;
-                self.find(true, trace);
-            }
+        if prompt.ask == Ask::Filter {
+            let place = self.place_mut();
+            place.enter(Level::List);
+            place.filter = filter;
+            place.row = Cursor::Home;
+        } else {
+            self.search = filter;
+            self.find(true, trace);
         }
         Effect::Redraw
     }

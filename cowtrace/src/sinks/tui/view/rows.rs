@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     cursor::Home,
+    selected::Selected,
     tab::{Level, Order, Place, Tab},
     tail::{Numbered, Tail},
 };
@@ -112,6 +113,17 @@ impl<'t> Rows<'t> {
             Self::Groups(groups) => groups.get(index).map_or(0, |group| group.findings.len()),
             Self::Holders(holders) => holders.get(index).map_or(0, |holder| holder.pins.len()),
             _ => 1,
+        }
+    }
+
+    /// One of them.
+    pub fn select(self, index: usize) -> Selected<'t> {
+        match self {
+            Self::Groups(mut groups) => Selected::Group(groups.swap_remove(index)),
+            Self::Findings(findings) => Selected::Finding(findings[index]),
+            Self::Holders(mut holders) => Selected::Holder(holders.swap_remove(index)),
+            Self::Pins(mut pins) => Selected::Pin(pins.swap_remove(index)),
+            Self::Events(events) => Selected::Event(events[index]),
         }
     }
 

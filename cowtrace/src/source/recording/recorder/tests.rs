@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
-use super::{super::parts::MOST_SEALED, *};
+use super::{
+    super::{parts::MOST_SEALED, plan::Limit},
+    *,
+};
 use crate::encode::Writer;
 
 /// A recorder without a thread in a folder that is removed at the end.

@@ -68,7 +68,7 @@ impl Tee {
         let path = self.path().map(Path::to_owned).unwrap_or_default();
         match self.finish() {
             Some(bytes) => format!("recorded {bytes} bytes to {}", path.display()),
-            None => self.said().pop().unwrap_or_default(),
+            None => self.said().join("; "),
         }
     }
 

@@ -25,12 +25,18 @@ mod scenario;
 #[cfg(test)]
 mod screen_tests;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use crossterm::event::{Event as Input, EventStream};
 use futures_util::StreamExt;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::{
+    task::{self, JoinHandle},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
 
 pub use self::config::Config;
 use self::{
@@ -81,6 +87,7 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show<'_>, tee: &mut Te
     let mut rates = interval(RATE);
     rates.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changed = true;
+    let mut saving = None;
     loop {
         let plays = view.play.is_some_and(|play| play.speed.is_some());
         tokio::select! {
@@ -97,12 +104,22 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show<'_>, tee: &mut Te
                     }
                     Effect::Seek => stream.seek(trace, &mut view),
                     Effect::Record => view.notice = Some(record(&stream, tee, trace)),
-                    Effect::Save => view.notice = Some(save(&view, trace, show.file, tee)),
+                    Effect::Save if saving.is_some() => view.notice = Some(BUSY.to_owned()),
+                    Effect::Save => match save(&view, trace, show.file, tee) {
+                        Ok(task) => saving = Some(task),
+                        Err(why) => view.notice = Some(why),
+                    },
                     Effect::Redraw | Effect::Nothing => {}
                 }
             }
+            saved = done(&mut saving), if saving.is_some() => {
+                saving = None;
+                view.notice = Some(saved);
+                changed = true;
+            }
             _ = frames.tick(), if changed || plays => {
                 view.play.iter_mut().for_each(|play| play.passed(FRAME));
+                view.records = tee.records();
                 view.drawn(screen.draw(&view, trace, palette)?);
                 changed = false;
             }
@@ -132,19 +149,32 @@ fn record(stream: &Stream, tee: &mut Tee, trace: &Trace) -> String {
     }
 }
 
-/// Writes the records of the selected processes; what became of it.
-fn save(view: &View, trace: &Trace, file: Option<&Path>, tee: &Tee) -> String {
+/// A selection being saved.
+type Saving = JoinHandle<Result<PathBuf>>;
+
+const BUSY: &str = "one is being saved: its name comes here";
+
+/// Begins to write the records of the selected processes, beside the loop, since a long recording takes its time and the
+/// ring does not wait; or why not.
+fn save(view: &View, trace: &Trace, file: Option<&Path>, tee: &Tee) -> Result<Saving, String> {
     let processes = view.selected(view.shown(trace)).processes();
-    let Some(from) = file.or_else(|| tee.path()) else {
+    let Some(from) = file.or_else(|| tee.path()).map(Path::to_owned) else {
         let key = view.keys.name(Action::Record);
-        return format!("nothing is recorded that could be saved: {key} begins a recording");
+        return Err(format!("nothing is recorded that could be saved: {key} begins a recording"));
     };
     if processes.is_empty() {
-        return "nothing is selected".to_owned();
+        return Err("nothing is selected".to_owned());
     }
-    match recording::extract(from, &processes) {
-        Ok(path) => format!("saved {}", path.display()),
-        Err(error) => format!("{error:#}"),
+    Ok(task::spawn_blocking(move || recording::extract(&from, &processes)))
+}
+
+/// What became of a selection that is being saved. Safe to cancel.
+async fn done(saving: &mut Option<Saving>) -> String {
+    let Some(task) = saving else { return String::new() };
+    match task.await {
+        Ok(Ok(path)) => format!("saved {}", path.display()),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(error) => format!("it was not saved: {error}"),
     }
 }
 

@@ -820,6 +820,14 @@ fn a_recording_that_is_played() {
 }
 
 #[test]
+fn a_recording_under_way_is_seen_in_the_title() {
+    let mut run = Run::new(Feed::Live);
+    run.view.records = true;
+    let title = run.screen(80, 10);
+    assert!(title.starts_with(" cowtrace 0.1.0  LIVE  ● REC  lab"), "{title}");
+}
+
+#[test]
 fn the_newest_of_many_findings_is_in_sight() {
     let mut run = after(Run::busy(70_000), "enter");
     assert!(run.screen(80, 24).contains("▶ 70000  ≠ diverged"));

@@ -58,8 +58,9 @@ impl Stream {
                     Some(batch) => fold(&batch, trace, tee, |event| view.event(event)),
                     None => view.feed = Feed::Stopped,
                 }
-                if let Some(said) = tee.said().pop() {
-                    view.notice = Some(said);
+                let said = tee.said();
+                if !said.is_empty() {
+                    view.notice = Some(said.join("; "));
                 }
             }
             Self::Replay(player) => {

@@ -79,6 +79,8 @@ pub struct View {
     pub prompt: Option<Prompt>,
     /// What became of the last key, in a sentence.
     pub notice: Option<String>,
+    /// Whether what comes is recorded.
+    pub records: bool,
     /// How the recording is played, if it is one.
     pub play: Option<Play>,
     /// The newest events.
@@ -103,6 +105,7 @@ impl View {
             help: false,
             prompt: None,
             notice: None,
+            records: false,
             play: None,
             tail: Tail::default(),
             held: None,

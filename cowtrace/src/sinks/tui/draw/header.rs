@@ -78,6 +78,9 @@ fn title<'a>(scene: Scene<'a>, now: &'a Trace) -> Line<'a> {
         Span::styled(format!(" cowtrace {} ", fact(key::VERSION)), STRONG),
         Span::styled(format!(" {} ", view.feed.name()), SELECTED),
     ];
+    if view.records {
+        spans.push(Span::styled(" ● REC", palette.warning()));
+    }
     if view.paused() {
         spans.push(Span::styled(" PAUSED", palette.warning()));
     }

@@ -101,6 +101,19 @@ fn scrolling_stops_at_the_last_line_and_turns_at_once() {
 }
 
 #[test]
+fn keys_that_come_before_the_page_is_drawn_lead_to_its_end_all_the_same() {
+    let mut run = Run::lost();
+    run.screen(80, 10);
+    run.type_keys("5G");
+    run.screen(80, 10);
+    let end = run.view.scroll();
+    run.type_keys("j");
+    run.screen(80, 10);
+    assert!(end > 0);
+    assert_eq!(run.view.scroll(), end);
+}
+
+#[test]
 fn tabs_are_reached_by_number_and_in_turn_and_keep_what_was_open() {
     let mut run = Run::lost();
     run.press("enter 3");

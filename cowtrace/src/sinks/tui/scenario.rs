@@ -158,10 +158,15 @@ impl Run {
 
     /// The user types a line.
     pub fn type_line(&mut self, line: &str) {
-        for c in line.chars() {
+        self.type_keys(line);
+        self.press("enter");
+    }
+
+    /// The user types faster than anything is drawn.
+    pub fn type_keys(&mut self, keys: &str) {
+        for c in keys.chars() {
             self.view.key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE), &self.trace);
         }
-        self.press("enter");
     }
 
     /// The user presses keys, one after the other; what the last one did.

@@ -122,6 +122,7 @@ impl View {
             Action::Help => {
                 self.help = !self.help;
                 self.help_scroll = 0;
+                self.forget_end();
             }
             Action::Quit => return Effect::Quit,
         }
@@ -140,7 +141,13 @@ impl View {
 
     fn turn_to(&mut self, number: usize) {
         self.help = false;
+        self.forget_end();
         self.tab = Tab::ALL[number.min(Tab::ALL.len() - 1)];
+    }
+
+    /// Other lines than those that were drawn: how far they can be scrolled is not known before they are.
+    fn forget_end(&mut self) {
+        self.drawn.beyond = usize::MAX / 2;
     }
 
     fn go(&mut self, motion: Motion, trace: &Trace) {
@@ -202,9 +209,11 @@ impl View {
         }
         place.member = inside;
         place.enter(level);
+        self.forget_end();
     }
 
     fn back(&mut self, trace: &Trace) {
+        self.forget_end();
         if self.help {
             self.help = false;
             return;

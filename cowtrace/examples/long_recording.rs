@@ -17,17 +17,18 @@ use std::{
 use anyhow::{Context as _, Result};
 use cowtrace::{
     decode::Records,
-    event::Time,
     finding::Verdict,
     source::recording::{Plan, Recording},
     tee::Tee,
     trace::Trace,
 };
 
+#[path = "again/again.rs"]
+mod again;
+use again::Again;
+
 /// Records that are handed to the recorder at once, as a busy ring does.
 const BATCH: usize = 1 << 20;
-/// Where `time_ns` stands in a record.
-const TIME: std::ops::Range<usize> = 8..16;
 
 fn main() -> Result<()> {
     let mut words = env::args().skip(1);
@@ -64,29 +65,9 @@ fn rate(events: u64, took: Duration) -> f64 {
     events as f64 / took.as_secs_f64() / 1e6
 }
 
-/// All records of the kernel, with what stands in front of them.
-fn parts(from: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
-    let mut recording = Recording::open(from)?;
-    let (mut front, mut rest) = (Vec::new(), Vec::new());
-    while let Some(batch) = recording.batch() {
-        let mut records = Records::new(&batch);
-        loop {
-            let before = records.rest();
-            let Some(event) = records.next() else { break };
-            let record = &before[..before.len() - records.rest().len()];
-            let of_the_kernel = event.is_ok_and(|event| event.what.name().is_some());
-            if of_the_kernel { &mut rest } else { &mut front }.extend_from_slice(record);
-        }
-    }
-    Ok((front, rest))
-}
-
 /// Writes the recording; its bytes.
 fn make(events: u64, file: &Path, from: &Path) -> Result<u64> {
-    let (front, rest) = parts(from)?;
-    let times: Vec<Time> = Records::new(&rest).flatten().map(|event| event.time).collect();
-    let (first, last) = (times.iter().min(), times.iter().max());
-    let length = last.zip(first).map_or(0, |(last, first)| last - first) + 1_000_000;
+    let again = Again::new(&mut Recording::open(from)?);
     let mut tee = Tee::create(file, Plan::default(), Verdict::Lost)?;
     let mut trace = Trace::default();
     let mut fold = |tee: &mut Tee, batch: &[u8]| {
@@ -94,30 +75,17 @@ fn make(events: u64, file: &Path, from: &Path) -> Result<u64> {
         Records::new(batch).for_each(|event| drop(trace.take(event)));
         tee.folded(&trace, &[]);
     };
-    fold(&mut tee, &front);
-    let repeats = events.div_ceil(times.len().max(1) as u64);
+    fold(&mut tee, &again.front);
+    let repeats = events.div_ceil(again.records.max(1));
     let mut batch = Vec::new();
     for repeat in 0..repeats {
-        later(&rest, repeat * length, &mut batch);
+        again.tell(repeat, &mut batch);
         if batch.len() >= BATCH || repeat + 1 == repeats {
             fold(&mut tee, &batch);
             batch.clear();
         }
     }
     tee.finish().context("the recording is not whole")
-}
-
-/// Appends records as they would be some time later.
-fn later(records: &[u8], by: Time, batch: &mut Vec<u8>) {
-    let mut rest = records;
-    while let Some(len) = rest.first_chunk().map(|len| u32::from_le_bytes(*len) as usize) {
-        let (record, behind) = rest.split_at(len);
-        let time = record[TIME].iter().rev().fold(0, |time, byte| time << 8 | u64::from(*byte));
-        batch.extend_from_slice(&record[..TIME.start]);
-        batch.extend_from_slice(&(time + by).to_le_bytes());
-        batch.extend_from_slice(&record[TIME.end..]);
-        rest = behind;
-    }
 }
 
 /// Reads all of it; records and their bytes.

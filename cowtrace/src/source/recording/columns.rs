@@ -20,6 +20,12 @@ const HEADER: usize = size_of::<Header>();
 /// Numbers of a header, each a column, besides those that a group or the stack tells: time, cgroup, tgid, tid,
 /// CPU, name, stack, bytes of the body.
 const FIELDS: usize = 8;
+/// Which of them is the name, …
+const NAME: usize = 5;
+/// … the stack, …
+const STACK: usize = 6;
+/// … and the length of the body.
+const BODY: usize = 7;
 /// A column's word is told as its distance from the one before in the column, …
 const FROM_COLUMN: u8 = 0;
 /// … or from the one two places before in the same record: both are of 64-bit numbers, as addresses are.
@@ -208,10 +214,32 @@ pub fn decode(mut bytes: &[u8], most: usize) -> Result<Vec<u8>, Invalid> {
     }
 }
 
-/// A record of a group, while it is put together.
-struct Part {
-    fields: [u64; FIELDS],
-    body: Vec<u8>,
+/// Records of a group, while they are put together: by column, as they are told.
+struct Columns {
+    /// Of each record.
+    fields: [Vec<u64>; FIELDS],
+    /// One behind the other.
+    bodies: Vec<u8>,
+    /// Where in `bodies` each ends.
+    ends: Vec<usize>,
+    /// The record that is put out next.
+    next: usize,
+}
+
+impl Columns {
+    /// Fields and body of the record that is next.
+    fn next(&mut self) -> Option<([u64; FIELDS], &[u8])> {
+        let (n, end) = (self.next, *self.ends.get(self.next)?);
+        let start = n.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.next += 1;
+        Some((std::array::from_fn(|field| self.fields[field][n]), &self.bodies[start..end]))
+    }
+
+    /// Where the bodies begin, and their lengths.
+    fn spans(ends: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        starts.zip(ends).map(|(start, end)| (start, end - start))
+    }
 }
 
 fn put_together(mut bytes: &[u8], most: usize) -> Result<Vec<u8>, Invalid> {
@@ -219,8 +247,62 @@ fn put_together(mut bytes: &[u8], most: usize) -> Result<Vec<u8>, Invalid> {
     let kinds = counted(bytes, most, |bytes| Ok((word16(bytes)?, word16(bytes)?)))?;
     let order = counted(bytes, most / HEADER, |bytes| Ok(take(bytes)? as usize))?;
     let names = counted(bytes, most, |bytes| take_bytes(bytes, 16))?;
+    let stacks = take_stacks(bytes, most)?;
+    let mut counts = vec![0; kinds.len()];
+    for group in &order {
+        *counts.get_mut(*group).ok_or(Invalid)? += 1;
+    }
+    let mut left = most;
+    let mut groups = Vec::with_capacity(kinds.len());
+    for ((kind, _), count) in kinds.iter().zip(counts) {
+        groups.push(take_group(bytes, *kind, count, &mut left)?);
+    }
+    let mut out = Vec::with_capacity(most);
+    for group in order {
+        let (numbers, (fields, body)) = (kinds[group], groups[group].next().ok_or(Invalid)?);
+        let [name, stack] = [fields[NAME], fields[STACK]];
+        let name = names.get(name as usize).ok_or(Invalid)?;
+        let (depths, frames) = stacks.get(stack as usize).ok_or(Invalid)?;
+        let len = HEADER + body.len() + frames.len();
+        if out.len() + len > most {
+            return Err(Invalid);
+        }
+        out.extend_from_slice(&header_of(len, numbers, &fields, *depths, name));
+        out.extend_from_slice(body);
+        out.extend_from_slice(frames);
+    }
+    if bytes.is_empty() { Ok(out) } else { Err(Invalid) }
+}
+
+/// The header of a record, as the wire has it.
+fn header_of(
+    len: usize,
+    (kind, program): (u16, u16),
+    [time, cgroup, process, thread, cpu, ..]: &[u64; FIELDS],
+    [kernel, user]: [u16; 2],
+    name: &[u8],
+) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    header[4..6].copy_from_slice(&kind.to_le_bytes());
+    header[6..8].copy_from_slice(&program.to_le_bytes());
+    header[8..16].copy_from_slice(&time.to_le_bytes());
+    header[16..24].copy_from_slice(&cgroup.to_le_bytes());
+    header[24..28].copy_from_slice(&(*process as u32).to_le_bytes());
+    header[28..32].copy_from_slice(&(*thread as u32).to_le_bytes());
+    header[32..36].copy_from_slice(&(*cpu as u32).to_le_bytes());
+    header[36..38].copy_from_slice(&kernel.to_le_bytes());
+    header[38..40].copy_from_slice(&user.to_le_bytes());
+    header[40..].copy_from_slice(name);
+    header
+}
+
+/// How many frames of kernel and process there are, and all of them.
+type Frames = ([u16; 2], Vec<u8>);
+
+fn take_stacks(bytes: &mut &[u8], most: usize) -> Result<Vec<Frames>, Invalid> {
     let mut before = 0;
-    let stacks = counted(bytes, most, |bytes| {
+    counted(bytes, most, |bytes| {
         let depths = [word16(bytes)?, word16(bytes)?];
         let count = usize::from(depths[0]) + usize::from(depths[1]);
         let mut frames = Vec::with_capacity(8 * count.min(bytes.len()));
@@ -229,42 +311,7 @@ fn put_together(mut bytes: &[u8], most: usize) -> Result<Vec<u8>, Invalid> {
             frames.extend_from_slice(&before.to_le_bytes());
         }
         Ok((depths, frames))
-    })?;
-    let mut counts = vec![0; kinds.len()];
-    for group in &order {
-        *counts.get_mut(*group).ok_or(Invalid)? += 1;
-    }
-    let mut left = most;
-    let mut groups = Vec::with_capacity(kinds.len());
-    for ((kind, _), count) in kinds.iter().zip(counts) {
-        groups.push(take_group(bytes, *kind, count, &mut left)?.into_iter());
-    }
-    let mut out = Vec::new();
-    for group in order {
-        let ((kind, program), part) = (kinds[group], groups[group].next().ok_or(Invalid)?);
-        let Part { fields: [time, cgroup, process, thread, cpu, name, stack, _], body } = part;
-        let name = names.get(name as usize).ok_or(Invalid)?;
-        let (depths, frames) = stacks.get(stack as usize).ok_or(Invalid)?;
-        let len = HEADER + body.len() + frames.len();
-        if out.len() + len > most {
-            return Err(Invalid);
-        }
-        out.extend_from_slice(&(len as u32).to_le_bytes());
-        out.extend_from_slice(&kind.to_le_bytes());
-        out.extend_from_slice(&program.to_le_bytes());
-        out.extend_from_slice(&time.to_le_bytes());
-        out.extend_from_slice(&cgroup.to_le_bytes());
-        for field in [process, thread, cpu] {
-            out.extend_from_slice(&(field as u32).to_le_bytes());
-        }
-        for depth in depths {
-            out.extend_from_slice(&depth.to_le_bytes());
-        }
-        out.extend_from_slice(name);
-        out.extend_from_slice(&body);
-        out.extend_from_slice(frames);
-    }
-    if bytes.is_empty() { Ok(out) } else { Err(Invalid) }
+    })
 }
 
 fn word16(bytes: &mut &[u8]) -> Result<u16, Invalid> {
@@ -287,48 +334,63 @@ fn take_group(
     kind: u16,
     count: usize,
     left: &mut usize,
-) -> Result<Vec<Part>, Invalid> {
-    let mut parts: Vec<Part> =
-        (0..count).map(|_| Part { fields: [0; FIELDS], body: Vec::new() }).collect();
-    for field in 0..FIELDS {
+) -> Result<Columns, Invalid> {
+    let mut fields: [Vec<u64>; FIELDS] = Default::default();
+    for field in &mut fields {
+        field.reserve(count);
         let mut before = 0;
-        for part in &mut parts {
+        for _ in 0..count {
             before = beyond(before, take(bytes)?);
-            part.fields[field] = before;
+            field.push(before);
         }
     }
-    for part in &mut parts {
-        let len = usize::try_from(part.fields[FIELDS - 1]).map_err(|_| Invalid)?;
+    let mut ends = Vec::with_capacity(count);
+    let mut end = 0;
+    for len in &fields[BODY] {
+        let len = usize::try_from(*len).map_err(|_| Invalid)?;
         *left = left.checked_sub(len).ok_or(Invalid)?;
-        part.body = if is_text(kind) { take_bytes(bytes, len)?.to_vec() } else { vec![0; len] };
+        end += len;
+        ends.push(end);
     }
-    if is_text(kind) {
-        return Ok(parts);
-    }
-    let longest = parts.iter().map(|part| part.body.len() / 4).max().unwrap_or(0);
-    for word in 0..longest {
-        take_column(bytes, &mut parts, word)?;
-    }
-    for part in &mut parts {
-        let rest = part.body.len() % 4;
-        let from = part.body.len() - rest;
-        part.body[from..].copy_from_slice(take_bytes(bytes, rest)?);
-    }
-    Ok(parts)
+    let bodies = if is_text(kind) {
+        take_bytes(bytes, end)?.to_vec()
+    } else {
+        take_words(bytes, &ends, vec![0; end])?
+    };
+    Ok(Columns { fields, bodies, ends, next: 0 })
 }
 
-fn take_column(bytes: &mut &[u8], parts: &mut [Part], word: usize) -> Result<(), Invalid> {
+/// Fills in bodies that consist of words.
+fn take_words(bytes: &mut &[u8], ends: &[usize], mut bodies: Vec<u8>) -> Result<Vec<u8>, Invalid> {
+    let longest = Columns::spans(ends).map(|(_, len)| len / 4).max().unwrap_or(0);
+    for word in 0..longest {
+        take_column(bytes, ends, &mut bodies, word)?;
+    }
+    for (start, len) in Columns::spans(ends) {
+        let rest = len % 4;
+        bodies[start + len - rest..start + len].copy_from_slice(take_bytes(bytes, rest)?);
+    }
+    Ok(bodies)
+}
+
+fn take_column(
+    bytes: &mut &[u8],
+    ends: &[usize],
+    bodies: &mut [u8],
+    word: usize,
+) -> Result<(), Invalid> {
     let way = take_bytes(bytes, 1)?[0];
     if way > FROM_RECORD || (way == FROM_RECORD && word < 2) {
         return Err(Invalid);
     }
     let mut before = 0;
-    for part in parts.iter_mut().filter(|part| part.body.len() / 4 > word) {
+    for (start, _) in Columns::spans(ends).filter(|(_, len)| len / 4 > word) {
+        let at = start + 4 * word;
         if way == FROM_RECORD {
-            before = number(&part.body, 4 * (word - 2), 4).ok_or(Invalid)?;
+            before = number(bodies, at - 8, 4).ok_or(Invalid)?;
         }
         before = u64::from(beyond(before, take(bytes)?) as u32);
-        part.body[4 * word..4 * word + 4].copy_from_slice(&(before as u32).to_le_bytes());
+        bodies[at..at + 4].copy_from_slice(&(before as u32).to_le_bytes());
     }
     Ok(())
 }

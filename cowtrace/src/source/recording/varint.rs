@@ -30,7 +30,17 @@ pub fn beyond(before: u64, distance: u64) -> u64 {
 }
 
 /// Takes a number off the front of `bytes`.
+#[inline]
 pub fn take(bytes: &mut &[u8]) -> Result<u64, Invalid> {
+    // Most are small: where a column stays the same, 0.
+    if let [byte @ 0..0x80, rest @ ..] = *bytes {
+        *bytes = rest;
+        return Ok(u64::from(*byte));
+    }
+    take_long(bytes)
+}
+
+fn take_long(bytes: &mut &[u8]) -> Result<u64, Invalid> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first().ok_or(Invalid)?;

@@ -13,7 +13,7 @@ use cowtrace_common::{
 };
 
 use crate::event::{
-    Audit, Comm, Cost, Event, Extent, Fault, FileRange, ForkCopy, Holder, Invalidate, Notifier,
+    Audit, Comm, Cost, Event, Extent, Extents, Fault, FileRange, ForkCopy, Holder, Invalidate, Notifier,
     Pfn, Pin, ProbeState, Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What, Zap,
 };
 
@@ -117,7 +117,7 @@ pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
     let stack = if matches!(what, What::Unknown { .. }) {
         Stack::default()
     } else {
-        Stack { kernel: frames(body, kernel_frames)?, user: frames(body, user_frames)? }
+        stack(body, kernel_frames.into(), user_frames.into())?
     };
     let of_a_program = kind < kind::SOURCE || matches!(kind, kind::TALLY | kind::COST | kind::TOLD);
     let program = of_a_program.then(|| Program::from_number(program)).flatten();
@@ -257,7 +257,7 @@ fn pin(body: &mut &[u8]) -> Result<Pin, Malformed> {
     let (call_pages, unlisted) = (u64_le(body)?, u64_le(body)?);
     let (gup_flags, count) = (u32_le(body)?, u32_le(body)?);
     let (shift, part) = (u32_le(body)?, u32_le(body)?);
-    let mut extents = consecutive(&pfns(body, count, vmemmap, shift)?);
+    let mut extents = consecutive(pfns(body, count, vmemmap, shift)?);
     // `folio_add_pins` tells one folio and how many references.
     if let ([only], 0) = (&mut *extents, mm) {
         only.pages = only.pages.max(call_pages.min(u32::MAX.into()));
@@ -269,14 +269,14 @@ fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
     let (vmemmap, pages, unlisted) = (u64_le(body)?, u64_le(body)?, u64_le(body)?);
     let (make_dirty, count) = (u32_le(body)? != 0, u32_le(body)?);
     let (shift, form) = (u32_le(body)?, u32_le(body)?);
-    let pfns = pfns(body, count, vmemmap, shift)?;
+    let mut pfns = pfns(body, count, vmemmap, shift)?.peekable();
     let folio = u64::from(form >> UNPIN_FORM_BITS);
     // No machine has 2^32 pages in one call; a number that could overflow a sum is no count.
     let pages = pages.min(u32::MAX.into());
-    let first = pfns.first().copied();
+    let first = pfns.peek().copied();
     let extents = match form & ((1 << UNPIN_FORM_BITS) - 1) {
-        unpin_form::ARRAY => in_folio(consecutive(&pfns), folio, first),
-        unpin_form::FOLIOS => consecutive(&pfns),
+        unpin_form::ARRAY => in_folio(consecutive(pfns), folio, first),
+        unpin_form::FOLIOS => consecutive(pfns),
         unpin_form::RANGE => {
             let run = first.map(|pfn| Extent { pfn, pages, folio: 0 });
             in_folio(run.into_iter().collect(), folio, first)
@@ -294,13 +294,13 @@ fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
 
 /// Makes of the pages that lie in the first one's folio (of `folio` pages; 0: it has but one) references to
 /// that folio: who drops some of them may mean all (io_uring keeps one of 512, from 6.1 on).
-fn in_folio(extents: Box<[Extent]>, folio: u64, first: Option<Pfn>) -> Box<[Extent]> {
+fn in_folio(extents: Extents, folio: u64, first: Option<Pfn>) -> Extents {
     let Some(first) = first.filter(|_| folio.is_power_of_two()) else {
         return extents;
     };
     let (start, end) = (begin(first, folio), begin(first, folio) + folio);
     let mut inside = 0;
-    let mut parts = Vec::with_capacity(extents.len() + 1);
+    let mut parts = Extents::from([Extent { pfn: start, pages: 0, folio }]);
     for extent in extents {
         let within = (extent.pfn.max(start), (extent.pfn + extent.pages).min(end));
         inside += within.1.saturating_sub(within.0);
@@ -312,8 +312,8 @@ fn in_folio(extents: Box<[Extent]>, folio: u64, first: Option<Pfn>) -> Box<[Exte
             }
         }
     }
-    parts.insert(0, Extent { pfn: start, pages: inside, folio });
-    parts.into()
+    parts[0].pages = inside;
+    parts
 }
 
 /// First page of a folio: folios are aligned to their size.
@@ -323,23 +323,28 @@ fn begin(pfn: Pfn, folio: u64) -> Pfn {
 
 /// Page pointers as PFNs. A pointer that is none gives a PFN that no machine has, below 2^58 whatever it is,
 /// so that sums with page counts cannot overflow.
-fn pfns(body: &mut &[u8], count: u32, vmemmap: u64, shift: u32) -> Result<Vec<Pfn>, Malformed> {
+fn pfns<'a>(
+    body: &mut &'a [u8],
+    count: u32,
+    vmemmap: u64,
+    shift: u32,
+) -> Result<impl ExactSizeIterator<Item = Pfn> + use<'a>, Malformed> {
     if !(6..64).contains(&shift) {
         return Err(Malformed::Number { field: "page_struct_shift", value: shift.into() });
     }
-    // The count is from outside: what is there bounds the memory taken for it.
-    let want = count as usize * size_of::<u64>();
-    if body.len() < want {
-        return Err(Malformed::Short { want, got: body.len() });
-    }
-    (0..count).map(|_| Ok(u64_le(body)?.wrapping_sub(vmemmap) >> shift)).collect()
+    Ok(longs(body, count as usize)?.map(move |page| page.wrapping_sub(vmemmap) >> shift))
 }
 
 /// Runs of consecutive PFNs.
-fn consecutive(pfns: &[Pfn]) -> Box<[Extent]> {
-    pfns.chunk_by(|one, next| *next == one + 1)
-        .map(|run| Extent { pfn: run[0], pages: run.len() as u64, folio: 0 })
-        .collect()
+fn consecutive(pfns: impl Iterator<Item = Pfn>) -> Extents {
+    let mut extents = Extents::new();
+    for pfn in pfns {
+        match extents.last_mut() {
+            Some(last) if last.pfn + last.pages == pfn => last.pages += 1,
+            _ => extents.push(Extent { pfn, pages: 1, folio: 0 }),
+        }
+    }
+    extents
 }
 
 fn invalidate(body: &mut &[u8]) -> Result<Invalidate, Malformed> {
@@ -405,20 +410,37 @@ fn zap(body: &mut &[u8]) -> Result<Zap, Malformed> {
 
 fn audit(body: &mut &[u8]) -> Result<Audit, Malformed> {
     let (mm, start) = (u64_le(body)?, u64_le(body)? & !0xfff);
-    let mut extents = Vec::new();
+    let mut extents = Extents::new();
     while !body.is_empty() {
         let (pfn, pages) = (u64_le(body)? & MOST_PFN, u64_le(body)?.min(u32::MAX.into()));
         extents.push(Extent { pfn, pages, folio: 0 });
     }
-    Ok(Audit { mm, start, extents: extents.into() })
+    Ok(Audit { mm, start, extents })
 }
 
 fn notifier(body: &mut &[u8]) -> Result<Notifier, Malformed> {
     Ok(Notifier { mm: u64_le(body)?, ops: u64_le(body)?, range: (u64_le(body)?, u64_le(body)?) })
 }
 
-fn frames(body: &mut &[u8], count: u16) -> Result<Box<[u64]>, Malformed> {
-    (0..count).map(|_| u64_le(body)).collect()
+fn stack(body: &mut &[u8], kernel: usize, user: usize) -> Result<Stack, Malformed> {
+    if kernel + user == 0 {
+        return Ok(Stack::default());
+    }
+    Ok(Stack::of(longs(body, kernel + user)?.collect(), kernel))
+}
+
+/// So many 64-bit numbers. The count is from outside: what is there bounds the memory taken for it.
+fn longs<'a>(
+    body: &mut &'a [u8],
+    count: usize,
+) -> Result<impl ExactSizeIterator<Item = u64> + use<'a>, Malformed> {
+    let want = count * size_of::<u64>();
+    let Some((longs, rest)) = body.split_at_checked(want) else {
+        return Err(Malformed::Short { want, got: body.len() });
+    };
+    *body = rest;
+    let (longs, _) = longs.as_chunks();
+    Ok(longs.iter().map(|bytes| u64::from_le_bytes(*bytes)))
 }
 
 /// The rest of the body as `N` texts with NULs between them. Control characters become `?`: a recording is a
@@ -465,7 +487,7 @@ mod tests {
 
     #[test]
     fn pages_in_the_first_ones_folio_are_references_to_it_and_others_are_themselves() {
-        let pages = Box::new([extent(0x203, 6, 0), extent(0x300, 2, 0)]);
+        let pages = Extents::from_slice(&[extent(0x203, 6, 0), extent(0x300, 2, 0)]);
         let parts = in_folio(pages, 8, Some(0x203));
         assert_eq!(*parts, [extent(0x200, 5, 8), extent(0x208, 1, 0), extent(0x300, 2, 0)]);
     }
@@ -489,7 +511,7 @@ mod tests {
     #[test]
     fn a_folio_of_one_page_changes_nothing_and_an_impossible_one_is_none() {
         for folio in [0, 3, 511] {
-            let pages = Box::new([extent(0x203, 6, 0)]);
+            let pages = Extents::from([extent(0x203, 6, 0)]);
             assert_eq!(*in_folio(pages, folio, Some(0x203)), [extent(0x203, 6, 0)]);
         }
     }

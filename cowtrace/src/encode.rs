@@ -10,7 +10,7 @@ use cowtrace_common::{
 use crate::source::Batch;
 use crate::{
     event::{
-        Cost, Event, Extent, Held, Mm, Pfn, Pin, ProbeState, ShortTerm, Stack, Tally, Task, Time,
+        Cost, Event, Extent, Held, Mm, Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time,
         Untold,
     },
     facts::key,
@@ -159,7 +159,7 @@ impl<'a> Writer<'a> {
 
     /// With time, task and stacks of an event.
     fn record_of(&mut self, event: &Event, kind: u16, program: u16, body: &[u8]) {
-        let Stack { kernel, user } = &event.stack;
+        let (kernel, user) = (event.stack.kernel(), event.stack.user());
         let frames = (kernel.len() as u16, user.len() as u16);
         let (time, task, cpu) = (event.time, &event.task, event.cpu);
         let stacks = kernel.iter().chain(user).flat_map(|address| address.to_le_bytes());

@@ -3,6 +3,7 @@
 mod before;
 mod fault;
 mod range;
+mod stack;
 
 use std::fmt;
 
@@ -10,11 +11,13 @@ use cowtrace_common::{
     program::Program,
     wire::{Outcome, POINTERS},
 };
+use smallvec::SmallVec;
 
 pub use self::{
     before::{Before, Held, HeldAt, Untold},
     fault::Fault,
     range::{FileRange, ForkCopy, Invalidate, Protect, Protector, Zap},
+    stack::Stack,
 };
 
 /// VM_SHARED, the same bit in all versions.
@@ -70,15 +73,6 @@ pub struct Task {
     pub comm: Comm,
     /// Cgroup v2 id.
     pub cgroup: u64,
-}
-
-/// Addresses of return, innermost first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Stack {
-    /// In the kernel.
-    pub kernel: Box<[u64]>,
-    /// In the process.
-    pub user: Box<[u64]>,
 }
 
 /// A decoded record.
@@ -295,7 +289,7 @@ pub struct Audit {
     /// First address.
     pub start: u64,
     /// Frames in the order of their addresses; 0: not mapped.
-    pub extents: Box<[Extent]>,
+    pub extents: Extents,
 }
 
 impl Audit {
@@ -328,6 +322,9 @@ pub struct Extent {
     pub folio: u64,
 }
 
+/// Pages in the order told. Most records tell of one run of them.
+pub type Extents = SmallVec<[Extent; 1]>;
+
 /// See `wire::Pin`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
@@ -346,7 +343,7 @@ pub struct Pin {
     /// Which record of the call this is, from 0: a long list of pages takes several.
     pub part: u32,
     /// The pages, in the order of their addresses.
-    pub extents: Box<[Extent]>,
+    pub extents: Extents,
 }
 
 /// See `wire::Unpin`.
@@ -359,7 +356,7 @@ pub struct Unpin {
     /// The caller said that they were written to.
     pub make_dirty: bool,
     /// The pages.
-    pub extents: Box<[Extent]>,
+    pub extents: Extents,
 }
 
 /// See `wire::Notifier`.

@@ -62,17 +62,44 @@ pub mod key {
 
 /// The facts so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts(BTreeMap<String, String>);
+pub struct Facts {
+    texts: BTreeMap<String, String>,
+    foll: Foll,
+}
+
+/// This kernel's FOLL_* that rules ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Foll {
+    write: i64,
+    longterm: i64,
+    force: i64,
+}
+
+impl Default for Foll {
+    /// Those of most kernels.
+    fn default() -> Self {
+        Self { write: 1, longterm: 0x100, force: 8 }
+    }
+}
 
 impl Facts {
     /// Takes a fact in; a later one replaces an earlier one.
     pub fn set(&mut self, key: String, value: String) {
-        self.0.insert(key, value);
+        let flag = match key.as_str() {
+            key::FOLL_WRITE => Some(&mut self.foll.write),
+            key::FOLL_LONGTERM => Some(&mut self.foll.longterm),
+            key::FOLL_FORCE => Some(&mut self.foll.force),
+            _ => None,
+        };
+        if let (Some(flag), Ok(number)) = (flag, value.parse()) {
+            *flag = number;
+        }
+        self.texts.insert(key, value);
     }
 
     /// A fact's text.
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.texts.get(key).map(String::as_str)
     }
 
     /// A fact's number, decimal.
@@ -82,7 +109,7 @@ impl Facts {
 
     /// All, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.texts.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// Build ids of the files in stacks, by path.
@@ -108,12 +135,12 @@ impl Facts {
 
     /// Whether a pin lets the device write.
     pub fn is_write(&self, gup_flags: u32) -> bool {
-        self.has(gup_flags, key::FOLL_WRITE, 1)
+        i64::from(gup_flags) & self.foll.write != 0
     }
 
     /// Whether a pin is kept for as long as its holder likes.
     pub fn is_longterm(&self, gup_flags: u32) -> bool {
-        self.has(gup_flags, key::FOLL_LONGTERM, 0x100)
+        i64::from(gup_flags) & self.foll.longterm != 0
     }
 
     /// A pin's flags by name, `WRITE|LONGTERM`; `-` for none that is known.
@@ -121,14 +148,10 @@ impl Facts {
         let known = [
             (self.is_write(gup_flags), "WRITE"),
             (self.is_longterm(gup_flags), "LONGTERM"),
-            (self.has(gup_flags, key::FOLL_FORCE, 8), "FORCE"),
+            (i64::from(gup_flags) & self.foll.force != 0, "FORCE"),
         ];
         let names: Vec<_> = known.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
         if names.is_empty() { "-".to_owned() } else { names.join("|") }
-    }
-
-    fn has(&self, gup_flags: u32, key: &str, otherwise: i64) -> bool {
-        i64::from(gup_flags) & self.number(key).unwrap_or(otherwise) != 0
     }
 }
 

@@ -1,8 +1,9 @@
 //! What happened to an address space that can have taken it off its pages: the candidates for a cause.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use cowtrace_common::wire::page_bit;
+use hashbrown::HashMap;
 
 use crate::{
     event::{Event, Fault, Invalidate, Mm, Protect, Stack, Time, What, Zap},

@@ -11,15 +11,15 @@
 mod keyframe;
 mod places;
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
+
+use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
 
 pub use self::places::Place;
 use self::places::Places;
 use crate::event::{
-    Event, Extent, Fault, FileRange, Mm, Pfn, Pin, Stack, Task, Time, Unpin, is_file,
+    Event, Extent, Extents, Fault, FileRange, Mm, Pfn, Pin, Stack, Task, Time, Unpin, is_file,
 };
 
 /// Number of a pin record, in the order seen.
@@ -49,7 +49,7 @@ pub struct PinRecord {
     /// Address of the first page of `extents`: a long call is told in several records.
     listed_from: u64,
     /// The pages of this record, in the order of their addresses.
-    extents: Box<[Extent]>,
+    extents: Extents,
 }
 
 impl PinRecord {
@@ -95,7 +95,7 @@ pub struct Release {
 struct Segment {
     pages: u64,
     /// In the order they pinned.
-    holders: Vec<Rc<PinRecord>>,
+    holders: SmallVec<[Rc<PinRecord>; 1]>,
 }
 
 /// A call that holds something.
@@ -106,8 +106,11 @@ struct Live {
     /// Page references that it holds.
     pages: u64,
     /// Its records.
-    records: Vec<PinId>,
+    records: SmallVec<[PinId; 1]>,
 }
+
+/// What an unpin released.
+pub type Releases = SmallVec<[Release; 1]>;
 
 /// The balance.
 #[derive(Clone, Debug, Default)]
@@ -235,7 +238,7 @@ impl Ledger {
         }
         self.pinned += booked;
         if booked > 0 {
-            let new = || Live { first: Rc::clone(&record), pages: 0, records: Vec::new() };
+            let new = || Live { first: Rc::clone(&record), pages: 0, records: SmallVec::new() };
             let live = self.live.entry(record.call).or_insert_with(new);
             live.pages += booked;
             live.records.push(id);
@@ -293,9 +296,9 @@ impl Ledger {
     }
 
     /// Books an unpin; what it released.
-    pub fn unpin(&mut self, unpin: &Unpin) -> Vec<Release> {
+    pub fn unpin(&mut self, unpin: &Unpin) -> Releases {
         self.unlisted = self.unlisted.saturating_add(unpin.unlisted);
-        let mut released = Vec::new();
+        let mut released = Releases::new();
         for extent in &unpin.extents {
             if extent.folio > 0 {
                 self.drop_in_folio(extent, &mut released);
@@ -351,7 +354,7 @@ impl Ledger {
         let end = pfn + pages;
         self.cut(pfn);
         self.cut(end);
-        let mut gaps = Vec::new();
+        let mut gaps: SmallVec<[_; 4]> = SmallVec::new();
         let mut next = pfn;
         for (&start, segment) in self.segments.range_mut(pfn..end) {
             if next < start {
@@ -364,17 +367,17 @@ impl Ledger {
             gaps.push((next, end - next));
         }
         for (start, pages) in gaps {
-            self.segments.insert(start, Segment { pages, holders: vec![Rc::clone(record)] });
+            self.segments.insert(start, Segment { pages, holders: [Rc::clone(record)].into() });
         }
     }
 
     /// Drops one reference on each page of a range.
-    fn drop_pages(&mut self, pfn: Pfn, pages: u64, released: &mut Vec<Release>) {
+    fn drop_pages(&mut self, pfn: Pfn, pages: u64, released: &mut Releases) {
         let end = pfn + pages;
         self.cut(pfn);
         self.cut(end);
         let (mut matched, before) = (0, released.len());
-        let mut empty = Vec::new();
+        let mut empty: SmallVec<[_; 4]> = SmallVec::new();
         for (&start, segment) in self.segments.range_mut(pfn..end) {
             matched += segment.pages;
             // The kernel does not say whose reference it drops. Short-term pins end soonest, so the
@@ -397,7 +400,7 @@ impl Ledger {
 
     /// Drops references to a folio. A call holds all its pages there until as many references were dropped:
     /// which of them a device still uses, only its driver knows.
-    fn drop_in_folio(&mut self, extent: &Extent, released: &mut Vec<Release>) {
+    fn drop_in_folio(&mut self, extent: &Extent, released: &mut Releases) {
         if extent.folio == 1 && self.zero_pfn == Some(extent.pfn) {
             return;
         }
@@ -429,7 +432,7 @@ impl Ledger {
     }
 
     /// Takes a call off all pages of a range.
-    fn release_in(&mut self, pfn: Pfn, end: Pfn, call: PinId, released: &mut Vec<Release>) {
+    fn release_in(&mut self, pfn: Pfn, end: Pfn, call: PinId, released: &mut Releases) {
         for (&pfn, segment) in self.segments.range_mut(pfn..end) {
             if let Some(at) = segment.holders.iter().position(|pin| pin.call == call) {
                 segment.holders.remove(at);

@@ -9,9 +9,10 @@ mod lineage;
 mod losses;
 mod notifiers;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use cowtrace_common::{program::Program, wire::Outcome};
+use hashbrown::HashMap;
 
 pub use self::{
     audit::Audited,

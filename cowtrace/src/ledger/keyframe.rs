@@ -1,9 +1,9 @@
 //! The ledger as a keyframe tells it, and made of that again.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::{Ledger, Live, PinId, PinRecord, places::Place};
 use crate::event::{Before, Event, Extent, Held, HeldAt, Pfn, What};
@@ -93,7 +93,7 @@ impl Ledger {
             self.add(extent.pfn, extent.pages, &record);
             pages += extent.pages;
         }
-        let new = || Live { first: Rc::clone(&record), pages: 0, records: Vec::new() };
+        let new = || Live { first: Rc::clone(&record), pages: 0, records: SmallVec::new() };
         let live = self.live.entry(held.call).or_insert_with(new);
         live.pages = live.pages.saturating_add(pages);
         for (folio, references) in &held.dropped {

@@ -3,10 +3,10 @@
 //! A place is what one pin record holds at consecutive addresses. Most pins have one; a part of one that
 //! mremap took elsewhere is a place of its own.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::{PinId, PinRecord};
 use crate::event::{FileRange, HeldAt, Mm, Pfn};
@@ -74,7 +74,7 @@ impl Place {
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     by_mm: HashMap<Mm, BTreeMap<(u64, PinId), Place>>,
-    by_pin: HashMap<PinId, Vec<(Mm, u64)>>,
+    by_pin: HashMap<PinId, SmallVec<[(Mm, u64); 1]>>,
     /// No place is longer: bounds the search for those that begin before a range.
     longest: u64,
 }
@@ -211,7 +211,7 @@ mod tests {
             pages,
             gup_flags: 0,
             listed_from: address,
-            extents: Box::new([Extent { pfn: 0x100 * (id + 1), pages, folio: 0 }]),
+            extents: [Extent { pfn: 0x100 * (id + 1), pages, folio: 0 }].into(),
         })
     }
 

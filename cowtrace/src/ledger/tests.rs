@@ -36,7 +36,7 @@ fn step(ledger: &mut Ledger, line: &str) {
             pages,
             unlisted: 0,
             make_dirty: false,
-            extents: Box::new(extents),
+            extents: extents.into(),
         })),
     }
 }
@@ -247,7 +247,7 @@ fn a_long_call_is_one_call_to_whoever_asks_its_parts() {
             unlisted: 0,
             gup_flags: 1,
             part,
-            extents: Box::new([Extent { pfn, pages: 256, folio: 0 }]),
+            extents: [Extent { pfn, pages: 256, folio: 0 }].into(),
         };
         let kernel = if part == 0 { vec![0xabc].into() } else { Box::default() };
         let event = Event {
@@ -255,14 +255,14 @@ fn a_long_call_is_one_call_to_whoever_asks_its_parts() {
             task: Task::default(),
             cpu: 0,
             program: None,
-            stack: Stack { kernel, user: Box::default() },
+            stack: Stack::new(&kernel, &[]),
             what: What::Pin(pin.clone()),
         };
         ledger.pin(&event, &pin);
     }
     let second = &ledger.holders(0x2001)[0];
     assert_eq!((second.address, second.pages), (0x10_0000, 512));
-    assert_eq!(*second.stack.kernel, [0xabc]);
+    assert_eq!(*second.stack.kernel(), [0xabc]);
     let place = &ledger.places(1, 0x10_0000 + 257 * 4096, 0x10_0000 + 258 * 4096)[0];
     assert_eq!(place.pfn(), Some(0x2001));
 }
@@ -288,7 +288,7 @@ fn random_pins_and_unpins_keep_the_books() {
             (pfn..pfn + pages).for_each(|page| *counts.entry(page).or_default() += 1);
         } else {
             let unpin =
-                Unpin { pages, unlisted: 0, make_dirty: false, extents: Box::new([extent]) };
+                Unpin { pages, unlisted: 0, make_dirty: false, extents: [extent].into() };
             ledger.unpin(&unpin);
             for page in pfn..pfn + pages {
                 counts.entry(page).and_modify(|count| *count = count.saturating_sub(1));

@@ -11,7 +11,7 @@ use crate::{
 pub fn lines(trace: &Trace, tgid: u32, stack: &Stack) -> Vec<String> {
     let kernel = kernel_frames(trace, stack).iter().map(|address| name(trace, 0, *address));
     let user = stack
-        .user
+        .user()
         .iter()
         .filter(|address| **address < USER_END)
         .map(|address| name(trace, tgid, *address));
@@ -65,8 +65,8 @@ pub fn secondary_mmus(trace: &Trace, told: &Told) -> String {
 /// have no name if they were loaded after the symbols were read. Where nothing has a name, all.
 fn kernel_frames<'a>(trace: &Trace, stack: &'a Stack) -> &'a [u64] {
     let is_kernel = |address: &u64| trace.symbol(0, *address).is_some_and(|name| !is_probe(name));
-    let first = stack.kernel.iter().position(is_kernel).unwrap_or(0);
-    &stack.kernel[first..]
+    let first = stack.kernel().iter().position(is_kernel).unwrap_or(0);
+    &stack.kernel()[first..]
 }
 
 /// kallsyms names trampolines of ftrace and kprobes by sections of their own from 5.9 on.

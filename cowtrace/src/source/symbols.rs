@@ -77,7 +77,7 @@ impl Symbols {
             What::Notifier(notifier) => Some(&notifier.ops),
             _ => None,
         };
-        for address in event.stack.kernel.iter().chain(ops) {
+        for address in event.stack.kernel().iter().chain(ops) {
             if self.told.insert((0, *address))
                 && let Some(name) = self.kallsyms.describe(*address)
             {
@@ -88,7 +88,7 @@ impl Symbols {
 
     fn user(&mut self, event: &Event, writer: &mut Writer) {
         let tgid = event.task.tgid;
-        for (depth, address) in event.stack.user.iter().enumerate() {
+        for (depth, address) in event.stack.user().iter().enumerate() {
             if !self.told.insert((tgid, *address)) {
                 continue;
             }

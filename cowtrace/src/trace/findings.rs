@@ -1,9 +1,8 @@
 //! Findings from their opening to the end of their pins: what opens one, what adds to it, what closes it.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    rc::Rc,
-};
+use std::{collections::BTreeSet, rc::Rc};
+
+use hashbrown::{HashMap, HashSet};
 
 use super::{Change, Trace, held};
 use crate::{
@@ -119,7 +118,7 @@ impl Trace {
     /// Mappings were discarded.
     pub(super) fn zap(&mut self, event: &Event, zap: &Zap) -> Vec<Change> {
         self.counts.zaps += 1;
-        let names = event.stack.kernel.iter().filter_map(|address| self.symbol(0, *address));
+        let names = event.stack.kernel().iter().filter_map(|address| self.symbol(0, *address));
         let kind = ZapKind::of(names);
         self.history.remember(zap.mm, CauseKind::Zap(kind), event, (zap.start, zap.end));
         let file = self.file_ranges.remove(&event.task.tid).filter(|_| kind.is_of_file());

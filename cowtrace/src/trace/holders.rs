@@ -66,7 +66,7 @@ impl Trace {
             unlisted: 0,
             gup_flags: holder.gup_flags,
             part: 0,
-            extents: Box::new([extent]),
+            extents: [extent].into(),
         };
         self.ledger.pin(event, &pin);
     }

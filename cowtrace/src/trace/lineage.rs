@@ -1,6 +1,8 @@
 //! Who was forked from whom, and who is left with a device that writes to somebody else's pages.
 
-use std::{collections::HashMap, rc::Rc};
+use std::rc::Rc;
+
+use hashbrown::HashMap;
 
 use super::{Change, Trace, findings::Basis, keyframe};
 use crate::{

@@ -169,7 +169,7 @@ impl Trace {
             ("shrink_", "reclaim"),
             ("ksm_scan_thread", "KSM"),
         ];
-        let frames = event.stack.kernel.iter().filter_map(|address| self.symbol(0, *address));
+        let frames = event.stack.kernel().iter().filter_map(|address| self.symbol(0, *address));
         let names: Vec<&str> =
             frames.map(|frame| frame.split('+').next().unwrap_or(frame)).collect();
         let inner = |(frame, name): &(&str, &'static str)| {

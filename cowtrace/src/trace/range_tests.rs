@@ -34,7 +34,7 @@ impl Script {
     /// A stack of one frame, which has that name.
     fn called(&mut self, frame: &str, what: What) {
         self.tell(What::Symbol { address: 0xf00, tgid: 0, name: format!("{frame}+0x5") });
-        self.record(what, Stack { kernel: Box::new([0xf00]), user: Box::default() });
+        self.record(what, Stack::new(&[0xf00], &[]));
     }
 
     fn tell(&mut self, what: What) {
@@ -56,12 +56,12 @@ impl Script {
             unlisted: 0,
             gup_flags: 0x101,
             part: 0,
-            extents: Box::new([Extent { pfn: PFN, pages, folio: 0 }]),
+            extents: [Extent { pfn: PFN, pages, folio: 0 }].into(),
         }));
     }
 
     fn unpin(&mut self, make_dirty: bool) {
-        let extents = Box::new([Extent { pfn: PFN, pages: 4, folio: 0 }]);
+        let extents = [Extent { pfn: PFN, pages: 4, folio: 0 }].into();
         self.tell(What::Unpin(Unpin { pages: 4, unlisted: 0, make_dirty, extents }));
     }
 
@@ -157,7 +157,7 @@ fn an_unpin_that_nobody_saw_speaks_of_its_whole_call() {
                 unlisted: 0,
                 gup_flags: 0x101,
                 part,
-                extents: Box::new([Extent { pfn: PFN + 4 + from, pages, folio: 0 }]),
+                extents: [Extent { pfn: PFN + 4 + from, pages, folio: 0 }].into(),
             }));
         }
         let (start, end) = (address, address + 0x20_0000);
@@ -172,7 +172,7 @@ fn an_unpin_that_nobody_saw_speaks_of_its_whole_call() {
 /// What the page map shows at the addresses that were pinned.
 fn audited(script: &mut Script, pfns: [u64; 4]) {
     let extent = |pfn| Extent { pfn, pages: 1, folio: 0 };
-    let extents = Box::new(pfns.map(extent));
+    let extents = pfns.into_iter().map(extent).collect();
     script.tell(What::Audit(Audit { mm: MM, start: AT, extents }));
 }
 

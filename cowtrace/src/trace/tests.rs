@@ -55,7 +55,7 @@ fn a_fault_that_comes_again_after_others_is_another() {
 #[test]
 fn an_unpin_like_the_one_before_is_another_if_the_page_was_pinned_again_in_between() {
     let mut trace = Trace::default();
-    let extents = || Box::new([Extent { pfn: 0x40, pages: 1, folio: 0 }]);
+    let extents = || [Extent { pfn: 0x40, pages: 1, folio: 0 }].into();
     let unpin =
         || What::Unpin(Unpin { pages: 1, unlisted: 0, make_dirty: false, extents: extents() });
     let pin = || {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     event::{
-        Comm, Cost, Event, Extent, Fault, Invalidate, Pin, ProbeState, Stack, Tally, Task, Time,
+        Comm, Cost, Event, Extent, Extents, Fault, Invalidate, Pin, ProbeState, Stack, Tally, Task, Time,
         Unpin, What,
     },
     facts::key,
@@ -277,10 +277,10 @@ fn task(tid: u32) -> Task {
 }
 
 fn stack(kernel: &[u64], user: &[u64]) -> Stack {
-    Stack { kernel: kernel.into(), user: user.into() }
+    Stack::new(kernel, user)
 }
 
-fn four_pages() -> Box<[Extent]> {
+fn four_pages() -> Extents {
     [Extent { pfn: PFN, pages: 4, folio: 0 }].into()
 }
 

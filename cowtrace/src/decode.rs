@@ -13,8 +13,9 @@ use cowtrace_common::{
 };
 
 use crate::event::{
-    Audit, Comm, Cost, Event, Extent, Extents, Fault, FileRange, ForkCopy, Holder, Invalidate, Notifier,
-    Pfn, Pin, ProbeState, Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What, Zap,
+    Audit, Comm, Cost, Event, Extent, Extents, Fault, FileRange, ForkCopy, Holder, Invalidate,
+    Notifier, Pfn, Pin, ProbeState, Protect, Protector, ShortTerm, Stack, Tally, Task, Unpin, What,
+    Zap,
 };
 
 /// Why bytes are no event.

@@ -10,8 +10,7 @@ use cowtrace_common::{
 use crate::source::Batch;
 use crate::{
     event::{
-        Cost, Event, Extent, Held, Mm, Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time,
-        Untold,
+        Cost, Event, Extent, Held, Mm, Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time, Untold,
     },
     facts::key,
     finding::{Proof, Verdict},

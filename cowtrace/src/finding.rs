@@ -4,7 +4,7 @@ mod cause;
 
 use std::{borrow::Cow, fmt, rc::Rc};
 
-pub use self::cause::{Cause, CauseKind, ZapKind};
+pub use self::cause::{Cause, CauseKind, Telling, ZapKind};
 use crate::{
     event::{Fault, Mm, Pfn, Stack, Task, Time},
     ledger::PinRecord,

@@ -26,7 +26,7 @@ use crate::{
     decode::Malformed,
     event::{Cost, Event, Fault, FileRange, ProbeState, ShortTerm, Tally, Time, What},
     facts::{Facts, key},
-    finding::{CauseKind, Finding, Verdict},
+    finding::{CauseKind, Finding, Telling, Verdict, ZapKind},
     history::History,
     ledger::Ledger,
     rules::{self, Benign, Judgement},
@@ -102,6 +102,8 @@ pub struct Trace {
     /// Time of the newest event.
     pub now: Time,
     symbols: HashMap<(u32, u64), String>,
+    /// What the kernel's symbols tell of zaps, by address.
+    zap_frames: HashMap<u64, Telling>,
     cgroups: HashMap<u64, String>,
     history: History,
     open: Open,
@@ -266,6 +268,11 @@ impl Trace {
             }
             What::Probe(probe) => drop(self.probes.insert(probe.row, probe)),
             What::Symbol { address, tgid, name } => {
+                match ZapKind::telling(&name).filter(|_| tgid == 0) {
+                    Some(telling) => drop(self.zap_frames.insert(address, telling)),
+                    None if tgid == 0 => drop(self.zap_frames.remove(&address)),
+                    None => {}
+                }
                 self.symbols.insert((tgid, address), name);
             }
             What::Cgroup { id, path } => drop(self.cgroups.insert(id, path)),

@@ -135,6 +135,10 @@ pub enum ZapKind {
     Other,
 }
 
+/// How much a frame's name tells of a zap: less is more. Looked up once for each address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Telling(usize);
+
 impl ZapKind {
     /// Whether it takes pages out of their file; others only unmap what a shared mapping finds again there.
     pub fn is_of_file(self) -> bool {
@@ -165,12 +169,15 @@ impl ZapKind {
         ("vm_mmap_pgoff", Self::Mmap),
     ];
 
-    /// What a kernel stack's names tell, innermost first.
-    pub fn of<'a>(frames: impl Iterator<Item = &'a str>) -> Self {
-        let frames: Vec<_> = frames.collect();
-        let names = |wanted| frames.iter().any(|frame: &&str| frame.starts_with(wanted));
-        let told = Self::FRAMES.iter().find(|(frame, _)| names(*frame));
-        told.map_or(Self::Other, |(_, kind)| *kind)
+    /// What the names of a kernel stack tell, each by how [telling](Self::telling) it is.
+    pub fn of(frames: impl Iterator<Item = Telling>) -> Self {
+        frames.min().map_or(Self::Other, |Telling(rank)| Self::FRAMES[rank].1)
+    }
+
+    /// How telling a frame of this name is, if it is.
+    pub fn telling(name: &str) -> Option<Telling> {
+        let rank = Self::FRAMES.iter().position(|(frame, _)| name.starts_with(frame));
+        rank.map(Telling)
     }
 
     /// Its name in JSON.
@@ -210,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_zap_is_named_after_the_call_that_is_the_most_telling() {
-        let kind = |frames: &[&str]| ZapKind::of(frames.iter().copied());
+        let kind =
+            |frames: &[&str]| ZapKind::of(frames.iter().filter_map(|name| ZapKind::telling(name)));
         let dontneed = ["unmap_page_range+0x5", "zap_page_range+0x1", "do_madvise.part.0+0x2"];
         assert_eq!(kind(&dontneed), ZapKind::Madvise);
         let remove = ["unmap_page_range+0x5", "vfs_fallocate+0x1", "do_madvise+0x2"];

@@ -287,8 +287,7 @@ fn random_pins_and_unpins_keep_the_books() {
             pin(&mut ledger, &[extent]);
             (pfn..pfn + pages).for_each(|page| *counts.entry(page).or_default() += 1);
         } else {
-            let unpin =
-                Unpin { pages, unlisted: 0, make_dirty: false, extents: [extent].into() };
+            let unpin = Unpin { pages, unlisted: 0, make_dirty: false, extents: [extent].into() };
             ledger.unpin(&unpin);
             for page in pfn..pfn + pages {
                 counts.entry(page).and_modify(|count| *count = count.saturating_sub(1));

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, rc::Rc};
 
 use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
 
 use super::{Change, Trace, held};
 use crate::{
@@ -20,6 +21,8 @@ pub struct Open {
     by_call: HashMap<PinId, Vec<usize>>,
     /// Calls of a finding that live; one is closed when the last has ended.
     pins_left: HashMap<usize, usize>,
+    /// Those that have any, by the page that was lost, oldest first.
+    by_page: HashMap<Pfn, SmallVec<[usize; 1]>>,
     /// What the old page held when it was lost.
     content: HashMap<usize, u64>,
     /// Those of them that rest on the [books](Basis::Books).
@@ -38,6 +41,24 @@ pub enum Basis {
 impl Open {
     fn of(&self, call: PinId) -> &[usize] {
         self.by_call.get(&call).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those whose old page it is.
+    fn about(&self, pfn: Pfn) -> SmallVec<[usize; 1]> {
+        self.by_page.get(&pfn).cloned().unwrap_or_default()
+    }
+
+    /// The last pin of a finding has ended.
+    fn forget(&mut self, index: usize, page: Pfn) {
+        self.pins_left.remove(&index);
+        self.content.remove(&index);
+        self.by_books.remove(&index);
+        if let Some(about) = self.by_page.get_mut(&page) {
+            about.retain(|other| *other != index);
+            if about.is_empty() {
+                self.by_page.remove(&page);
+            }
+        }
     }
 }
 
@@ -77,6 +98,7 @@ impl Trace {
         }
         if !pins.is_empty() {
             self.open.pins_left.insert(index, pins.len());
+            self.open.by_page.entry(finding.old_pfn).or_default().push(index);
         }
         finding.pin = pins.into_iter().next();
         finding.advice = rules::advice(&finding, &self.facts);
@@ -118,8 +140,8 @@ impl Trace {
     /// Mappings were discarded.
     pub(super) fn zap(&mut self, event: &Event, zap: &Zap) -> Vec<Change> {
         self.counts.zaps += 1;
-        let names = event.stack.kernel().iter().filter_map(|address| self.symbol(0, *address));
-        let kind = ZapKind::of(names);
+        let frames = event.stack.kernel().iter();
+        let kind = ZapKind::of(frames.filter_map(|address| self.zap_frames.get(address).copied()));
         self.history.remember(zap.mm, CauseKind::Zap(kind), event, (zap.start, zap.end));
         let file = self.file_ranges.remove(&event.task.tid).filter(|_| kind.is_of_file());
         if let Some(range) = file.filter(|range| (range.mm, range.start) == (zap.mm, zap.start)) {
@@ -312,10 +334,7 @@ impl Trace {
         at_unpin: bool,
         stack: &Stack,
     ) -> Vec<Change> {
-        let open: Vec<usize> = self.open.pins_left.keys().copied().collect();
-        let about = open.into_iter().filter(|index| self.findings[*index].old_pfn == pfn);
-        let mut about: Vec<usize> = about.collect();
-        about.sort_unstable();
+        let about = self.open.about(pfn);
         if !at_unpin && self.content_of_held(pfn, hash) {
             return Vec::new();
         }
@@ -375,9 +394,8 @@ impl Trace {
             return Vec::new();
         };
         let mut changes = Vec::new();
-        let findings = &mut self.findings;
-        let (pins_left, content) = (&mut self.open.pins_left, &mut self.open.content);
-        let by_books = &mut self.open.by_books;
+        let mut ended: SmallVec<[_; 1]> = SmallVec::new();
+        let (findings, pins_left) = (&mut self.findings, &mut self.open.pins_left);
         open.retain(|index| {
             let finding = &mut findings[*index];
             let copied = finding.how == How::Copied;
@@ -393,14 +411,15 @@ impl Trace {
                 changes.push(Change::Updated(*index));
             }
             if left == 0 {
-                pins_left.remove(index);
-                content.remove(index);
-                by_books.remove(index);
+                ended.push((*index, finding.old_pfn));
             }
             false
         });
         if open.is_empty() {
             self.open.by_call.remove(&release.call);
+        }
+        for (index, page) in ended {
+            self.open.forget(index, page);
         }
         changes
     }

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     event::{
-        Comm, Cost, Event, Extent, Extents, Fault, Invalidate, Pin, ProbeState, Stack, Tally, Task, Time,
-        Unpin, What,
+        Comm, Cost, Event, Extent, Extents, Fault, Invalidate, Pin, ProbeState, Stack, Tally, Task,
+        Time, Unpin, What,
     },
     facts::key,
     trace::Trace,

@@ -178,15 +178,28 @@ const UNDERSTUDIES: [(Program, Program); 11] = [
     (Program::LongtermExit, Program::LongtermExitAgain),
 ];
 
+/// By number, a program's understudy, and whose understudy it is: looked up for every record.
+const BESIDE: [(Option<Program>, Option<Program>); Program::ALL.len()] = {
+    let mut beside = [(None, None); Program::ALL.len()];
+    let mut pair = 0;
+    while pair < UNDERSTUDIES.len() {
+        let (program, understudy) = UNDERSTUDIES[pair];
+        beside[program as usize].0 = Some(understudy);
+        beside[understudy as usize].1 = Some(program);
+        pair += 1;
+    }
+    beside
+};
+
 impl Program {
     /// The program that sees what the kernel made this one skip.
     pub fn understudy(self) -> Option<Self> {
-        UNDERSTUDIES.iter().find(|(program, _)| *program == self).map(|(_, other)| *other)
+        BESIDE[self as usize].0
     }
 
     /// The program that this one is the understudy of.
     pub fn stands_in_for(self) -> Option<Self> {
-        UNDERSTUDIES.iter().find(|(_, other)| *other == self).map(|(program, _)| *program)
+        BESIDE[self as usize].1
     }
 
     /// Whether it sees that a pin ends, or that what is pinned is mapped elsewhere: without a run of it the

@@ -10,7 +10,9 @@ use std::{
 
 use cowtrace::{
     decode::Records,
+    event::{Event, Extent, Pin, Stack, Task, Unpin, What},
     finding::Verdict,
+    ledger::Ledger,
     source::recording::{Plan, Recording},
     tee::Tee,
     trace::Trace,
@@ -24,7 +26,7 @@ use again::Again;
 /// Records that one sample takes in, at least.
 const RECORDS: u64 = 200_000;
 /// What is told again.
-const RECORDINGS: [&str; 4] = ["diverged-5.10", "inconclusive-6.12", "snapshot-6.12", "lost-5.10"];
+const RECORDINGS: [&str; 3] = ["diverged-5.10", "snapshot-6.12", "lost-5.10"];
 
 fn main() {
     divan::main();
@@ -85,4 +87,48 @@ fn judge(bencher: Bencher<'_, '_>, name: &str) {
         Records::new(&batch).for_each(|event| drop(trace.take(event)));
         trace
     });
+}
+
+/// Pages of a pin call in [`live`]; no two of them are neighbours.
+const PAGES: u64 = 256;
+
+/// A call pins, and another one unpins, while others hold this many pages.
+#[divan::bench(args = [10_000, 1_000_000, 10_000_000], sample_count = 20)]
+fn live(bencher: Bencher<'_, '_>, pages: u64) {
+    let mut ledger = Ledger::default();
+    for call in 0..pages / PAGES {
+        let (event, pin) = pin(call);
+        ledger.pin(&event, &pin);
+    }
+    let (event, pin) = pin(pages / PAGES);
+    let (pages, extents) = (PAGES, pin.extents.clone());
+    let unpin = Unpin { pages, unlisted: 0, make_dirty: false, extents };
+    bencher.counter(ItemsCount::new(2 * PAGES)).bench_local(|| {
+        ledger.pin(&event, &pin);
+        ledger.unpin(&unpin)
+    });
+}
+
+/// The `n`th pin call.
+fn pin(n: u64) -> (Event, Pin) {
+    let extent = |page| Extent { pfn: 2 * (n * PAGES + page), pages: 1, folio: 0 };
+    let pin = Pin {
+        mm: 0x1000,
+        address: (n * PAGES) << 12,
+        pages: PAGES,
+        call_pages: PAGES,
+        unlisted: 0,
+        gup_flags: 0x101,
+        part: 0,
+        extents: (0..PAGES).map(extent).collect(),
+    };
+    let event = Event {
+        time: n,
+        task: Task::default(),
+        cpu: 0,
+        program: None,
+        stack: Stack::default(),
+        what: What::Pin(pin.clone()),
+    };
+    (event, pin)
 }

@@ -35,13 +35,19 @@ pub fn has(only: Option<&str>) -> bool {
     only.is_none_or(|text| table::cases().iter().any(|case| case.name.contains(text)))
 }
 
-/// Runs the cases on the kernels `words` name; 1 if any failed.
-pub fn run(words: &[String], only: Option<&str>, jobs: usize) -> Result<u8> {
+/// Times that a case may take longer where it is to do more.
+const FULL: u32 = 4;
+
+/// Runs the cases on the kernels `words` name, `full` ones more of what takes long; 1 if any failed.
+pub fn run(words: &[String], only: Option<&str>, full: bool, jobs: usize) -> Result<u8> {
     setup::lab_tools()?;
     let cowtrace = binary::build()?;
     let mut cases = table::cases();
     cases.retain(|case| only.is_none_or(|text| case.name.contains(text)));
-    let groups = groups(&cases, &kernels::select(words)?)?;
+    for case in &mut cases {
+        case.limit *= if full { FULL } else { 1 };
+    }
+    let groups = groups(&cases, &kernels::select(words)?, full)?;
     ensure!(!groups.is_empty(), "no lab test has that in its name");
     let next = AtomicUsize::new(0);
     let (tell, told) = mpsc::channel();
@@ -66,7 +72,11 @@ pub fn run(words: &[String], only: Option<&str>, jobs: usize) -> Result<u8> {
 }
 
 /// One boot for each kernel and machine, with the cases that share it.
-fn groups<'a>(cases: &'a [Case], kernels: &[&'static Kernel]) -> Result<Vec<Group<'a>>> {
+fn groups<'a>(
+    cases: &'a [Case],
+    kernels: &[&'static Kernel],
+    full: bool,
+) -> Result<Vec<Group<'a>>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     for &kernel in kernels {
         for case in cases.iter().filter(|case| case.runs_on(kernel)) {
@@ -79,6 +89,7 @@ fn groups<'a>(cases: &'a [Case], kernels: &[&'static Kernel]) -> Result<Vec<Grou
                     kernel: kernels::ensure(kernel, case.machine.flavour)?,
                     series: kernel,
                     machine: &case.machine,
+                    full,
                     cases: vec![case],
                 }),
             }

@@ -17,6 +17,9 @@ pub struct Options {
     /// Only the interop and lab tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// More of what takes long: the lab tests find LAB_FULL set
+    #[arg(long)]
+    full: bool,
     /// Guests at a time: each keeps one core busy
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
@@ -37,5 +40,5 @@ pub fn run(options: &Options) -> Result<u8> {
     if options.no_lab || !lab_tests::has(only) && interop::has(only) {
         return Ok(failed);
     }
-    Ok(failed.max(lab_tests::run(&options.kernels, only, options.jobs)?))
+    Ok(failed.max(lab_tests::run(&options.kernels, only, options.full, options.jobs)?))
 }

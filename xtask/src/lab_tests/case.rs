@@ -16,8 +16,8 @@ pub struct Case {
     pub machine: Machine,
     /// Seconds the script may take under emulation.
     pub limit: u32,
-    /// A `sh` script. `$LAB_KERNEL` is the kernel's name; the directory it
-    /// starts in is empty and its own.
+    /// A `sh` script. `$LAB_KERNEL` is the kernel's name, `$LAB_FULL` not empty where it is to
+    /// do more; the directory it starts in is empty and its own.
     pub script: &'static str,
     /// What must hold of its output. The error is shown with that output.
     pub check: fn(&Run) -> Result<()>,

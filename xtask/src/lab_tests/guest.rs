@@ -30,6 +30,8 @@ pub struct Group<'a> {
     pub series: &'static Kernel,
     /// The machine all of them need.
     pub machine: &'a Machine,
+    /// Whether the scripts are to do more of what takes long.
+    pub full: bool,
     /// The cases.
     pub cases: Vec<&'a Case>,
 }
@@ -76,6 +78,7 @@ impl Group<'_> {
         }
         texts.push(("lab/cases/list".to_owned(), list.into()));
         texts.push(("lab/cases/kernel".to_owned(), self.series.name.into()));
+        texts.push(("lab/cases/full".to_owned(), if self.full { "yes" } else { "" }.into()));
         texts
     }
 

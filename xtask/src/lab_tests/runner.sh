@@ -1,5 +1,5 @@
 # Runs the lab test cases one after the other; see frames.rs for what it prints.
-export LAB_KERNEL=$(cat /lab/cases/kernel)
+export LAB_KERNEL=$(cat /lab/cases/kernel) LAB_FULL=$(cat /lab/cases/full)
 
 # What a case left running would disturb the next.
 end_leftovers() {

@@ -16,13 +16,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{parts::Parts, plan::Plan};
+use super::{columns, parts::Parts, plan::Plan};
 use crate::{errors, source::Batch};
 
 /// Records wait for company at most so long; the disk then has as long to take the block.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Batches that wait for a slow disk. Beyond, the ring fills up, and what does not fit there is counted.
-const WAITING: usize = 256;
+/// Pieces of batches that wait for a slow disk. Beyond, the ring fills up, and what does not fit there is counted.
+const WAITING: usize = 64;
+/// Most bytes of a piece: so what waits takes 16 MiB, whatever the ring's size.
+const PIECE: usize = 256 << 10;
 /// Bytes of records from one keyframe to the next: as many are read in less than a second.
 const KEYFRAME_EACH: u64 = 64 << 20;
 
@@ -72,7 +74,13 @@ impl Recorder {
 
     /// Appends a batch. An error if what came before could not be written: the recording has then ended.
     pub fn write(&mut self, batch: &[u8]) -> anyhow::Result<()> {
-        self.send(Message::Records(batch.to_vec()))
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(piece(rest));
+            self.send(Message::Records(piece.to_vec()))?;
+            rest = behind;
+        }
+        Ok(())
     }
 
     /// Whether a keyframe of what was written so far is wanted.
@@ -126,6 +134,16 @@ pub(super) fn write_all(parts: Parts, batches: &[&[u8]], patience: Duration) -> 
     }
     drop(send);
     Writing::new(parts, Plan::default(), patience, Arc::default()).run(&receive)
+}
+
+/// Bytes of the first whole records that make a piece; all, where the first is longer or is none.
+fn piece(batch: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some((len, _)) = columns::header(&batch[end..]).filter(|(len, _)| end + len <= PIECE)
+    {
+        end += len;
+    }
+    if end == 0 { batch.len() } else { end }
 }
 
 /// The thread's side.

@@ -97,3 +97,15 @@ fn findings_that_seal_nothing_any_more_keep_nothing() {
     }
     assert!(scene.files() <= MOST_SEALED + 2, "{}", scene.files());
 }
+
+#[test]
+fn a_piece_of_a_long_batch_is_whole_records_and_what_is_no_record_is_one_piece() {
+    let mut batch = Batch::new();
+    while batch.len() < 2 * PIECE {
+        Writer::new(&mut batch, 1).fact("a", "b");
+    }
+    let first = piece(&batch);
+    assert!(first <= PIECE && first > PIECE / 2, "{first}");
+    assert!(columns::header(&batch[first..]).is_some(), "a record begins there");
+    assert_eq!(piece(&batch[1..]), batch.len() - 1, "no record begins there");
+}

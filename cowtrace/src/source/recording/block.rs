@@ -1,7 +1,5 @@
 //! Blocks: what a recording consists of. Each is whole in itself and knows if it is damaged.
 
-use std::io::Read as _;
-
 use super::{columns, varint::Invalid};
 use crate::event::Time;
 
@@ -133,10 +131,8 @@ pub fn records(frame: &Frame, stored: &[u8]) -> Result<Vec<u8>, Invalid> {
     let bytes = usize::try_from(frame.bytes).ok().filter(|bytes| *bytes <= MOST_BYTES);
     let bytes = bytes.ok_or(Invalid)?;
     // A number takes at most 5 bytes where the record has 4, or 10 where it has 8.
-    let most = 4 * bytes as u64 + 64;
-    let mut columns = Vec::new();
-    let decoder = zstd::stream::read::Decoder::new(stored).map_err(|_| Invalid)?;
-    decoder.take(most).read_to_end(&mut columns).map_err(|_| Invalid)?;
+    let most = 4 * bytes + 64;
+    let columns = zstd::bulk::decompress(stored, most).map_err(|_| Invalid)?;
     let records = columns::decode(&columns, bytes)?;
     if records.len() == bytes { Ok(records) } else { Err(Invalid) }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use cowtrace_common::wire::{Header, kind};
 
-use super::varint::{Invalid, beyond, distance, put, size, take, take_bytes};
+use super::varint::{Invalid, beyond, distance, put, size, take, take_bytes, take_zeros};
 use crate::event::Time;
 
 /// In front of bytes that are not whole records, as they are.
@@ -339,9 +339,13 @@ fn take_group(
     for field in &mut fields {
         field.reserve(count);
         let mut before = 0;
-        for _ in 0..count {
-            before = beyond(before, take(bytes)?);
-            field.push(before);
+        while field.len() < count {
+            let same = take_zeros(bytes, count - field.len());
+            field.resize(field.len() + same, before);
+            if field.len() < count {
+                before = beyond(before, take(bytes)?);
+                field.push(before);
+            }
         }
     }
     let mut ends = Vec::with_capacity(count);

@@ -53,6 +53,16 @@ fn take_long(bytes: &mut &[u8]) -> Result<u64, Invalid> {
     Err(Invalid)
 }
 
+/// Takes the zeros off the front of `bytes`, at most so many; how many there were.
+pub fn take_zeros(bytes: &mut &[u8], most: usize) -> usize {
+    let (eights, _) = bytes[..most.min(bytes.len())].as_chunks::<8>();
+    let zeros = 8 * eights.iter().take_while(|eight| **eight == [0; 8]).count();
+    let more = bytes[zeros..].iter().take((most - zeros).min(8)).take_while(|byte| **byte == 0);
+    let zeros = zeros + more.count();
+    *bytes = &bytes[zeros..];
+    zeros
+}
+
 /// Takes `n` bytes off the front.
 pub fn take_bytes<'a>(bytes: &mut &'a [u8], n: usize) -> Result<&'a [u8], Invalid> {
     let (taken, rest) = bytes.split_at_checked(n).ok_or(Invalid)?;
@@ -84,6 +94,18 @@ mod tests {
             }
         }
         assert_eq!([distance(5, 5), distance(5, 4), distance(5, 6)], [0, 1, 2]);
+    }
+
+    #[test]
+    fn zeros_are_taken_up_to_the_first_other_byte_or_as_many_as_were_asked_for() {
+        for zeros in [0, 1, 7, 8, 9, 30] {
+            let bytes = [vec![0; zeros], vec![5, 0, 0]].concat();
+            let mut rest = &bytes[..];
+            assert_eq!(take_zeros(&mut rest, 100), zeros);
+            assert_eq!(rest, [5, 0, 0]);
+            assert_eq!(take_zeros(&mut &bytes[..], 9), zeros.min(9));
+        }
+        assert_eq!(take_zeros(&mut &[0; 20][..], 100), 20);
     }
 
     #[test]

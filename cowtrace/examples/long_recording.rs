@@ -44,11 +44,11 @@ fn main() -> Result<()> {
     }
     let began = cpu()?;
     let (decoded, _) = read(&file, |_| {})?;
-    say("decoded", decoded, cpu()? - began);
+    say("decoded", decoded, cpu()?.saturating_sub(began));
     let mut trace = Trace::default();
     let began = cpu()?;
     let (folded, bytes) = read(&file, |event| drop(trace.take(event)))?;
-    say("decoded and judged", folded, cpu()? - began);
+    say("decoded and judged", folded, cpu()?.saturating_sub(began));
     println!("{bytes} bytes of records, {} findings", trace.findings.len());
     drop(trace);
     seek(&file)?;

@@ -71,6 +71,16 @@ pub enum Command {
         #[command(flatten)]
         until: UntilArgs,
     },
+    /// Run a command under trace, and fail if it loses pinned pages: for CI
+    ///
+    /// CMD keeps its stdin, stdout and stderr; what cowtrace says goes to stderr. Its children are traced as well. When it
+    /// ends, what is pinned still is held against the page map.
+    ///
+    /// Exit status: 1 a finding is as bad as --fail-on, or worse; 2 could not run; 3 something was missed or cannot be
+    /// told, so that "nothing found" cannot be said. Else the gate is passed, and the status is that of CMD (128 + N if
+    /// signal N killed it).
+    #[command(mut_arg("pid", |pid| pid.hide(true)))]
+    Gate(GateArgs),
     /// Look at a recording: in the terminal view, or printed with --format
     Replay {
         /// Recording made by `cowtrace record`
@@ -193,9 +203,29 @@ pub struct RecordArgs {
     /// Take kprobes where a row of the probe table has them, as on kernels without fexit; for tests
     #[arg(long, hide = true)]
     pub kprobes: bool,
-    /// Print what the kernel side logs about itself to standard error (`stream` and `record`)
+    /// Print what the kernel side logs about itself to standard error (`stream`, `record` and `gate`)
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// What to run, and what fails it.
+#[derive(Clone, Debug, Args)]
+pub struct GateArgs {
+    /// What to trace.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+    /// The least verdict that fails; what is less bad is told and passes. `inconclusive` is status 3 whatever stands here
+    #[arg(long, value_name = "VERDICT", value_parser = failing, default_value = "suspect")]
+    pub fail_on: Verdict,
+    /// Write the results as JUnit XML; what the file had is gone when CMD starts
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write the findings as SARIF 2.1.0, likewise
+    #[arg(long, value_name = "FILE")]
+    pub sarif: Option<PathBuf>,
+    /// The command
+    #[arg(last = true, required = true, value_name = "CMD", conflicts_with = "pid")]
+    pub command: Vec<OsString>,
 }
 
 /// In how many files a recording is kept, and how much of it.
@@ -307,6 +337,13 @@ fn verdict(text: &str) -> Result<Verdict, String> {
     let found = Verdict::ALL.into_iter().find(|verdict| verdict.name() == text);
     let all = Verdict::ALL.map(Verdict::name).join(", ");
     found.ok_or_else(|| format!("verdicts are {all}"))
+}
+
+fn failing(text: &str) -> Result<Verdict, String> {
+    match verdict(text)? {
+        Verdict::Inconclusive => Err("that is exit status 3, whatever fails".to_owned()),
+        verdict => Ok(verdict),
+    }
 }
 
 fn finding_filter(text: &str) -> Result<Filter, Unreadable> {

@@ -4,6 +4,7 @@ mod audit;
 mod doctor;
 mod export;
 mod follow;
+mod gate;
 mod report;
 mod scope;
 mod stretch;
@@ -31,7 +32,7 @@ use crate::{
     trace::Trace,
     when::When,
 };
-use follow::{Follow, Until};
+use follow::{End, Follow, Until};
 
 /// Runs a command line; its exit status.
 pub async fn run(cli: Cli) -> anyhow::Result<u8> {
@@ -41,6 +42,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Record { output, trace, parts, until } => {
             record(&output, &trace, &parts, until).await
         }
+        Command::Gate(args) => gate::run(args).await,
         Command::Replay { file, format: None, at, .. } => look(&file, at).await,
         Command::Replay { file, format: Some(format), events, filter, from, to, .. } => {
             replay(&file, PrintArgs { format, events, filter }, from, to).await
@@ -104,7 +106,7 @@ async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow:
     let tee = tee(args)?;
     let out = &mut io::stdout().lock();
     let follow = Follow { print, tee, only_records: false, out };
-    let (trace, _) = follow.run(source, Until::start(&until)?).await?;
+    let End { trace, .. } = follow.run(source, Until::start(&until)?).await?;
     Ok(status(&trace))
 }
 
@@ -126,8 +128,8 @@ async fn record(
     let mut stderr = io::stderr().lock();
     let print = PrintArgs::default();
     let follow = Follow { print, tee, only_records: true, out: &mut stderr };
-    let (trace, bytes) = follow.run(source, Until::start(&until)?).await?;
-    let Some(bytes) = bytes else { return Ok(exit::FAILED) };
+    let End { trace, recorded, .. } = follow.run(source, Until::start(&until)?).await?;
+    let Some(bytes) = recorded else { return Ok(exit::FAILED) };
     let parts = if parts.plan() == Plan::default() { "" } else { ", in parts" };
     writeln!(stderr, "recorded {bytes} bytes to {}{parts}", path.display())?;
     Ok(status(&trace))
@@ -144,7 +146,7 @@ async fn replay(
     let source = Source::Recording(recording);
     let out = &mut io::stdout().lock();
     let follow = Follow { print, tee: Tee::default(), only_records: false, out };
-    let (trace, _) = follow.run(source, Until::end()).await?;
+    let End { trace, .. } = follow.run(source, Until::end()).await?;
     Ok(status(&trace))
 }
 

@@ -157,6 +157,24 @@ pub fn report_create(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
+/// A file for a CI cannot be written, and nothing was run yet.
+pub fn gate_create(path: &Path, error: &io::Error) -> Error {
+    anyhow!(
+        "cannot write {}: {error}\n\
+         the command was not started\n\
+         choose another place; a link is not followed",
+        path.display()
+    )
+}
+
+/// A file for a CI cannot be written after all.
+pub fn gate_write(path: &Path, error: &io::Error) -> Error {
+    anyhow!(
+        "cannot write {}: {error}\nthe command ran, and the answer is above; the file is not whole",
+        path.display()
+    )
+}
+
 /// A recording cannot be written on.
 pub fn recording_write(path: &Path, error: &io::Error) -> Error {
     anyhow!(

@@ -109,6 +109,11 @@ const INCONCLUSIVE: Page = Page {
     example: "a flood of pins through `--buffer 4K`",
 };
 
+/// What has happened where a verdict is given, in a sentence or two.
+pub fn means(verdict: Verdict) -> &'static str {
+    page(verdict).means
+}
+
 /// The page of a verdict as Markdown, one heading deep.
 pub fn verdict(verdict: Verdict) -> String {
     let page = page(verdict);

@@ -10,7 +10,7 @@ use cowtrace::{
     sinks::{
         Format,
         filter::Filter,
-        report::{Form, Report},
+        report::{Form, Gate, Report},
     },
     source::recording::Recording,
     trace::Trace,
@@ -198,7 +198,7 @@ proptest! {
         Format::Text.summary(&mut out, &trace).expect("a Vec takes everything");
         let keyframe = trace.keyframe();
         prop_assert!(Records::new(&keyframe).all(|event| event.is_ok()), "a keyframe decodes");
-        Report::new(&[(String::new(), trace)], &Filter::default()).write(Form::Html, &mut out).expect("a Vec");
+        Report::new(&[(String::new(), trace)], &Filter::default()).write(Form::Html, &Gate::default(), &mut out).expect("a Vec");
         let text = String::from_utf8(out).expect("UTF-8");
         prop_assert!(!text.contains('\x1b'), "an escape reached the output");
     }

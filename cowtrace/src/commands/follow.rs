@@ -1,6 +1,6 @@
 //! From a source to lines: the loop of `stream`, `record` and `replay --format`.
 
-use std::{io::Write, pin::pin};
+use std::{io::Write, pin::pin, process::ExitStatus};
 
 use tokio::{
     process::{Child, Command},
@@ -42,7 +42,13 @@ impl Until {
         Self { duration: None, command: None }
     }
 
-    async fn reached(self) -> std::io::Result<()> {
+    /// The process id of the command.
+    pub fn command(&self) -> Option<u32> {
+        self.command.as_ref()?.id()
+    }
+
+    /// How the command ended, if that was it.
+    async fn reached(self) -> std::io::Result<Option<ExitStatus>> {
         let [mut interrupt, mut terminate] =
             [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
         let (interrupt, terminate) = (interrupt.as_mut(), terminate.as_mut());
@@ -54,7 +60,7 @@ impl Until {
         };
         let command = async {
             match self.command {
-                Some(mut child) => drop(child.wait().await),
+                Some(mut child) => child.wait().await,
                 None => std::future::pending().await,
             }
         };
@@ -62,13 +68,22 @@ impl Until {
             return Err(std::io::Error::other("no signals can be waited for"));
         };
         tokio::select! {
-            () = duration => {}
-            () = command => {}
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = duration => Ok(None),
+            status = command => status.map(Some),
+            _ = interrupt.recv() => Ok(None),
+            _ = terminate.recv() => Ok(None),
         }
-        Ok(())
     }
+}
+
+/// What a run came to.
+pub struct End {
+    /// The trace as it ended.
+    pub trace: Trace,
+    /// Bytes recorded; none without a recording that is whole.
+    pub recorded: Option<u64>,
+    /// How the command ended; none if there was none, or the run ended before it.
+    pub command: Option<ExitStatus>,
 }
 
 /// The loop's fixed parts.
@@ -84,21 +99,16 @@ pub struct Follow<'a> {
 }
 
 impl Follow<'_> {
-    /// Takes everything in until the end; then prints the summary. The trace as it ended, and the bytes recorded:
-    /// `None` without a recording that is whole.
-    pub async fn run(
-        mut self,
-        mut source: Source,
-        until: Until,
-    ) -> anyhow::Result<(Trace, Option<u64>)> {
-        let mut trace = Trace::default();
+    /// Takes everything in until the end; then prints the summary.
+    pub async fn run(mut self, mut source: Source, until: Until) -> anyhow::Result<End> {
+        let (mut trace, mut command) = (Trace::default(), None);
         let mut reached = pin!(until.reached());
         let mut stopping = false;
         loop {
             let batch = tokio::select! {
                 biased;
                 done = &mut reached, if !stopping => {
-                    done?;
+                    command = done?;
                     stopping = true;
                     self.audit(&mut source, &mut trace)?;
                     source.stop();
@@ -117,7 +127,7 @@ impl Follow<'_> {
         self.out.flush()?;
         let recorded = self.tee.finish();
         self.say();
-        Ok((trace, recorded))
+        Ok(End { trace, recorded, command })
     }
 
     /// Holds what is pinned against the page map. What happened up to the look comes before it.

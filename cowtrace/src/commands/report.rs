@@ -15,7 +15,7 @@ use crate::{
     sinks::{
         diff::Diff,
         filter::Filter,
-        report::{Form, Report},
+        report::{Form, Gate, Report},
     },
     source::recording::{self, Recording},
     trace::Trace,
@@ -31,7 +31,7 @@ pub fn run(
     let traces = traces(files)?;
     let report = Report::new(&traces, filter);
     match output {
-        None => report.write(form, &mut io::stdout().lock()),
+        None => report.write(form, &Gate::default(), &mut io::stdout().lock()),
         Some(path) => create(path, &report, form),
     }
     .context("cannot write the report")?;
@@ -80,6 +80,6 @@ pub(super) fn new_file(path: &Path) -> io::Result<File> {
 
 fn create(path: &Path, report: &Report, form: Form) -> io::Result<()> {
     let mut file = BufWriter::new(new_file(path)?);
-    report.write(form, &mut file)?;
+    report.write(form, &Gate::default(), &mut file)?;
     file.flush()
 }

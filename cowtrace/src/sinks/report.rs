@@ -3,9 +3,12 @@
 //! Promise: a report is a value made of traces alone, and all its forms say the same. Findings that have
 //! verdict, holder, cause and code site in common are one group with one example.
 
+mod gate;
 mod html;
+mod junit;
 mod markdown;
 mod plain;
+mod sarif;
 
 use std::{
     collections::HashMap,
@@ -15,9 +18,15 @@ use std::{
 
 use serde::Serialize;
 
+pub use self::gate::{Answer, Gate, Ran};
 pub use super::group::Kind;
 use super::{count, filter::Filter, group, stack, text};
-use crate::{event::Time, facts::key, finding::Finding, trace::Trace};
+use crate::{
+    event::Time,
+    facts::key,
+    finding::{Finding, Verdict},
+    trace::Trace,
+};
 
 /// The forms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -31,6 +40,10 @@ pub enum Form {
     Html,
     /// One object.
     Json,
+    /// Test cases as CI servers read them.
+    Junit,
+    /// Findings as code scanning reads them.
+    Sarif,
 }
 
 /// What recordings came to.
@@ -83,6 +96,8 @@ pub struct Host {
     pub pin_calls: u64,
     /// Pages that they pinned.
     pub pinned_pages: u64,
+    /// Pages that were pinned for short, and are only counted.
+    pub short_term_pages: u64,
     /// Write-protect faults where pages were pinned.
     pub write_protect_faults: u64,
     /// Forks of processes with pins.
@@ -104,6 +119,9 @@ pub struct Group {
     /// In what.
     #[serde(flatten)]
     pub kind: Kind,
+    /// Its verdict, to be compared.
+    #[serde(skip)]
+    pub grade: Verdict,
     /// How sure the verdict is.
     pub certainty: &'static str,
     /// How many.
@@ -166,14 +184,19 @@ impl Report {
         Self { answer, hosts }
     }
 
-    /// Writes it in a form.
-    pub fn write(&self, form: Form, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes it in a form; `gate` says to a CI what fails.
+    pub fn write(&self, form: Form, gate: &Gate, out: &mut dyn Write) -> io::Result<()> {
         match form {
             Form::Text => plain::write(out, self),
             Form::Markdown => markdown::write(out, self),
             Form::Html => out.write_all(html::page(self).into_string().as_bytes()),
             Form::Json => {
                 serde_json::to_writer_pretty(&mut *out, self)?;
+                writeln!(out)
+            }
+            Form::Junit => out.write_all(junit::document(self, gate).as_bytes()),
+            Form::Sarif => {
+                serde_json::to_writer_pretty(&mut *out, &sarif::document(self, gate))?;
                 writeln!(out)
             }
         }
@@ -214,6 +237,7 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
         missed,
         pin_calls: trace.counts.pins,
         pinned_pages: trace.ledger.pinned(),
+        short_term_pages: trace.short_term.pinned,
         write_protect_faults: trace.counts.faults,
         forks: trace.counts.forks,
         invalidations: trace.counts.invalidations,
@@ -290,6 +314,7 @@ fn group(trace: &Trace, alike: group::Group) -> Group {
         reason: example.reason.to_string(),
         advice: example.advice.to_owned(),
         example: self::example(trace, example),
+        grade: alike.verdict,
         kind: alike.kind,
     }
 }
@@ -348,20 +373,16 @@ fn answer(groups: &[Group], left_out: Option<String>, missed: &[String]) -> Stri
             format!("Nothing was found. {whole} So it cannot be said that nothing happened.")
         };
     };
-    let site =
-        worst.kind.site.as_ref().map_or(String::new(), |site| format!(", pinned through {site}"));
     let all: usize = groups.iter().map(|group| group.findings).sum();
     let others = match all - worst.findings {
         0 => String::new(),
         n => format!(" Beside that, there {} of other kinds.", is_are(n)),
     };
     format!(
-        "{} ({}): {} of {}{site}; cause: {}. {}. {}{others}{left} {whole}",
+        "{} ({}): {}. {}. {}{others}{left} {whole}",
         worst.kind.verdict.to_uppercase(),
         worst.certainty,
-        count(worst.pages, "page"),
-        worst.kind.holder,
-        worst.kind.cause,
+        title(worst),
         capitalized(&worst.reason),
         worst.advice,
     )
@@ -403,6 +424,13 @@ fn by_verdict(host: &Host) -> String {
     let verdicts = host.verdicts.iter().map(|(verdict, count)| format!("{count} {verdict}"));
     let verdicts: Vec<_> = verdicts.collect();
     if verdicts.is_empty() { "none".to_owned() } else { verdicts.join(", ") }
+}
+
+/// What a group has in common, in a line.
+fn title(group: &Group) -> String {
+    let Kind { holder, cause, site, .. } = &group.kind;
+    let site = site.as_ref().map_or(String::new(), |site| format!(", pinned through {site}"));
+    format!("{} of {holder}{site}; cause: {cause}", count(group.pages, "page"))
 }
 
 /// What a group has in common, and its example, a line each.
@@ -450,6 +478,11 @@ fn facts(host: &Host) -> Vec<String> {
 
 fn watched(host: &Host) -> String {
     let sees: Vec<&str> = host.watched.iter().map(|(sees, _)| sees.as_str()).collect();
+    if sees.is_empty() { "nothing".to_owned() } else { sees.join(", ") }
+}
+
+fn unwatched(host: &Host) -> String {
+    let sees: Vec<&str> = host.unwatched.iter().map(|(sees, _)| sees.as_str()).collect();
     if sees.is_empty() { "nothing".to_owned() } else { sees.join(", ") }
 }
 

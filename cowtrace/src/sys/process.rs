@@ -79,6 +79,12 @@ pub fn die_with_parent() {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
+/// Asks a process to end. One that has ended already is not noticed.
+pub fn terminate(pid: u32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGTERM) };
+}
+
 /// Ends this process at once, without destructors: for a process that another one goes on for.
 pub fn end_process(code: i32) -> ! {
     // SAFETY: ends the process; nothing after it runs.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::case::Run;
 
 pub(super) mod audit;
+pub(super) mod gate;
 pub(super) mod secondary_mmu;
 
 /// cowtrace's exit statuses.

@@ -10,9 +10,10 @@ use super::{
         agrees_with_the_workload_through_kprobes, all_but_the_last_second_is_there,
         audit::{names_who_holds_for_a_moment, sees_the_buffer_lose_its_pages},
         bytes_are_equal, cut_recording_is_inconclusive, doctor_is_content, filtered_out,
-        finds_nothing, finds_one_of_each, ledger_equals_vmstat,
-        ledger_equals_vmstat_of_a_long_call, loses_what_is_unpinned_dirty, one_pin_record_each,
-        parts_stand_alone, refuses_with_status_2, says_that_the_disk_is_full,
+        finds_nothing, finds_one_of_each,
+        gate::fails_for_a_loss_alone,
+        ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call, loses_what_is_unpinned_dirty,
+        one_pin_record_each, parts_stand_alone, refuses_with_status_2, says_that_the_disk_is_full,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
         three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
@@ -52,7 +53,8 @@ fn with_kvm() -> Machine {
 
 /// All lab tests, in the order in which they run.
 pub fn cases() -> Vec<Case> {
-    let themes = [attaching, breaks, silence, books, recordings, filters, secondary_mmus, matrix];
+    let themes =
+        [attaching, breaks, silence, books, recordings, gates, filters, secondary_mmus, matrix];
     themes.into_iter().flat_map(|theme| theme()).collect()
 }
 
@@ -280,6 +282,29 @@ fn recordings() -> Vec<Case> {
             a_tight_ring_loses_and_is_never_clean,
         ),
     ]
+}
+
+/// A command under trace, for CI.
+fn gates() -> Vec<Case> {
+    vec![Case {
+        kernels: &["5.10", "6.12"],
+        ..Case::new(
+            "a gate fails for a loss, passes a command's own status on, and writes both files",
+            "try() {
+                 name=$1; shift
+                 cowtrace gate --junit $name.xml --sarif $name.sarif \"$@\" </dev/null >/dev/null
+                 echo \"=== $name $?\"; cat $name.xml; echo; echo ===; cat $name.sarif
+             }
+             try lost -- cowtrace provoke io-uring/4k/dontneed
+             try below -- cowtrace provoke vmsplice/4k/fork
+             try passed -- cowtrace provoke io-uring/4k/nothing
+             try command -- sh -c 'cowtrace provoke io-uring/4k/nothing; exit 7'
+             try missed --buffer 4K -- cowtrace provoke io-uring/4k/nothing --pages 400
+             try interrupted -- sh -c 'echo $$ >pid; kill $PPID; exec sleep 600'
+             while kill -0 $(cat pid) 2>/dev/null; do usleep 10000; done",
+            fails_for_a_loss_alone,
+        )
+    }]
 }
 
 /// What is traced, and what is refused.

@@ -56,6 +56,28 @@ fn host(out: &mut dyn Write, host: &Host, is_one_of_several: bool) -> io::Result
     item(out, &format!("watched: {}", super::watched(host)))
 }
 
+/// Some groups of a report by themselves: no stack is told by one that is not there.
+pub(super) fn groups<'a>(
+    out: &mut dyn Write,
+    groups: impl IntoIterator<Item = &'a Group>,
+) -> io::Result<()> {
+    let mut groups: Vec<Group> = groups.into_iter().cloned().collect();
+    super::name_repeated_stacks(&mut groups);
+    for group in &groups {
+        self::group(out, group)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// The same as a text.
+pub(super) fn text_of<'a>(groups: impl IntoIterator<Item = &'a Group>) -> String {
+    let mut text = Vec::new();
+    // A Vec takes everything.
+    let _ = self::groups(&mut text, groups);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 fn group(out: &mut dyn Write, group: &Group) -> io::Result<()> {
     paragraph(
         out,

@@ -16,7 +16,7 @@ fn trace(facts: &[(&str, &str)]) -> Trace {
 
 fn written(report: &Report, form: Form) -> String {
     let mut out = Vec::new();
-    report.write(form, &mut out).expect("a Vec takes everything");
+    report.write(form, &Gate::default(), &mut out).expect("a Vec takes everything");
     String::from_utf8(out).expect("UTF-8")
 }
 

@@ -203,6 +203,9 @@ pub struct RecordArgs {
     /// Take kprobes where a row of the probe table has them, as on kernels without fexit; for tests
     #[arg(long, hide = true)]
     pub kprobes: bool,
+    /// Room for so many address spaces with pins; for tests
+    #[arg(long, hide = true, value_name = "N")]
+    pub spaces: Option<u32>,
     /// Print what the kernel side logs about itself to standard error (`stream`, `record` and `gate`)
     #[arg(short, long)]
     pub verbose: bool,

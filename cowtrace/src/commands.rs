@@ -163,6 +163,7 @@ fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source
     let options = Options {
         filter: scope::filter(args, runs_command)?,
         ring_bytes: args.buffer.0,
+        spaces: args.spaces,
         kprobes: args.kprobes,
         short_term: args.short_term,
         stats: args.stats,

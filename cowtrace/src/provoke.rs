@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use clap::{ValueEnum, builder::RangedU64ValueParser};
 
 mod case;
+mod crowd;
 mod device;
 mod event;
 mod heir;
@@ -45,7 +46,7 @@ const MOST_PAGES: u64 = 1 << 18;
 #[command(after_long_help = case::help())]
 pub struct Args {
     /// What to do to which pages under whose pin: DEVICE/PAGE/EVENT
-    #[arg(required_unless_present_any = ["list", "schedule"], value_name = "DEVICE/PAGE/EVENT")]
+    #[arg(required_unless_present_any = ["list", "schedule", "crowd"], value_name = "DEVICE/PAGE/EVENT")]
     pub case: Option<Case>,
 
     /// Print all cases, one a line, and run none.
@@ -60,6 +61,10 @@ pub struct Args {
     /// How long the schedule is.
     #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
     pub length: Duration,
+
+    /// In place of a case, as many threads whose pin calls are all under way before the first returns.
+    #[arg(long, value_name = "THREADS", conflicts_with = "case")]
+    pub crowd: Option<usize>,
 
     /// Have another page table follow the process's.
     #[arg(long, value_enum, value_name = "MMU")]
@@ -127,6 +132,9 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let _ = fs::write("/proc/self/comm", "provoke");
     if let Some(seed) = args.schedule {
         return schedule::run(seed, args.length, out);
+    }
+    if let Some(threads) = args.crowd {
+        return crowd::run(threads);
     }
     let Some(case) = args.case else {
         return Case::all().try_for_each(|case| Ok(writeln!(out, "{case}")?));

@@ -1,5 +1,5 @@
 //! The interop tests: what cowtrace exports, read by the programs that it is for (pyarrow, Perfetto's own definitions,
-//! a browser). Each is a script of `xtask/interop`.
+//! Jenkins' schema, a browser). Each is a script of `xtask/interop`.
 
 use std::{
     fs,
@@ -12,12 +12,13 @@ use anyhow::{Context as _, Result};
 use crate::{binary, kernels, process, setup};
 
 /// A script, and what it proves.
-const TESTS: [(&str, &str); 3] = [
+const TESTS: [(&str, &str); 4] = [
     ("parquet.py", "exported tables read as one, and have the findings of a replay"),
     (
         "perfetto.py",
         "an exported trace decodes with Perfetto's definitions, and has pin and finding",
     ),
+    ("ci.py", "JUnit XML meets the schema of Jenkins, and has the findings of a replay"),
     ("report.py", "the HTML report opens in a browser, without script, request or complaint"),
 ];
 

@@ -45,8 +45,11 @@ pub fn wp_fault_enter(ctx: ProbeContext) -> u32 {
     let Some(vmf) = ctx.arg::<u64>(0) else {
         return 0;
     };
-    if FAULTS.insert(thread(), vmf, 0).is_err() {
+    let thread = thread();
+    if FAULTS.insert(thread, vmf, NO_EXIST).is_err() {
+        // No room, or the return of the thread's last fault was missed.
         emit::lose(Program::WpFaultEnter);
+        let _ = FAULTS.insert(thread, vmf, 0);
     }
     0
 }
@@ -74,6 +77,9 @@ pub fn wp_copy_exit(ctx: FExitContext) -> i32 {
     }
     0
 }
+
+/// Only what is not there is inserted.
+pub const NO_EXIST: u64 = 1; // BPF_NOEXIST
 
 fn thread() -> u64 {
     aya_ebpf::helpers::bpf_get_current_pid_tgid()

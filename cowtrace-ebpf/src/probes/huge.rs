@@ -57,8 +57,11 @@ pub fn hugetlb_wp_exit(ctx: FExitContext) -> i32 {
 pub fn hugetlb_cow_enter(ctx: ProbeContext) -> u32 {
     let arg = |n| ctx.arg::<u64>(n).unwrap_or_default();
     let call = Call { vma: arg(1), address: arg(2), entry_at: arg(3), before: Pte::at(arg(3)).0 };
-    if HUGETLB_FAULTS.insert(bpf_get_current_pid_tgid(), call, 0).is_err() {
+    let thread = bpf_get_current_pid_tgid();
+    if HUGETLB_FAULTS.insert(thread, call, fault::NO_EXIST).is_err() {
+        // No room, or the return of the thread's last fault was missed.
         emit::lose(Program::HugetlbCowEnter);
+        let _ = HUGETLB_FAULTS.insert(thread, call, 0);
     }
     0
 }

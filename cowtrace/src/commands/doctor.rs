@@ -22,7 +22,7 @@ pub fn run(out: &mut dyn Write) -> anyhow::Result<u8> {
     let kernel = Kernel::read()?;
     let btf = Btf::parse(&kernel.btf).ok_or_else(|| errors::broken_btf(&kernel.release))?;
     let settings = Settings::find(&btf, &kernel.kallsyms, &Filter::default())?;
-    let mut ebpf = attach::load(&settings, 4096, false)?;
+    let mut ebpf = attach::load(&settings, (4096, None), false)?;
     let rows = attach::attach(&mut ebpf, &kernel, &btf, false)?;
     drop(ebpf);
     writeln!(out, "kernel {} on {} ({})", kernel.release, kernel.host, kernel.machine)?;

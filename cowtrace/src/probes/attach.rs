@@ -54,11 +54,19 @@ impl Row {
     }
 }
 
-/// Loads the maps with the settings; no program yet.
-pub fn load(settings: &Settings, ring_bytes: u32, verbose: bool) -> anyhow::Result<Ebpf> {
+/// Loads the maps with the settings, the ring's size and the room for address spaces among them; no program yet.
+pub fn load(
+    settings: &Settings,
+    (ring_bytes, spaces): (u32, Option<u32>),
+    verbose: bool,
+) -> anyhow::Result<Ebpf> {
     // Every level that aya-log has, or none: the verifier prunes what is off.
     let level: u8 = if verbose { u8::MAX } else { 0 };
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    if let Some(spaces) = spaces {
+        loader.map_max_entries("MMS", spaces);
+    }
+    loader
         .override_global("OFFSETS", &settings.offsets, true)
         .override_global("SETTINGS", &settings.numbers, true)
         .override_global(aya_log::LEVEL, &level, false)

@@ -1,6 +1,7 @@
 //! The running kernel as a source: probes on, batches out of the ring, probes off.
 
 mod counters;
+mod unreturned;
 
 use std::{fs, io, os::fd::OwnedFd, time::Duration};
 
@@ -15,7 +16,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use self::counters::Counters;
+use self::{counters::Counters, unreturned::Unreturned};
 use super::{Batch, cgroups::Cgroups, rest, symbols::Symbols};
 use crate::{
     btf::Btf,
@@ -45,6 +46,8 @@ pub struct Options {
     pub filter: Filter,
     /// Size of the ring.
     pub ring_bytes: u32,
+    /// How many address spaces with pins there is room for, if not the usual.
+    pub spaces: Option<u32>,
     /// Take kprobes before fexit where there are both.
     pub kprobes: bool,
     /// Tell short-term pins like all others.
@@ -62,6 +65,7 @@ pub struct Live {
     ring: AsyncFd<RingBuf<MapData>>,
     log: Option<Log>,
     counters: Counters,
+    unreturned: Unreturned,
     symbols: Symbols,
     cgroups: Cgroups,
     /// The kernel measures how long programs run, all there are, as long as this is open.
@@ -80,13 +84,15 @@ impl Live {
         let settings = Settings::find(&btf, &kernel.kallsyms, &options.filter)?;
         let settings = settings.telling_short_term(options.short_term);
         let before = pins_by_vmstat();
-        let mut ebpf = attach::load(&settings, options.ring_bytes, options.verbose)?;
+        let mut ebpf =
+            attach::load(&settings, (options.ring_bytes, options.spaces), options.verbose)?;
         fill_filters(&mut ebpf, &options.filter)?;
         let rows = attach::attach(&mut ebpf, &kernel, &btf, options.kprobes)?;
         attach::require(&rows, &kernel)?;
         // Only now: a map that is taken out is no longer there for a program to be loaded with.
         let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
         let counters = Counters::take(&mut ebpf)?;
+        let unreturned = Unreturned::take(&mut ebpf)?;
         let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
         let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
         let mut tick = interval(TICK);
@@ -96,6 +102,7 @@ impl Live {
             ring,
             log,
             counters,
+            unreturned,
             symbols: Symbols::new(kernel.kallsyms),
             cgroups: Cgroups::default(),
             // Whoever cannot have it goes without: no verdict hangs on it.
@@ -137,6 +144,7 @@ impl Live {
     pub fn stop(&mut self) {
         if let Some(ebpf) = self.ebpf.take() {
             self.counters.read_programs(&ebpf);
+            self.counters.miss(self.unreturned.count());
         }
     }
 

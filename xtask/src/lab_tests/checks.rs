@@ -308,6 +308,23 @@ pub(super) fn a_tight_ring_loses_and_is_never_clean(run: &Run) -> Result<()> {
     run.expect_status(INCONCLUSIVE)
 }
 
+pub(super) fn without_room_it_is_never_clean(run: &Run) -> Result<()> {
+    let (statuses, summaries) = (run.json_of_type("status")?, run.json_of_type("summary")?);
+    ensure!(statuses.len() == 2 && summaries.len() == 2, "not two runs");
+    let why = ["did not fit a map", "were skipped by the kernel"];
+    for (summary, why) in summaries.iter().zip(why) {
+        let unseen = summary["unseen"].to_string();
+        let count = |at: usize| unseen[..at].trim_end().rsplit(' ').next();
+        let some = unseen.match_indices(why).any(|(at, _)| count(at) != Some("0"));
+        ensure!(some, "none {why}: {unseen}");
+        ensure!(summary["clean"] == false, "called clean");
+    }
+    for status in &statuses {
+        ensure!(status["status"] == INCONCLUSIVE, "{status}");
+    }
+    Ok(())
+}
+
 pub(super) fn filtered_out(run: &Run) -> Result<()> {
     let summary = summary(run)?;
     ensure!(summary["pins"] == 0, "{} pins", summary["pins"]);

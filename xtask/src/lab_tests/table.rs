@@ -17,7 +17,7 @@ use super::{
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
         three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
-        verify_agrees_with_a_thread, witnesses_agree,
+        verify_agrees_with_a_thread, without_room_it_is_never_clean, witnesses_agree,
     },
 };
 use crate::lab::options::{Device, Machine};
@@ -281,6 +281,21 @@ fn recordings() -> Vec<Case> {
              status=$?; cat s; exit $status",
             a_tight_ring_loses_and_is_never_clean,
         ),
+        Case {
+            kernels: &["6.12"],
+            ..Case::new(
+                "a map without room, and a kretprobe without, are counted, and never clean",
+                // The second process's address space finds no room; most of the crowd's returns find no place.
+                "cowtrace stream --spaces 1 --format json -- sh -c '
+                     cowtrace provoke io-uring/4k/nothing --ready ready --hold 600 >/dev/null &
+                     until [ -e ready ]; do :; done
+                     cowtrace provoke io-uring/4k/nothing >/dev/null' >s
+                 echo \"{\\\"type\\\":\\\"status\\\",\\\"status\\\":$?}\"; tail -1 s
+                 cowtrace stream --kprobes --format json -- cowtrace provoke --crowd 64 >s
+                 echo \"{\\\"type\\\":\\\"status\\\",\\\"status\\\":$?}\"; tail -1 s",
+                without_room_it_is_never_clean,
+            )
+        },
     ]
 }
 

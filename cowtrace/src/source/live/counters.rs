@@ -26,6 +26,8 @@ pub struct Counters {
     /// Runs that the kernel skipped and how long the others took, as last read: the programs are gone when the
     /// last counts are told.
     programs: BTreeMap<Program, (u64, Cost)>,
+    /// Runs that never came.
+    missed: BTreeMap<Program, u64>,
     told: BTreeMap<Program, (Tally, Cost)>,
     told_outcomes: Vec<u64>,
     told_short_term: ShortTerm,
@@ -39,6 +41,7 @@ impl Counters {
             outcomes: map(ebpf, "OUTCOMES")?,
             short_term: map(ebpf, "SHORT_TERM")?,
             programs: BTreeMap::new(),
+            missed: BTreeMap::new(),
             told: BTreeMap::new(),
             told_outcomes: Vec::new(),
             told_short_term: ShortTerm::default(),
@@ -63,6 +66,11 @@ impl Counters {
         }
     }
 
+    /// Programs have not been run so often: the kernel skipped them, too, and does not count it.
+    pub fn miss(&mut self, missed: impl IntoIterator<Item = (Program, u64)>) {
+        self.missed = missed.into_iter().collect();
+    }
+
     /// Tells what has changed since it was told last.
     pub fn tell(&mut self, writer: &mut Writer) {
         for program in Program::ALL {
@@ -71,6 +79,7 @@ impl Counters {
             };
             let sum = |n: usize| values.iter().map(|cpu| cpu[n]).sum();
             let (recursion, cost) = self.programs.get(program).copied().unwrap_or_default();
+            let recursion = recursion + self.missed.get(program).copied().unwrap_or(0);
             let tally = Tally { hits: sum(0), ring_full: sum(1), map_full: sum(2), recursion };
             let before = self.told.insert(*program, (tally, cost)).unwrap_or_default();
             if before.0 != tally {

@@ -113,7 +113,7 @@ impl Gate {
         let found = match super::by_verdict(host).as_str() {
             "none" => "nothing was found".to_owned(),
             found if answer == Answer::Passed => {
-                format!("{found}, and --fail-on is {}", self.fail_on)
+                format!("{found} (--fail-on is {})", self.fail_on)
             }
             found => found.to_owned(),
         };

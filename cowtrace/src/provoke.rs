@@ -20,6 +20,7 @@ mod crowd;
 mod device;
 mod event;
 mod heir;
+mod load;
 mod outcome;
 mod pages;
 mod scene;
@@ -29,6 +30,7 @@ mod sibling;
 mod skipped;
 
 pub use case::{Case, DEVICES, DeviceKind, EVENTS, Event, PAGES, PageKind, Row};
+pub use load::Load;
 use outcome::Outcome;
 use scene::Scene;
 use secondary::SecondaryMmu;
@@ -46,7 +48,7 @@ const MOST_PAGES: u64 = 1 << 18;
 #[command(after_long_help = case::help())]
 pub struct Args {
     /// What to do to which pages under whose pin: DEVICE/PAGE/EVENT
-    #[arg(required_unless_present_any = ["list", "schedule", "crowd"], value_name = "DEVICE/PAGE/EVENT")]
+    #[arg(required_unless_present_any = ["list", "schedule", "crowd", "load"], value_name = "DEVICE/PAGE/EVENT")]
     pub case: Option<Case>,
 
     /// Print all cases, one a line, and run none.
@@ -57,6 +59,10 @@ pub struct Args {
     /// buffers stay pinned until standard input ends.
     #[arg(long, value_name = "SEED", conflicts_with = "case")]
     pub schedule: Option<u64>,
+
+    /// In place of a case, one thing done to --pages pages, again and again, and what each pass took.
+    #[arg(long, value_enum, value_name = "LOAD", conflicts_with_all = ["case", "schedule"])]
+    pub load: Option<Load>,
 
     /// How long the schedule is.
     #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
@@ -135,6 +141,9 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     }
     if let Some(threads) = args.crowd {
         return crowd::run(threads);
+    }
+    if let Some(load) = args.load {
+        return load::run(load, args, out);
     }
     let Some(case) = args.case else {
         return Case::all().try_for_each(|case| Ok(writeln!(out, "{case}")?));

@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "a build tool answers on stdout: paths, test results")]
 
+mod bench;
 mod binary;
 mod initramfs;
 mod interop;
@@ -41,6 +42,8 @@ enum Task {
     Setup,
     /// Build the static release binary and print its path
     Build(binary::Options),
+    /// Measure what cowtrace costs beside bpftrace and ftrace, and write docs/benchmarks.md
+    Bench(bench::Options),
     /// Fill the lab's kernel cache, so that the lab needs no network after
     Fetch(kernels::FetchOptions),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Lab(options) => lab::run(&options),
         Task::Setup => setup::all(),
         Task::Build(options) => binary::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Fetch(options) => kernels::fetch_all(&options),
     };
     outcome.map_or_else(|error| explain(&error), ExitCode::from)

@@ -46,6 +46,11 @@ pub fn interop_tools() -> Result<()> {
     install(for_interop)
 }
 
+/// Installs what cowtrace is measured beside.
+pub fn bench_tools() -> Result<()> {
+    install(for_the_bench)
+}
+
 /// Takes the first step of those missing until none is. The list is made anew
 /// each time: only the installed toolchain says which LLVM bpf-linker needs.
 fn install(missing: fn() -> Result<Vec<Step>>) -> Result<()> {
@@ -153,6 +158,17 @@ fn for_interop() -> Result<Vec<Step>> {
     Ok(vec![Step {
         why: "the interop tests read exports with Python packages and open the HTML report in Chromium",
         action: Action::Packages(packages),
+    }])
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "of the same type as `for_building`")]
+fn for_the_bench() -> Result<Vec<Step>> {
+    if process::find("bpftrace").is_some() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Step {
+        why: "the bench measures cowtrace beside bpftrace, which runs in the guest with its libraries",
+        action: Action::Packages(vec!["bpftrace".to_owned()]),
     }])
 }
 

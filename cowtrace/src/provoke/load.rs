@@ -1,0 +1,158 @@
+//! Loads: one thing many times over, and how long it took, for what tracing costs.
+//!
+//! Promise: each pass does the same to pages in the same state, and tells what this thread spent on a CPU.
+//! What comes before and after it is not counted.
+//!
+//! Surprise: what other processes do meanwhile is not counted either, so a tracer's own process is not in the
+//! figures, and what its probes do in this thread is.
+
+use std::{fs::File, io::Write, os::unix::fs::FileExt as _, os::unix::fs::OpenOptionsExt as _};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+
+use super::{Args, secondary::SecondaryMmu, sibling::Sibling};
+use crate::sys::{self, Advice, Mapping, Uring};
+
+/// Passes that count; one more comes before them, since caches and the allocator then are as they stay.
+const PASSES: usize = 5;
+/// Pages of a registered buffer that only has to be there.
+const BUFFER: usize = 16;
+
+/// What is done many times over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Load {
+    /// Stores to pages that a child shares: each is copied.
+    Cow,
+    /// The same while the process has a registered buffer elsewhere.
+    CowPinned,
+    /// The same while KVM follows the page table, with a registered buffer.
+    CowNotified,
+    /// io_uring registers the pages as one buffer, and unregisters it.
+    Register,
+    /// O_DIRECT reads of 4 KiB.
+    Read,
+    /// First stores to fresh pages.
+    Touch,
+}
+
+/// Does the load a few times with so many pages, and prints what each pass took.
+pub(super) fn run(load: Load, args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+    let passes = match load {
+        Load::Cow => cow(args.pages)?,
+        Load::CowPinned => with_buffer(|| cow(args.pages))?,
+        Load::CowNotified => {
+            let _listening = SecondaryMmu::kvm()?;
+            with_buffer(|| cow(args.pages))?
+        }
+        Load::Register => register(args.pages)?,
+        Load::Read => read(args)?,
+        Load::Touch => touch(args.pages)?,
+    };
+    let pages = args.pages;
+    Ok(writeln!(out, r#"{{"type":"load","operations":{pages},"nanos":{passes:?}}}"#)?)
+}
+
+/// What each pass took, in nanoseconds of this thread.
+fn timed(mut pass: impl FnMut() -> anyhow::Result<u64>) -> anyhow::Result<Vec<u64>> {
+    pass()?;
+    (0..PASSES).map(|_| pass()).collect()
+}
+
+/// What a piece of a pass took.
+fn clocked(piece: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<u64> {
+    let before = sys::thread_cpu_ns();
+    piece()?;
+    Ok(sys::thread_cpu_ns() - before)
+}
+
+fn store_each(pages: &Mapping, value: u8) {
+    (0..pages.pages()).for_each(|page| pages.write_byte(page * sys::page_size(), value));
+}
+
+fn cow(count: usize) -> anyhow::Result<Vec<u64>> {
+    let pages = Mapping::new(count)?;
+    store_each(&pages, 1);
+    timed(|| {
+        let child = Sibling::fork().context("cannot fork")?;
+        let took = clocked(|| {
+            store_each(&pages, 2);
+            Ok(())
+        })?;
+        child.finish()?;
+        Ok(took)
+    })
+}
+
+/// Runs a load while the process has a registered buffer that it does not touch.
+fn with_buffer(load: impl FnOnce() -> anyhow::Result<Vec<u64>>) -> anyhow::Result<Vec<u64>> {
+    let buffer = Mapping::new(BUFFER)?;
+    let ring = Uring::new().context("cannot set up a ring")?;
+    ring.register(&buffer).context("cannot register the buffer")?;
+    let passes = load()?;
+    ring.unregister().context("cannot unregister the buffer")?;
+    Ok(passes)
+}
+
+fn register(count: usize) -> anyhow::Result<Vec<u64>> {
+    let pages = Mapping::new(count)?;
+    sys::raise_memlock_limit(pages.bytes() as u64)?;
+    store_each(&pages, 1);
+    let ring = Uring::new().context("cannot set up a ring")?;
+    timed(|| {
+        clocked(|| {
+            ring.register(&pages).context("cannot register the buffer")?;
+            ring.unregister().context("cannot unregister the buffer")
+        })
+    })
+}
+
+fn read(args: &Args) -> anyhow::Result<Vec<u64>> {
+    let disk = args.slow_disk.as_deref().context("a load of reads needs --slow-disk PATH")?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(disk)
+        .with_context(|| format!("cannot open {}", disk.display()))?;
+    let mut room = vec![0; 2 * sys::page_size()];
+    let start = room.as_ptr().align_offset(sys::page_size());
+    let page = &mut room[start..start + sys::page_size()];
+    timed(|| {
+        clocked(|| {
+            for _ in 0..args.pages {
+                file.read_exact_at(page, 0)?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn touch(count: usize) -> anyhow::Result<Vec<u64>> {
+    let pages = Mapping::new(count)?;
+    timed(|| {
+        pages.advise(Advice::DontNeed)?;
+        clocked(|| {
+            store_each(&pages, 1);
+            Ok(())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_pass_does_not_count() {
+        let mut next = 0..;
+        let passes = timed(|| Ok(next.next().expect("endless"))).expect("no pass fails");
+        assert_eq!(passes, [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_load_of_stores_takes_time_in_each_pass() {
+        let passes = touch(10).expect("mmap");
+        assert_eq!(passes.len(), PASSES);
+        assert!(passes.iter().all(|&took| took > 0), "{passes:?}");
+    }
+}

@@ -1,0 +1,119 @@
+# Measures in the guest: each load under each tool, in turns, one JSON object a line on stdout.
+#
+# A tool is on before the loads begin and stays on for all of them. What a load took is its own thread's; what the
+# tool's process took meanwhile is beside it, read when that process sleeps again.
+tracing=/sys/kernel/tracing
+disk=/dev/nullb0
+
+now() {
+    sed -n 's/^now at \([0-9]*\) nsecs/\1/p' /proc/timer_list
+}
+
+# Nanoseconds on a CPU, all threads of the tool together.
+tool_ns() {
+    [ -z "$pid" ] && echo 0 && return
+    cat /proc/$pid/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
+}
+
+# Waits until the tool is done with what it was sent.
+settle() {
+    before_that=$(tool_ns)
+    while sleep 1; do
+        by_now=$(tool_ns)
+        [ $((by_now - before_that)) -lt 20000000 ] && return
+        before_that=$by_now
+    done
+}
+
+field() {
+    sed -n "s/^$1:[^0-9]*\([0-9]*\).*/\1/p" /proc/$pid/status
+}
+
+start_nothing() { pid=; }
+stop_nothing() { :; }
+
+start_cowtrace() {
+    rm -f x.cow
+    cowtrace record -o x.cow 2>complaints & pid=$!
+    until [ -e x.cow ]; do usleep 100000; done
+}
+stop_cowtrace() {
+    kill -INT $pid
+    wait $pid
+    status=$?
+    # 0: nothing found and nothing missed.
+    [ $status = 0 ] || grep 'not seen' complaints >&2
+}
+
+start_bpftrace() {
+    bpftrace /lab/bench/question.bt >counts 2>&1 & pid=$!
+    until grep -q ready counts; do usleep 100000; done
+}
+stop_bpftrace() {
+    kill -INT $pid
+    wait $pid
+}
+
+start_ftrace() {
+    pid=
+    echo >$tracing/set_ftrace_filter
+    for function in do_wp_page wp_page_copy pin_user_pages pin_user_pages_fast unpin_user_page unpin_user_pages \
+        unpin_user_folio; do
+        grep -q "^$function\$" $tracing/available_filter_functions && echo $function >>$tracing/set_ftrace_filter
+    done
+    echo function >$tracing/current_tracer
+}
+stop_ftrace() {
+    echo nop >$tracing/current_tracer
+    echo >$tracing/set_ftrace_filter
+}
+
+# What a tool needs until it is attached: the command that it starts then says so.
+measure_start() {
+    began=$(now)
+    case $1 in
+    cowtrace) cowtrace record -o start.cow -- sh /lab/bench/attached ;;
+    bpftrace) bpftrace -c '/bin/sh /lab/bench/attached' /lab/bench/question.bt ;;
+    esac 2>/dev/null | sed -n "s/^attached \([0-9]*\) \([0-9]*\)/\1 \2/p" >start
+    read ended took <start
+    echo "{\"type\":\"start\",\"tool\":\"$1\",\"nanos\":$((ended - began)),\"cpu\":$took}"
+    rm -f start.cow
+}
+
+measure_idle() {
+    before=$(($(field voluntary_ctxt_switches) + $(field nonvoluntary_ctxt_switches)))
+    sleep 10
+    after=$(($(field voluntary_ctxt_switches) + $(field nonvoluntary_ctxt_switches)))
+    echo "{\"type\":\"idle\",\"tool\":\"$1\",\"seconds\":10,\"switches\":$((after - before))}"
+    echo "{\"type\":\"memory\",\"tool\":\"$1\",\"resident\":$(field VmRSS),\"anonymous\":$(field RssAnon)}"
+}
+
+measure() {
+    tool=$1 name=$2
+    shift 2
+    before=$(tool_ns)
+    line=$(cowtrace provoke --load "$@") || line=
+    settle
+    after=$(tool_ns)
+    [ -z "$line" ] || echo "{\"type\":\"measured\",\"tool\":\"$tool\",\"load\":\"$name\",\"tool_ns\":$((after - before)),\"passes\":$line}"
+}
+
+# The boot's own deferred work first.
+sleep 5
+for round in $(seq "$ROUNDS"); do
+    for tool in $TOOLS; do
+        start_$tool
+        sleep 1
+        measure $tool cow cow --pages 2000
+        measure $tool cow-pinned cow-pinned --pages 2000
+        [ -e /dev/kvm ] && measure $tool cow-notified cow-notified --pages 2000
+        measure $tool register register --pages 2000
+        measure $tool register-large register --pages "$LARGE"
+        measure $tool read read --pages 2000 --slow-disk $disk
+        measure $tool touch touch --pages 2000
+        [ -n "$pid" ] && [ "$round" = "$ROUNDS" ] && measure_idle $tool
+        stop_$tool
+    done
+    measure_start cowtrace
+    case $TOOLS in *bpftrace*) measure_start bpftrace ;; esac
+done

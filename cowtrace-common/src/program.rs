@@ -161,10 +161,30 @@ programs! {
     LongtermEnterAgain = "longterm_enter_again",
     /// Understudy of `LongtermExit`.
     LongtermExitAgain = "longterm_exit_again",
+    /// `do_anonymous_page` returned, where it is a function (6.12 and later).
+    RefaultAnonymous = "refault_anonymous",
+    /// Its understudy.
+    RefaultAnonymousAgain = "refault_anonymous_again",
+    /// `do_fault` returned, where it is a function.
+    RefaultFile = "refault_file",
+    /// Its understudy.
+    RefaultFileAgain = "refault_file_again",
+    /// `do_swap_page` returned.
+    RefaultSwap = "refault_swap",
+    /// Its understudy.
+    RefaultSwapAgain = "refault_swap_again",
+    /// `do_huge_pmd_anonymous_page` returned.
+    RefaultHuge = "refault_huge",
+    /// Its understudy.
+    RefaultHugeAgain = "refault_huge_again",
+    /// `hugetlb_fault` returned.
+    RefaultHugetlb = "refault_hugetlb",
+    /// Its understudy.
+    RefaultHugetlbAgain = "refault_hugetlb_again",
 }
 
 /// Programs that the kernel may skip, each with the one that then sees in its place.
-const UNDERSTUDIES: [(Program, Program); 11] = [
+const UNDERSTUDIES: [(Program, Program); 16] = [
     (Program::WpFaultExit, Program::WpFaultAgain),
     (Program::PinFastExit, Program::PinFastAgain),
     (Program::PinExit, Program::PinAgain),
@@ -176,6 +196,11 @@ const UNDERSTUDIES: [(Program, Program); 11] = [
     (Program::Refault, Program::RefaultAgain),
     (Program::LongtermEnter, Program::LongtermEnterAgain),
     (Program::LongtermExit, Program::LongtermExitAgain),
+    (Program::RefaultAnonymous, Program::RefaultAnonymousAgain),
+    (Program::RefaultFile, Program::RefaultFileAgain),
+    (Program::RefaultSwap, Program::RefaultSwapAgain),
+    (Program::RefaultHuge, Program::RefaultHugeAgain),
+    (Program::RefaultHugetlb, Program::RefaultHugetlbAgain),
 ];
 
 /// By number, a program's understudy, and whose understudy it is: looked up for every record.
@@ -200,6 +225,15 @@ impl Program {
     /// The program that this one is the understudy of.
     pub fn stands_in_for(self) -> Option<Self> {
         BESIDE[self as usize].1
+    }
+
+    /// Whether an interrupt may call for it while it runs: a finished bio unpins. Such a run is skipped on any
+    /// kernel, others only where one task can preempt another inside the kernel.
+    pub const fn is_run_by_interrupts(self) -> bool {
+        matches!(
+            self,
+            Self::UnpinPage | Self::UnpinPages | Self::UnpinDirtyEnter | Self::UnpinFolio
+        )
     }
 
     /// Whether it sees that a pin ends, or that what is pinned is mapped elsewhere: without a run of it the

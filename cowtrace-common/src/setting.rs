@@ -201,6 +201,8 @@ settings! {
     FilterCommMask,
     /// Second half.
     FilterCommRestMask,
+    /// Not 0: a task may be preempted inside the kernel, so that programs need their understudies.
+    Preemptible,
 }
 
 /// Values of [`Setting::ZapSpares`].

@@ -5,7 +5,7 @@
 use aya_ebpf::{
     helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
     macros::map,
-    maps::{LruHashMap, PerCpuArray},
+    maps::{Array, PerCpuArray},
 };
 use cowtrace_common::{
     program::Program,
@@ -16,7 +16,7 @@ use cowtrace_common::{
 use crate::{
     emit::{self, Record},
     kernel::{self, setting},
-    scope::{self, Mark, Role},
+    scope::{self, Role},
 };
 
 /// Most pages of a call that are remembered; longer calls are told, which is cheaper for each page.
@@ -26,6 +26,8 @@ pub const FEW: u64 = 8;
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Holder {
+    /// The `struct page`; 0: nobody's place.
+    page: u64,
     mm: u64,
     address: u64,
     time_ns: u64,
@@ -44,6 +46,7 @@ impl Holder {
     fn of_current(mm: u64, address: u64, gup_flags: u32) -> Self {
         let task = bpf_get_current_pid_tgid();
         Self {
+            page: 0,
             mm,
             address,
             time_ns: emit::now(),
@@ -58,14 +61,35 @@ impl Holder {
     }
 }
 
-/// Short-term pins by `struct page`, small pages only. The oldest go when it is full: their unpins are then
-/// told, and match nothing.
+/// Places in each of the two maps; a power of two.
+const PLACES: u32 = 1 << 14;
+
+/// Short-term pins by `struct page`, small pages only. Each page has one place, which a look-up in a hash map would
+/// cost ten times as much to find; who comes later to a place takes it, and the unpin of the first is then told, and
+/// matches nothing. Two CPUs that take one place within the same few instructions may mix up who holds the page.
 #[map]
-static PINNED: LruHashMap<u64, Holder> = LruHashMap::with_max_entries(16_384, 0);
+static PINNED: Array<Holder> = Array::with_max_entries(PLACES, 0);
 
 /// Who took a plain reference last, by `struct page`. Nobody tells when one is dropped.
 #[map]
-static REFERENCED: LruHashMap<u64, Holder> = LruHashMap::with_max_entries(16_384, 0);
+static REFERENCED: Array<Holder> = Array::with_max_entries(PLACES, 0);
+
+/// The place of a page. Pages that lie side by side have places side by side.
+#[inline(always)]
+fn place(map: &Array<Holder>, page: u64) -> Option<&mut Holder> {
+    let number = (page >> setting(Setting::PageStructShift)) as u32 & (PLACES - 1);
+    // SAFETY: memory of the map, whose fields any number fits.
+    map.get_ptr_mut(number).map(|holder| unsafe { &mut *holder })
+}
+
+/// Writes a holder into the place of a page, which is nobody's meanwhile.
+#[inline(always)]
+fn take(place: &mut Holder, holder: &Holder, page: u64) {
+    // SAFETY: a field of a place. Volatile, so that it stays first.
+    unsafe { (&raw mut place.page).write_volatile(0) };
+    *place = *holder;
+    place.page = page;
+}
 
 /// How many pages were pinned and unpinned without being told.
 #[map]
@@ -105,11 +129,12 @@ pub fn remember(mm: u64, address: u64, gup_flags: u64, array: u64, pages: u64) -
             break;
         }
         let page: u64 = kernel::read_at(array + 8 * n);
-        if let Some(first) = PINNED.get_ptr_mut(page) {
-            // SAFETY: an entry of the map, which stays memory of the map even if it is evicted.
-            unsafe { (*first).more += 1 };
-        } else {
-            let _ = PINNED.insert(page, holder, 0);
+        if let Some(place) = place(&PINNED, page) {
+            if place.page == page {
+                place.more += 1;
+            } else {
+                take(place, &holder, page);
+            }
         }
         count(|counts| &mut counts.pinned);
         holder.address += 4096;
@@ -122,16 +147,13 @@ pub fn remember(mm: u64, address: u64, gup_flags: u64, array: u64, pages: u64) -
 /// Forgets one pin on a page; whether there was one that had not been told.
 #[inline(always)]
 pub fn release(page: u64) -> bool {
-    let Some(holder) = PINNED.get_ptr_mut(page) else {
+    let Some(holder) = place(&PINNED, page).filter(|holder| holder.page == page) else {
         return false;
     };
-    // SAFETY: as in `remember`.
-    let more = unsafe { (*holder).more };
-    if more > 0 {
-        // SAFETY: as in `remember`.
-        unsafe { (*holder).more = more - 1 };
-    } else if PINNED.remove(page).is_err() {
-        return false;
+    if holder.more > 0 {
+        holder.more -= 1;
+    } else {
+        holder.page = 0;
     }
     count(|counts| &mut counts.unpinned);
     true
@@ -147,7 +169,9 @@ pub fn referenced(mm: u64, address: u64, gup_flags: u32, array: u64, pages: u64)
             break;
         }
         let page: u64 = kernel::read_at(array + 8 * n);
-        let _ = REFERENCED.insert(page, holder, 0);
+        if let Some(place) = place(&REFERENCED, page) {
+            take(place, &holder, page);
+        }
         holder.address += 4096;
         n += 1;
     }
@@ -160,17 +184,17 @@ pub fn referenced(mm: u64, address: u64, gup_flags: u32, array: u64, pages: u64)
 pub fn tell(program: Program, pfn: u64, pinned: bool) {
     let page = kernel::page_of(pfn);
     let map = if pinned { &PINNED } else { &REFERENCED };
-    // SAFETY: copied at once; an entry that is evicted meanwhile is another holder's, as whole as this one.
-    let Some(holder) = unsafe { map.get(page) }.copied() else {
+    let Some(place) = place(map, page).filter(|holder| holder.page == page) else {
         return;
     };
+    let holder = *place;
     if pinned {
-        let _ = PINNED.remove(page);
+        place.page = 0;
         count(|counts| &mut counts.told);
         if !scope::remember(holder.mm, Role::Pinned) {
             emit::lose(program);
         }
-        Mark::Pinned.set(holder.mm, holder.address, holder.address + 4096);
+        scope::set_pinned(holder.mm, holder.address, holder.address + 4096);
     }
     let Some(mut record) = Record::<wire::Holder>::new(program, kind::HOLDER) else {
         return;

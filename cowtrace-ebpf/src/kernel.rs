@@ -3,8 +3,12 @@
 //! Offsets come from the running kernel's BTF through a frozen array (see `cowtrace_common::setting`),
 //! so a wrong one is refused at load, not read.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_task, bpf_probe_read_kernel_buf, generated::bpf_probe_read_kernel,
+mod table;
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel_buf, generated::bpf_probe_read_kernel},
+    macros::map,
+    maps::Array,
 };
 use cowtrace_common::{
     program::Program,
@@ -12,6 +16,7 @@ use cowtrace_common::{
     wire::page_bit,
 };
 
+pub use self::table::{Mapped, Pte};
 use crate::emit;
 
 /// Byte offsets by [`Field`].
@@ -50,12 +55,15 @@ pub trait Pointer: Copy {
     fn follow(self, field: Field) -> Self;
     /// The same as a number: the verifier allows no bit operation on what it knows to be a pointer.
     fn number(self, field: Field) -> u64;
+    /// The page table's entry that the pointer at `field` points to.
+    fn entry(self, field: Field) -> Pte;
     /// The address itself.
     fn address(self) -> u64;
 }
 
 /// A pointer that the verifier has a type for: plain loads, checked at load time and safe at run time
-/// (the JIT turns a fault into 0).
+/// (the JIT turns a fault into 0). But never through NULL: Debian's 5.10 loses the fault table of a program that
+/// calls functions of its own, and a load that faults then is an oops.
 #[derive(Clone, Copy)]
 pub struct Typed(pub *const u8);
 
@@ -83,6 +91,12 @@ impl Pointer for Typed {
     }
 
     #[inline(always)]
+    fn entry(self, field: Field) -> Pte {
+        // SAFETY: as in `follow`; a pte_t is a struct of one number. A fault's entry is never NULL.
+        Pte(unsafe { self.follow(field).0.cast::<u64>().read_volatile() })
+    }
+
+    #[inline(always)]
     fn address(self) -> u64 {
         self.0 as u64
     }
@@ -102,6 +116,11 @@ impl Pointer for Untyped {
     #[inline(always)]
     fn number(self, field: Field) -> u64 {
         self.read(field)
+    }
+
+    #[inline(always)]
+    fn entry(self, field: Field) -> Pte {
+        Pte::at(self.read(field))
     }
 
     #[inline(always)]
@@ -141,77 +160,22 @@ pub fn current_mm() -> u64 {
     Untyped(unsafe { bpf_get_current_task() }).read(Field::TaskMm)
 }
 
-/// Where `struct page` 0 stands. A variable, since KASLR moves it.
+/// Where `struct page` 0 stands, once it was read.
+#[map]
+static VMEMMAP: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Where `struct page` 0 stands. A variable, since KASLR moves it, that stays as it is after the boot.
 #[inline(always)]
 pub fn vmemmap() -> u64 {
-    read_at(setting(Setting::VmemmapBase))
-}
-
-/// A PTE, and what this architecture means by it.
-#[derive(Clone, Copy)]
-pub struct Pte(pub u64);
-
-impl Pte {
-    /// The PTE that stands at an address now.
-    #[inline(always)]
-    pub fn at(address: u64) -> Self {
-        Self(read_at(address))
-    }
-
-    #[inline(always)]
-    pub fn present(self) -> bool {
-        self.0 & setting(Setting::PtePresent) != 0
-    }
-
-    #[inline(always)]
-    pub fn writable(self) -> bool {
-        self.0 & setting(Setting::PteWrite) != 0
-    }
-
-    #[inline(always)]
-    pub fn pfn(self) -> u64 {
-        (self.0 & setting(Setting::PtePfn)) >> setting(Setting::PageShift)
-    }
-}
-
-/// The entry of a page table that maps an address: a PTE, or that of a huge page.
-#[derive(Clone, Copy)]
-pub struct Mapped {
-    /// The entry.
-    pub entry: Pte,
-    /// Bits of an address that it leaves open.
-    pub shift: u64,
-}
-
-impl Mapped {
-    /// PFN of the page that holds the address.
-    #[inline(always)]
-    pub fn pfn(self, address: u64) -> u64 {
-        let within = (address & ((1 << self.shift) - 1)) >> setting(Setting::PageShift);
-        // The low bits of a huge page's PFN hold other things (PAT).
-        (self.entry.pfn() >> (self.shift - 12) << (self.shift - 12)) + within
-    }
-
-    /// Walks the page table of an address space: present entries only. Nothing keeps the tables from
-    /// going away meanwhile, so callers have the mmap lock or take what they get.
-    #[inline(always)]
-    pub fn at(mm: u64, address: u64) -> Option<Self> {
-        const HUGE: u64 = 1 << 7; // _PAGE_PSE
-        let mut table: u64 = Untyped(mm).read(Field::MmPgd);
-        let mut shift = if setting(Setting::PageTableLevels) == 5 { 48 } else { 39 };
-        while shift >= 12 {
-            let slot = (address >> shift) & 511;
-            let entry = Pte::at(table + 8 * slot);
-            if !entry.present() {
-                return None;
-            }
-            if shift == 12 || (shift < 39 && entry.0 & HUGE != 0) {
-                return Some(Self { entry, shift });
-            }
-            table = page_address(entry.pfn());
-            shift -= 9;
+    let Some(known) = VMEMMAP.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: a number of the map; all writers write the same.
+    unsafe {
+        if *known == 0 {
+            *known = read_at(setting(Setting::VmemmapBase));
         }
-        None
+        *known
     }
 }
 
@@ -232,6 +196,19 @@ pub fn page_of(pfn: u64) -> u64 {
 #[inline(always)]
 pub fn pfn_of(page: u64) -> u64 {
     page.wrapping_sub(vmemmap()) >> setting(Setting::PageStructShift)
+}
+
+/// Whether all references to a page are those of page tables. Then it is neither pinned nor held otherwise, be it
+/// small or the first of a large folio: of that one counts more references than its own mappings explain. In other
+/// pages of a large folio the count is 0, and they are not told to be.
+#[inline(always)]
+pub fn is_only_mapped<P: Pointer>(page: P) -> bool {
+    if page.address() == 0 {
+        return false;
+    }
+    let references: i32 = page.read(Field::PageReferences);
+    let mappings = page.read::<i32>(Field::PageMappings) + 1;
+    references > 0 && references <= mappings && references < PIN_BIAS as i32
 }
 
 /// What the counts of a page said.
@@ -440,13 +417,22 @@ fn page_kind(page: u64) -> u32 {
 /// First `struct page` of the folio that a page belongs to, and its pages; 0 pages if it has but one.
 #[inline(always)]
 pub fn folio_of(page: u64) -> (u64, u32) {
-    let flags: u64 = Untyped(page).read(Field::PageFlags);
-    let info: u64 = Untyped(page).read(Field::PageHead);
+    let (flags, info) = flags_and_head(page);
     if info & 1 == 0 && flags & setting(Setting::PgHead) == 0 {
         return (page, 0);
     }
     let folio = head(page, info);
     (folio, folio_pages(folio))
+}
+
+/// Flags of a page, and what tells its head. They lie side by side, and one read costs as much as another.
+#[inline(always)]
+fn flags_and_head(page: u64) -> (u64, u64) {
+    if offset(Field::PageHead) == offset(Field::PageFlags) + 8 {
+        let [flags, info] = Untyped(page).read::<[u64; 2]>(Field::PageFlags);
+        return (flags, info);
+    }
+    (Untyped(page).read(Field::PageFlags), Untyped(page).read(Field::PageHead))
 }
 
 /// First `struct page` of the folio that `page` belongs to. `info` is the page's `compound_head`

@@ -32,7 +32,17 @@ static MMS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
 /// both, set and never cleared. So it may say yes where the answer is no, which costs a record, and
 /// never the other way round; and two programs that set one byte at once are no race.
 #[map]
-static MARKS: Array<u8> = Array::with_max_entries(QUESTIONS * (CELLS + 1), 0);
+static MARKS: Array<u8> = Array::with_max_entries(QUESTIONS * (CELLS + 2), 0);
+
+/// Which addresses have pins, whoever's: a COW break asks this first, since even to read whose address space it is
+/// in costs more. Finer than [`MARKS`], so that what lies beside a registered buffer is not told.
+#[map]
+static NEAR: Array<u8> = Array::with_max_entries(NEAR_CELLS + 1, 0);
+
+/// Cells of [`NEAR`], and behind them one that stands for everything.
+const NEAR_CELLS: u32 = 1 << 16;
+/// log2 of the bytes that its cells stand for: those of short calls, and those of long ones.
+const NEAR_PARTS: [u64; 2] = [16, PART];
 
 /// Values of [`Mark`].
 const QUESTIONS: u32 = 3;
@@ -68,9 +78,21 @@ impl Mark {
         QUESTIONS * CELLS + self as u32
     }
 
+    #[inline(always)]
+    fn anything(self) -> u32 {
+        QUESTIONS * (CELLS + 1) + self as u32
+    }
+
+    /// Whether it was ever set, for anything.
+    #[inline(always)]
+    pub fn is_used(self) -> bool {
+        is_set(self.anything())
+    }
+
     /// Sets it for a range.
     #[inline(always)]
     pub fn set(self, mm: u64, start: u64, end: u64) {
+        set(self.anything());
         let first = start >> PART;
         let count = (end.wrapping_sub(1) >> PART).wrapping_sub(first) + 1;
         if count > MOST_MARKED {
@@ -89,6 +111,7 @@ impl Mark {
     /// Sets it for one address.
     #[inline(always)]
     pub fn set_at(self, mm: u64, address: u64) {
+        set(self.anything());
         set(self.cell(mm, address >> PART));
     }
 
@@ -133,10 +156,57 @@ fn is_set(cell: u32) -> bool {
     MARKS.get(cell).is_some_and(|cell| *cell != 0)
 }
 
+/// Remembers that a range of an address space holds pins.
+#[inline(always)]
+pub fn set_pinned(mm: u64, start: u64, end: u64) {
+    Mark::Pinned.set(mm, start, end);
+    let long = (end.wrapping_sub(1) >> NEAR_PARTS[0]).wrapping_sub(start >> NEAR_PARTS[0]);
+    let scale = (long >= MOST_MARKED) as u64;
+    let part = NEAR_PARTS[0] + scale * (NEAR_PARTS[1] - NEAR_PARTS[0]);
+    let first = start >> part;
+    let count = (end.wrapping_sub(1) >> part).wrapping_sub(first) + 1;
+    if count > MOST_MARKED {
+        return set_near(NEAR_CELLS);
+    }
+    let mut n = 0;
+    while n < MOST_MARKED {
+        if n >= count {
+            break;
+        }
+        set_near(near_cell(first + n, scale));
+        n += 1;
+    }
+}
+
+/// Cells of parts of both sizes lie mixed.
+#[inline(always)]
+fn near_cell(part: u64, scale: u64) -> u32 {
+    let hash = (part << 1 | scale).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    hash as u32 & (NEAR_CELLS - 1)
+}
+
+#[inline(always)]
+fn set_near(cell: u32) {
+    if let Some(cell) = NEAR.get_ptr_mut(cell) {
+        // SAFETY: as in `set`.
+        unsafe { *cell = 1 };
+    }
+}
+
+/// Whether an address may hold pins, in whatever address space.
+#[inline(always)]
+pub fn is_near_pins(address: u64) -> bool {
+    let is_set = |cell| NEAR.get(cell).is_some_and(|cell| *cell != 0);
+    is_set(near_cell(address >> NEAR_PARTS[0], 0))
+        || is_set(near_cell(address >> NEAR_PARTS[1], 1))
+        || is_set(NEAR_CELLS)
+}
+
 /// Whether a range of an address space may hold pins.
 #[inline(always)]
 pub fn has_pins_in(mm: u64, start: u64, end: u64) -> bool {
-    has_pins(mm) && Mark::Pinned.may_hold(mm, start, end)
+    let one_page = end.wrapping_sub(start) <= 4096;
+    (!one_page || is_near_pins(start)) && has_pins(mm) && Mark::Pinned.may_hold(mm, start, end)
 }
 
 /// Processes that a filter by process lets through; children join their parent.
@@ -158,7 +228,10 @@ pub fn remember(mm: u64, role: Role) -> bool {
 #[inline(always)]
 pub fn referenced(mm: u64) {
     const NO_EXIST: u64 = 1; // BPF_NOEXIST
-    let _ = MMS.insert(mm, Role::Referenced as u8, NO_EXIST);
+    // SAFETY: only the entry's existence is looked at, at half the cost of an insert that fails.
+    if unsafe { MMS.get(mm) }.is_none() {
+        let _ = MMS.insert(mm, Role::Referenced as u8, NO_EXIST);
+    }
 }
 
 /// Whether what happens to this address space can be the cause of a finding.

@@ -4,17 +4,25 @@
 //! that CPU: on a preemptible kernel whole bursts went unseen. An understudy runs behind the program for each
 //! call and looks at those that were skipped. It is so short otherwise that both are hardly ever skipped at
 //! once; if it is preempted at the wrong moment it tells a call twice, which the user side knows.
+//!
+//! On a kernel that preempts no task inside itself, only a program that interrupts run can meet itself, and the
+//! user side attaches no other understudy.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::PerCpuArray};
-use cowtrace_common::program::Program;
+use cowtrace_common::{program::Program, setting::Setting};
+
+use crate::kernel::setting;
 
 /// By program, the thread that it saw last on this CPU, until its understudy knows.
 #[map]
 static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(Program::ALL.len() as u32, 0);
 
-/// A program has begun.
+/// A program has begun; without an understudy, nobody asks.
 #[inline(always)]
 pub fn seen(program: Program) {
+    if setting(Setting::Preemptible) == 0 && !program.is_run_by_interrupts() {
+        return;
+    }
     if let Some(seen) = SEEN.get_ptr_mut(program as u32) {
         // SAFETY: this CPU's own slot.
         unsafe { *seen = bpf_get_current_pid_tgid() };

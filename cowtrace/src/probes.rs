@@ -629,20 +629,57 @@ pub const TABLE: &[Probe] = &[
     },
     Probe {
         sees: "page mapped again after a zap",
-        any_of: &[&[
-            at(
-                Program::RefaultAgain,
-                Fexit(
-                    "vm_fault_t handle_mm_fault(struct vm_area_struct *, unsigned long, unsigned int, struct pt_regs *)",
+        any_of: &[
+            // Where the compiler left all of these functions, no COW break passes through a hook for this.
+            &[
+                at(
+                    Program::RefaultAnonymousAgain,
+                    Fexit("vm_fault_t do_anonymous_page(struct vm_fault *)"),
                 ),
-            ),
-            at(
-                Program::Refault,
-                Fexit(
-                    "vm_fault_t handle_mm_fault(struct vm_area_struct *, unsigned long, unsigned int, struct pt_regs *)",
+                at(
+                    Program::RefaultAnonymous,
+                    Fexit("vm_fault_t do_anonymous_page(struct vm_fault *)"),
                 ),
-            ),
-        ]],
+                at(Program::RefaultFileAgain, Fexit("vm_fault_t do_fault(struct vm_fault *)")),
+                at(Program::RefaultFile, Fexit("vm_fault_t do_fault(struct vm_fault *)")),
+                at(Program::RefaultSwapAgain, Fexit("vm_fault_t do_swap_page(struct vm_fault *)")),
+                at(Program::RefaultSwap, Fexit("vm_fault_t do_swap_page(struct vm_fault *)")),
+                at(
+                    Program::RefaultHugeAgain,
+                    Fexit("vm_fault_t do_huge_pmd_anonymous_page(struct vm_fault *)"),
+                ),
+                at(
+                    Program::RefaultHuge,
+                    Fexit("vm_fault_t do_huge_pmd_anonymous_page(struct vm_fault *)"),
+                ),
+                at(
+                    Program::RefaultHugetlbAgain,
+                    Fexit(
+                        "vm_fault_t hugetlb_fault(struct mm_struct *, struct vm_area_struct *, unsigned long, unsigned int)",
+                    ),
+                ),
+                at(
+                    Program::RefaultHugetlb,
+                    Fexit(
+                        "vm_fault_t hugetlb_fault(struct mm_struct *, struct vm_area_struct *, unsigned long, unsigned int)",
+                    ),
+                ),
+            ],
+            &[
+                at(
+                    Program::RefaultAgain,
+                    Fexit(
+                        "vm_fault_t handle_mm_fault(struct vm_area_struct *, unsigned long, unsigned int, struct pt_regs *)",
+                    ),
+                ),
+                at(
+                    Program::Refault,
+                    Fexit(
+                        "vm_fault_t handle_mm_fault(struct vm_area_struct *, unsigned long, unsigned int, struct pt_regs *)",
+                    ),
+                ),
+            ],
+        ],
         need: Need::Always,
         unseen: "which page took the place of a pinned one that was zapped",
     },

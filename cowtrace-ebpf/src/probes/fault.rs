@@ -104,7 +104,7 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
         address: vmf.read(Field::VmfAddress),
         flags: vmf.read(Field::VmfFlags),
         before: Pte(vmf.read(Field::VmfOrigPte)),
-        after: Pte::at(vmf.read(Field::VmfPte)),
+        after: vmf.entry(Field::VmfPte),
     };
     let vma = vmf.follow(Field::VmfVma);
     let outcome = outcome(vma.read(Field::VmaFlags), &answer);
@@ -112,8 +112,12 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
     if !matches!(outcome, Outcome::Copy | Outcome::Unshare | Outcome::Reuse) {
         return;
     }
+    let replaced = outcome != Outcome::Reuse && scope::is_near_pins(answer.address);
+    if !replaced && kernel::is_only_mapped(vmf.follow(Field::VmfPage)) {
+        return; // As nearly all are: nothing below would be told.
+    }
     let mut page = PageState::at(vmf, Field::VmfPage);
-    if let Some(need) = need::<false>(program, &mut page, vma.read(Field::VmaMm), outcome) {
+    if let Some(need) = need::<false>(program, &mut page, vma, answer.address, outcome) {
         page.bits |= page.kind(vmf.number(Field::VmfPage));
         report(ctx, program, vma, &answer, outcome, &page, need);
     }
@@ -132,7 +136,7 @@ pub fn hugetlb<P: Pointer>(ctx: &impl EbpfContext, program: Program, vma: P, ans
     let old = kernel::page_of(answer.before.pfn());
     let mut page = PageState::of(old);
     page.bits |= page_bit::HUGETLB;
-    if let Some(need) = need::<true>(program, &mut page, vma.read(Field::VmaMm), outcome) {
+    if let Some(need) = need::<true>(program, &mut page, vma, answer.address, outcome) {
         page.bits |= page.kind(old);
         report(ctx, program, vma, answer, outcome, &page, need);
     }
@@ -155,7 +159,8 @@ pub fn huge_pmd<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P, af
     let old = kernel::page_of(answer.before.pfn());
     let mut page = PageState::of(old);
     page.bits |= page_bit::PMD;
-    if let Some(need) = need::<false>(program, &mut page, vma.read(Field::VmaMm), Outcome::Reuse) {
+    let outcome = Outcome::Reuse;
+    if let Some(need) = need::<false>(program, &mut page, vma, answer.address, outcome) {
         page.bits |= page.kind(old);
         report(ctx, program, vma, &answer, Outcome::Reuse, &page, need);
     }
@@ -177,23 +182,29 @@ pub enum Need {
 fn need<const HUGETLB: bool>(
     program: Program,
     page: &mut PageState,
-    mm: u64,
+    vma: impl Pointer,
+    address: u64,
     outcome: Outcome,
 ) -> Option<Need> {
-    let has_pins = scope::has_pins(mm);
     let mut held = page.maybe_pinned();
     if outcome == Outcome::Copy && page.bits & page_bit::KNOWN != 0 {
         page.count_mappings::<HUGETLB>(program);
         held |= page.extra_references() > 0;
     }
-    let need = if held {
-        Need::Held
-    } else if has_pins && outcome != Outcome::Reuse {
-        Need::Replaced
+    let has_pins = || scope::has_pins(vma.read(Field::VmaMm));
+    if held {
+        (has_pins() || scope::wanted()).then_some(Need::Held)
+    } else if outcome != Outcome::Reuse && may_be_pinned::<HUGETLB>(address) && has_pins() {
+        Some(Need::Replaced)
     } else {
-        return None;
-    };
-    (has_pins || scope::wanted()).then_some(need)
+        None
+    }
+}
+
+/// Whether the record of a pin may name the page at an address. A huge page's fault tells any address in it.
+#[inline(always)]
+fn may_be_pinned<const HUGETLB: bool>(address: u64) -> bool {
+    HUGETLB || scope::is_near_pins(address)
 }
 
 #[inline(always)]
@@ -262,5 +273,5 @@ fn outcome(vma_flags: u64, answer: &Answer) -> Outcome {
 
 #[inline(always)]
 fn moved(before: Pte, after: Pte) -> bool {
-    after.present() && after.pfn() != before.pfn()
+    after.present() && !after.has_pfn_of(before)
 }

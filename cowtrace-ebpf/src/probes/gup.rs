@@ -5,7 +5,7 @@ use aya_ebpf::{
     EbpfContext,
     helpers::bpf_get_current_pid_tgid,
     macros::{fentry, fexit, kprobe, kretprobe, map},
-    maps::HashMap,
+    maps::{Array, HashMap},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use aya_log_ebpf::warn;
@@ -19,7 +19,7 @@ use crate::{
     emit::{self, Record},
     holders,
     kernel::{self, Typed},
-    scope::{self, Mark, Role},
+    scope::{self, Role},
     understudy::twice,
 };
 
@@ -48,9 +48,12 @@ const FOLL_WRITE: u32 = 1;
 #[map]
 static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16_384, 0);
 
-/// Threads inside a long-term pin's slow path.
+/// Threads inside a long-term pin's slow path, each in the place that its number gives it: every unpin asks.
 #[map]
-static LONGTERM: HashMap<u64, u8> = HashMap::with_max_entries(16_384, 0);
+static LONGTERM: Array<u64> = Array::with_max_entries(LONGTERM_PLACES, 0);
+
+/// A power of two.
+const LONGTERM_PLACES: u32 = 1 << 14;
 
 /// The fexit programs of functions whose arguments stand at these places.
 macro_rules! pin_exits {
@@ -184,7 +187,7 @@ pub fn pin_folios_exit(ctx: FExitContext) -> i32 {
         if !scope::remember(file, Role::Pinned) {
             emit::lose(Program::PinFoliosExit);
         }
-        Mark::Pinned.set(file, start << 12, (last + 1) << 12);
+        scope::set_pinned(file, start << 12, (last + 1) << 12);
     }
     // By driver ioctl only: always for long, and for writing.
     let flags = FOLL_WRITE | kernel::setting(Setting::FollLongterm) as u32;
@@ -244,22 +247,38 @@ twice! { fexit FExitContext {
 #[inline(always)]
 fn longterm_begins(_: &FEntryContext, program: Program) {
     emit::hit(program);
-    if LONGTERM.insert(bpf_get_current_pid_tgid(), 1, 0).is_err() {
+    let thread = bpf_get_current_pid_tgid();
+    let Some(inside) = longterm_place(thread) else {
+        return;
+    };
+    // Another thread whose number ends alike, or this one after a return that went unseen.
+    if *inside != 0 && *inside != thread {
         emit::lose(program);
     }
+    *inside = thread;
 }
 
 #[inline(always)]
 fn longterm_ends(_: &FExitContext, program: Program) {
     emit::hit(program);
-    let _ = LONGTERM.remove(bpf_get_current_pid_tgid());
+    let thread = bpf_get_current_pid_tgid();
+    if let Some(inside) = longterm_place(thread).filter(|inside| **inside == thread) {
+        *inside = 0;
+    }
+}
+
+#[inline(always)]
+fn longterm_place(thread: u64) -> Option<&'static mut u64> {
+    let place = LONGTERM.get_ptr_mut(thread as u32 & (LONGTERM_PLACES - 1))?;
+    // SAFETY: a number of the map.
+    Some(unsafe { &mut *place })
 }
 
 /// Whether the current thread is inside a long-term pin.
 #[inline(always)]
 pub fn inside_longterm_pin() -> bool {
-    // SAFETY: only the entry's existence is looked at.
-    unsafe { LONGTERM.get(bpf_get_current_pid_tgid()) }.is_some()
+    let thread = bpf_get_current_pid_tgid();
+    longterm_place(thread).is_some_and(|inside| *inside == thread)
 }
 
 /// Argument `n` of a fexit program, read like any other memory. For a pointer to a pointer, whose plain load
@@ -306,7 +325,7 @@ fn pinned(ctx: &impl EbpfContext, program: Program, call: &Call, returned: i64) 
         emit::lose(program);
     }
     let start = call.address & !0xfff;
-    Mark::Pinned.set(call.mm, start, start.wrapping_add(pages << 12));
+    scope::set_pinned(call.mm, start, start.wrapping_add(pages << 12));
     listed(ctx, program, call, pages);
 }
 

@@ -25,6 +25,7 @@ use crate::{
     holders::{self, FEW},
     kernel::{self, setting},
     orphan,
+    scope::Mark,
     understudy::twice,
 };
 
@@ -126,7 +127,10 @@ fn slot(ctx: &FEntryContext, n: u64) -> u64 {
 #[inline(always)]
 fn look_again(ctx: &FEntryContext, program: Program, page: u64) -> u32 {
     let (folio, pages) = kernel::folio_of(page);
-    if let Some(pfn) = orphan::in_folio_of(page, folio, pages) {
+    // No page is left in the map of orphans before an address was marked so.
+    if Mark::Lost.is_used()
+        && let Some(pfn) = orphan::in_folio_of(page, folio, pages)
+    {
         orphan::compare(ctx, program, pfn);
     }
     pages

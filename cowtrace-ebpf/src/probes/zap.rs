@@ -186,7 +186,7 @@ fn moved(program: Program, mm: u64, from: u64, to: u64, len: u64) {
     if len == 0 || !scope::has_pins_in(mm, from, from.wrapping_add(len)) {
         return;
     }
-    Mark::Pinned.set(mm, to, to.wrapping_add(len));
+    scope::set_pinned(mm, to, to.wrapping_add(len));
     if let Some(mut record) = Record::new(program, kind::MOVE) {
         record.body(wire::Move { mm, from, to, len });
         record.submit();
@@ -199,15 +199,51 @@ twice! { fexit FExitContext {
     ///
     /// The one place through which all page faults come: it is asked for one byte before anything else.
     "handle_mm_fault": refault Refault, refault_again RefaultAgain => faulted;
+    /// `vm_fault_t do_anonymous_page(struct vm_fault *vmf)`
+    ///
+    /// With the four below, each place that fills an empty entry of a page table, and none that a COW break
+    /// passes. A driver's own huge_fault is not among them: what it maps is what the device has.
+    "do_anonymous_page":
+        refault_anonymous RefaultAnonymous, refault_anonymous_again RefaultAnonymousAgain => filled;
+    /// `vm_fault_t do_fault(struct vm_fault *vmf)`
+    "do_fault": refault_file RefaultFile, refault_file_again RefaultFileAgain => filled;
+    /// `vm_fault_t do_swap_page(struct vm_fault *vmf)`
+    "do_swap_page": refault_swap RefaultSwap, refault_swap_again RefaultSwapAgain => filled;
+    /// `vm_fault_t do_huge_pmd_anonymous_page(struct vm_fault *vmf)`
+    "do_huge_pmd_anonymous_page": refault_huge RefaultHuge, refault_huge_again RefaultHugeAgain => filled;
+    /// `vm_fault_t hugetlb_fault(struct mm_struct *mm, struct vm_area_struct *vma, unsigned long address,
+    /// unsigned int flags)`
+    "hugetlb_fault":
+        refault_hugetlb RefaultHugetlb, refault_hugetlb_again RefaultHugetlbAgain => filled_huge;
 } }
 
 #[inline(always)]
 fn faulted(ctx: &FExitContext, program: Program) {
-    if ctx.arg::<u32>(4) & RETRY != 0 {
-        return;
+    if Mark::Zapped.is_used() && ctx.arg::<u32>(4) & RETRY == 0 {
+        mapped(ctx, program, Typed(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     }
-    let address: u64 = ctx.arg(1);
-    let mm: u64 = Typed(ctx.arg(0)).number(Field::VmaMm);
+}
+
+#[inline(always)]
+fn filled(ctx: &FExitContext, program: Program) {
+    if Mark::Zapped.is_used() && ctx.arg::<u32>(1) & RETRY == 0 {
+        let vmf = Typed(ctx.arg(0));
+        let vma = vmf.follow(Field::VmfVma);
+        mapped(ctx, program, vma, vmf.read(Field::VmfAddress), vmf.read(Field::VmfFlags));
+    }
+}
+
+#[inline(always)]
+fn filled_huge(ctx: &FExitContext, program: Program) {
+    if Mark::Zapped.is_used() && ctx.arg::<u32>(4) & RETRY == 0 {
+        mapped(ctx, program, Typed(ctx.arg(1)), ctx.arg(2), ctx.arg(3));
+    }
+}
+
+/// Tells what is mapped at an address now, if a mapping there was zapped under a pin.
+#[inline(always)]
+fn mapped(ctx: &FExitContext, program: Program, vma: Typed, address: u64, fault_flags: u32) {
+    let mm: u64 = vma.number(Field::VmaMm);
     if !Mark::Zapped.may_hold_at(mm, address) {
         return;
     }
@@ -220,7 +256,7 @@ fn faulted(ctx: &FExitContext, program: Program) {
             mm,
             address,
             pfn: mapped.pfn(address),
-            fault_flags: ctx.arg(2),
+            fault_flags,
             writable: mapped.entry.writable().into(),
         });
         record.stacks(ctx);

@@ -125,16 +125,19 @@ impl Attacher<'_> {
 
     /// Attaches all of a hook, or nothing.
     fn hook(&mut self, hook: &[Attachment]) -> Result<String, Refusal> {
-        for attachment in hook {
+        let preemptible = self.kernel.preemptible;
+        let hook: Vec<_> =
+            hook.iter().filter(|at| is_called_for(at.program, preemptible)).collect();
+        for attachment in &hook {
             self.fits(attachment.at).map_err(Refusal::Here)?;
         }
         let mut done: Vec<String> = Vec::new();
         for (n, attachment) in hook.iter().enumerate() {
-            if let Err(error) = self.attach(*attachment) {
+            if let Err(error) = self.attach(**attachment) {
                 for attached in &hook[..n] {
                     self.detach(attached.program);
                 }
-                return Err(refusal(*attachment, &error));
+                return Err(refusal(**attachment, &error));
             }
             let at = format!("{} {}", attachment.at.mode(), attachment.at.function());
             if !done.contains(&at) {
@@ -190,6 +193,12 @@ impl Attacher<'_> {
         }
         self.loaded.remove(&program);
     }
+}
+
+/// Whether a program has anything to do: an understudy only where the kernel may skip the one that it stands in for.
+fn is_called_for(program: Program, preemptible: bool) -> bool {
+    let skipped = |first: Program| preemptible || first.is_run_by_interrupts();
+    program.stands_in_for().is_none_or(skipped)
 }
 
 fn is_by_kprobe(hook: &[Attachment]) -> bool {

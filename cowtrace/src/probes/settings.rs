@@ -75,6 +75,13 @@ impl Settings {
         self
     }
 
+    /// Has programs tell their understudies what they saw, or not.
+    #[must_use]
+    pub fn preemptible(mut self, may: bool) -> Self {
+        self.set(Setting::Preemptible, may.into());
+        self
+    }
+
     fn set(&mut self, setting: Setting, number: u64) {
         self.numbers[setting as usize] = number;
     }

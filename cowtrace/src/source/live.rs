@@ -82,7 +82,8 @@ impl Live {
         let kernel = Kernel::read()?;
         let btf = Btf::parse(&kernel.btf).ok_or_else(|| errors::broken_btf(&kernel.release))?;
         let settings = Settings::find(&btf, &kernel.kallsyms, &options.filter)?;
-        let settings = settings.telling_short_term(options.short_term);
+        let settings =
+            settings.telling_short_term(options.short_term).preemptible(kernel.preemptible);
         let before = pins_by_vmstat();
         let mut ebpf =
             attach::load(&settings, (options.ring_bytes, options.spaces), options.verbose)?;

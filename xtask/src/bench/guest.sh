@@ -29,13 +29,19 @@ field() {
     sed -n "s/^$1:[^0-9]*\([0-9]*\).*/\1/p" /proc/$pid/status
 }
 
+# Waits a little; whether the tool is still there.
+alive() {
+    usleep 100000
+    kill -0 $pid 2>/dev/null
+}
+
 start_nothing() { pid=; }
 stop_nothing() { :; }
 
 start_cowtrace() {
     rm -f x.cow
     cowtrace record -o x.cow 2>complaints & pid=$!
-    until [ -e x.cow ]; do usleep 100000; done
+    until [ -e x.cow ]; do alive || { cat complaints >&2; exit 1; }; done
 }
 stop_cowtrace() {
     kill -INT $pid
@@ -47,7 +53,7 @@ stop_cowtrace() {
 
 start_bpftrace() {
     bpftrace /lab/bench/question.bt >counts 2>&1 & pid=$!
-    until grep -q ready counts; do usleep 100000; done
+    until grep -q ready counts; do alive || { cat counts >&2; exit 1; }; done
 }
 stop_bpftrace() {
     kill -INT $pid

@@ -48,7 +48,7 @@ stop_cowtrace() {
     wait $pid
     status=$?
     # 0: nothing found and nothing missed.
-    [ $status = 0 ] || grep 'not seen' complaints >&2
+    [ $status = 0 ] || grep '^  not seen' complaints >&2
 }
 
 start_bpftrace() {

@@ -124,8 +124,8 @@ fn loads(page: &mut String, figures: &Figures) -> fmt::Result {
     Ok(())
 }
 
-const EXPLAINED: &str = "*alone*: instructions of one operation with nothing attached, counted in the thread that does it. The \
-tools' columns: what is added to that, in the same thread. *cowtrace's process*: what `cowtrace record` itself spends on it, on any \
+const EXPLAINED: &str = "*alone*: instructions of one operation with nothing attached, counted in the thread that \
+does it. The tools' columns: what is added to that, in the same thread. *cowtrace's process*: what `cowtrace record` itself spends on it, on any \
 CPU. *spread*: how far the median of one turn is from that of all.
 
 * cowtrace: `cowtrace record -o FILE`, nothing else.
@@ -173,5 +173,31 @@ fn beside(page: &mut String, figures: &Figures) -> fmt::Result {
     let memory = format!("{:.0}", MEMORY_TARGET / 1024.0);
     row("MiB resident", "memory", "resident", 1024.0, 1, &memory)?;
     row("MiB of that anonymous", "memory", "anonymous", 1024.0, 1, "–")?;
-    row("context switches in ten idle seconds", "idle", "switches", 1.0, 0, "0")
+    row("context switches in ten idle seconds", "idle", "switches", 1.0, 0, "0")?;
+    late(page, figures);
+    Ok(())
 }
+
+/// Why attaching takes longer than it should, and more memory.
+fn late(page: &mut String, figures: &Figures) {
+    let over = |kind, name, target| {
+        figures.number(kind, "cowtrace", name).is_some_and(|number| number > target)
+    };
+    page.push('\n');
+    if over("start", "cpu", START_TARGET * 1e9) {
+        page.push_str(SLOW_START);
+    }
+    if over("memory", "resident", MEMORY_TARGET) {
+        page.push_str(MUCH_MEMORY);
+    }
+    if over("idle", "switches", 0.0) {
+        page.push_str(NOT_ASLEEP);
+    }
+}
+
+const SLOW_START: &str = "* Attaching is slow: two thirds of it are the kernel's verifier, which walks a million instructions of about fifty \
+programs, most of them in the loops of pins and unpins; attaching itself takes 9 ms for each.\n";
+const MUCH_MEMORY: &str = "* 16 MiB of what is resident are the ring, mapped; most of the rest is the kernel's symbols and types, kept \
+as they were read.\n";
+const NOT_ASLEEP: &str =
+    "* The counters are read once a second, whether anything happens or not.\n";

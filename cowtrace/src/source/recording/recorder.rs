@@ -20,7 +20,7 @@ use super::{columns, parts::Parts, plan::Plan};
 use crate::{errors, source::Batch};
 
 /// Records wait for company at most so long; the disk then has as long to take the block.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Pieces of batches that wait for a slow disk. Beyond, the ring fills up, and what does not fit there is counted.
 const WAITING: usize = 64;
 /// Most bytes of a piece: so what waits takes 16 MiB, whatever the ring's size.

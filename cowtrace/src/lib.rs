@@ -7,6 +7,7 @@
 pub mod btf;
 pub mod cli;
 pub mod commands;
+pub mod container;
 pub mod decode;
 pub mod encode;
 pub mod errors;

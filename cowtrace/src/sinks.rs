@@ -5,6 +5,9 @@ pub mod export;
 pub mod filter;
 pub mod group;
 pub mod json;
+pub mod metrics;
+#[cfg(feature = "agent")]
+pub mod otlp;
 pub mod report;
 #[cfg(test)]
 pub mod schemas;

@@ -20,6 +20,19 @@ pub fn lines(trace: &Trace, tgid: u32, stack: &Stack) -> Vec<String> {
 
 /// The first function behind those of GUP itself: the driver's, or its subsystem's. What asked for the pin.
 pub fn site(trace: &Trace, stack: &Stack) -> Option<String> {
+    let frame = asking(trace, stack)?;
+    Some(frame.split('+').next().unwrap_or(&frame).to_owned())
+}
+
+/// The kernel module that this function is in, `kernel` where it is in none.
+pub fn module(trace: &Trace, stack: &Stack) -> Option<String> {
+    let frame = asking(trace, stack)?;
+    let module = frame.rsplit_once(" [").map(|(_, module)| module.trim_end_matches(']'));
+    Some(module.unwrap_or("kernel").to_owned())
+}
+
+/// The frame of the first function behind those of GUP itself.
+fn asking(trace: &Trace, stack: &Stack) -> Option<String> {
     const GUP: [&str; 8] = [
         "pin_user_pages",
         "get_user_pages",
@@ -31,20 +44,23 @@ pub fn site(trace: &Trace, stack: &Stack) -> Option<String> {
         "kretprobe_trampoline",
         "arch_rethook_trampoline",
     ];
-    let frames = lines(trace, 0, stack);
-    let outside = frames.iter().find(|frame| !GUP.iter().any(|gup| frame.starts_with(gup)))?;
-    let function = outside.split('+').next().unwrap_or(outside);
-    (!function.starts_with("0x")).then(|| function.to_owned())
+    let mut frames = lines(trace, 0, stack).into_iter();
+    let outside = frames.find(|frame| !GUP.iter().any(|gup| frame.starts_with(gup)))?;
+    (!outside.starts_with("0x")).then_some(outside)
 }
 
 /// The same of what a finding is about.
 pub fn site_of(trace: &Trace, finding: &Finding) -> Option<String> {
-    let stack = match (&finding.pin, &finding.reference) {
-        (Some(pin), _) => &pin.stack,
-        (None, Some(reference)) => &reference.stack,
-        (None, None) => return None,
-    };
-    site(trace, stack)
+    site(trace, of(finding)?)
+}
+
+/// From where the pin was asked for that a finding is about, or the reference.
+pub fn of(finding: &Finding) -> Option<&Stack> {
+    match (&finding.pin, &finding.reference) {
+        (Some(pin), _) => Some(&pin.stack),
+        (None, Some(reference)) => Some(&reference.stack),
+        (None, None) => None,
+    }
 }
 
 /// The secondary MMUs that were told, by the names of their operations, as far as they are known.

@@ -49,16 +49,7 @@ fn told_words(trace: &Trace, told: &Told) -> String {
 }
 
 fn heading(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
-    let pin = finding.pin.as_ref();
-    writeln!(
-        out,
-        "#{} {} ({}): {} of process {}",
-        finding.id,
-        finding.verdict.name().to_uppercase(),
-        finding.verdict.certainty(),
-        place(finding),
-        pin.map_or(finding.writer.tgid, |pin| pin.holder.tgid),
-    )?;
+    writeln!(out, "#{} {}", finding.id, headline(finding))?;
     writeln!(out, "  {}", finding.reason)?;
     write!(out, "  device has PFN {:#x}, process has {}", finding.old_pfn, process_has(finding))?;
     match finding.vma {
@@ -77,6 +68,22 @@ fn heading(out: &mut dyn Write, finding: &Finding) -> io::Result<()> {
         count(fault.pins, "pin"),
         if fault.maybe_pinned() { " (maybe-pinned)" } else { "" },
     )
+}
+
+/// How bad it is, what is lost, and whose it is.
+fn headline(finding: &Finding) -> String {
+    format!(
+        "{} ({}): {} of process {}",
+        finding.verdict.name().to_uppercase(),
+        finding.verdict.certainty(),
+        place(finding),
+        finding.pin.as_ref().map_or(finding.writer.tgid, |pin| pin.holder.tgid),
+    )
+}
+
+/// A finding in a sentence.
+pub fn sentence(finding: &Finding) -> String {
+    format!("{}: {}", headline(finding), finding.reason)
 }
 
 /// `page 0x1000`, or how many from there on.

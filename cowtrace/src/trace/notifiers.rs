@@ -31,11 +31,21 @@ pub struct Durations {
 }
 
 impl Durations {
-    fn add(&mut self, took: Time) {
+    pub(crate) fn add(&mut self, took: Time) {
         self.count += 1;
         self.total = self.total.saturating_add(took);
         self.longest = self.longest.max(took);
         *self.buckets.entry(took.max(1).ilog2().min(62)).or_default() += 1;
+    }
+
+    /// Takes others in.
+    pub fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.total = self.total.saturating_add(other.total);
+        self.longest = self.longest.max(other.longest);
+        for (log, count) in &other.buckets {
+            *self.buckets.entry(*log).or_default() += count;
+        }
     }
 
     /// Nanoseconds that they stayed under, to a factor of two, and how many.

@@ -4,6 +4,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "agent")]
+use crate::commands::agent::{export::Endpoint, listen::Address};
 use crate::{
     event::Event,
     finding::{Finding, Verdict},
@@ -81,6 +83,9 @@ pub enum Command {
     /// signal N killed it).
     #[command(mut_arg("pid", |pid| pid.hide(true)))]
     Gate(GateArgs),
+    /// Stay: record in a ring, serve metrics to Prometheus, send findings to an OpenTelemetry collector
+    #[cfg(feature = "agent")]
+    Agent(Box<AgentArgs>),
     /// Look at a recording: in the terminal view, or printed with --format
     Replay {
         /// Recording made by `cowtrace record`
@@ -231,6 +236,37 @@ pub struct GateArgs {
     pub command: Vec<OsString>,
 }
 
+/// How to stay.
+#[cfg(feature = "agent")]
+#[derive(Clone, Debug, Args)]
+pub struct AgentArgs {
+    /// Where Prometheus finds /metrics: an address of this host's own, or unix:/run/cowtrace/metrics.sock
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9435")]
+    pub listen: Address,
+    /// Let --listen be an address that other hosts reach. There is neither TLS nor a password: anybody can read names of
+    /// processes and what was found
+    #[arg(long)]
+    pub listen_publicly: bool,
+    /// Send findings as logs, and metrics, to an OpenTelemetry collector: http://127.0.0.1:4318
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<Endpoint>,
+    /// How often metrics are sent there
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "60s", requires = "otlp")]
+    pub otlp_interval: Duration,
+    /// Flight recorder's file; keeps the last 512M if not told otherwise. FILE.cow becomes FILE-0001.cow and so on
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// How much of it.
+    #[command(flatten)]
+    pub parts: PartArgs,
+    /// What to trace.
+    #[command(flatten)]
+    pub scope: RecordArgs,
+    /// Tell of a recording in place of this kernel; for tests
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub replay: Option<PathBuf>,
+}
+
 /// In how many files a recording is kept, and how much of it.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct PartArgs {
@@ -368,6 +404,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = number.parse().map_err(|_| format!("no number: {number}"))?;
     Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
+}
+
+/// A time from one to the next.
+#[cfg(feature = "agent")]
+fn period(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|time| match time {
+        Duration::ZERO => Err("more than nothing is wanted".to_owned()),
+        time => Ok(time),
+    })
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

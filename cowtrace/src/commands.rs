@@ -1,5 +1,7 @@
 //! What the command line asks for, done: a source, a trace, a sink, and an exit status.
 
+#[cfg(feature = "agent")]
+pub mod agent;
 mod audit;
 mod doctor;
 mod export;
@@ -43,6 +45,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
             record(&output, &trace, &parts, until).await
         }
         Command::Gate(args) => gate::run(args).await,
+        #[cfg(feature = "agent")]
+        Command::Agent(args) => agent::run(&args).await,
         Command::Replay { file, format: None, at, .. } => look(&file, at).await,
         Command::Replay { file, format: Some(format), events, filter, from, to, .. } => {
             replay(&file, PrintArgs { format, events, filter }, from, to).await

@@ -1,7 +1,7 @@
 //! What users read when something fails: what failed, why, what it costs, what to do. All of it here,
 //! so that it keeps one voice.
 
-use std::{io, path::Path};
+use std::{fmt::Display, io, net::SocketAddr, path::Path};
 
 use anyhow::{Error, anyhow};
 use cowtrace_common::setting::Member;
@@ -246,6 +246,24 @@ pub fn no_folder() -> Error {
 pub fn one_recording() -> Error {
     anyhow!(
         "a Perfetto trace is of one recording\nexport each by itself; the viewer opens several side by side"
+    )
+}
+
+/// An address that other hosts reach.
+pub fn public_address(address: &SocketAddr) -> Error {
+    anyhow!(
+        "{address} can be reached from other hosts, and the agent has neither TLS nor passwords\n\
+         anybody who reaches it could read what this host's processes are called and what was found; nothing was started\n\
+         listen on 127.0.0.1 or unix:PATH and let a collector on this host fetch it, or allow it with --listen-publicly"
+    )
+}
+
+/// An address that cannot be listened on.
+pub fn listen(address: &dyn Display, error: &io::Error) -> Error {
+    anyhow!(
+        "cannot listen on {address}: {error}\n\
+         nothing was started\n\
+         choose another address with --listen; if another agent runs on this host, it serves the same"
     )
 }
 

@@ -48,7 +48,7 @@ impl Until {
     }
 
     /// How the command ended, if that was it.
-    async fn reached(self) -> std::io::Result<Option<ExitStatus>> {
+    pub async fn reached(self) -> std::io::Result<Option<ExitStatus>> {
         let [mut interrupt, mut terminate] =
             [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
         let (interrupt, terminate) = (interrupt.as_mut(), terminate.as_mut());

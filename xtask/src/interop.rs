@@ -1,5 +1,5 @@
 //! The interop tests: what cowtrace exports, read by the programs that it is for (pyarrow, Perfetto's own definitions,
-//! Jenkins' schema, a browser). Each is a script of `xtask/interop`.
+//! Jenkins' schema, a browser, Prometheus, OpenTelemetry's own definitions). Each is a script of `xtask/interop`.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use crate::{binary, kernels, process, setup};
 
 /// A script, and what it proves.
-const TESTS: [(&str, &str); 4] = [
+const TESTS: [(&str, &str); 7] = [
     ("parquet.py", "exported tables read as one, and have the findings of a replay"),
     (
         "perfetto.py",
@@ -20,7 +20,19 @@ const TESTS: [(&str, &str); 4] = [
     ),
     ("ci.py", "JUnit XML meets the schema of Jenkins, and has the findings of a replay"),
     ("report.py", "the HTML report opens in a browser, without script, request or complaint"),
+    (
+        PROMETHEUS,
+        "Prometheus scrapes an agent, promtool takes metrics and alerts, each query of the dashboard runs",
+    ),
+    (
+        "otlp.py",
+        "what an agent exports decodes with OpenTelemetry's definitions, and has all findings",
+    ),
+    ("dist.py", "the agent's unit, manifests and collector configuration are what they should be"),
 ];
+
+/// The script that needs Prometheus.
+const PROMETHEUS: &str = "prometheus.py";
 
 /// Whether the sentence of any contains `only`.
 pub fn has(only: Option<&str>) -> bool {
@@ -37,8 +49,12 @@ pub fn run(only: Option<&str>) -> Result<usize> {
     let (python, cowtrace) = (python()?, binary::build()?);
     let mut failed = 0;
     for (script, name) in TESTS.iter().filter(|test| wanted(test, only)) {
-        let script = folder().join(script);
-        match process::text(Command::new(&python).arg(script).arg(&cowtrace)) {
+        let mut command = Command::new(&python);
+        command.arg(folder().join(script)).arg(&cowtrace);
+        if *script == PROMETHEUS {
+            command.env("COWTRACE_PROMETHEUS", prometheus()?);
+        }
+        match process::text(&mut command) {
             Ok(_) => println!("ok      interop  {name}"),
             Err(error) => {
                 println!("FAILED  interop  {name}\n        {error}");
@@ -51,6 +67,13 @@ pub fn run(only: Option<&str>) -> Result<usize> {
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
+}
+
+/// Debian's Prometheus, in a folder of its own: the package, installed, would start a service.
+fn prometheus() -> Result<PathBuf> {
+    let home = kernels::cache()?.with_file_name("prometheus");
+    kernels::unpack_package("prometheus", "bookworm", &home)?;
+    Ok(home)
 }
 
 /// A Python with the packages that the scripts import, in an environment of its own that is made anew when they change.

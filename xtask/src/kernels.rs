@@ -169,6 +169,20 @@ pub fn ensure(kernel: &Kernel, flavour: Flavour) -> Result<Bootable> {
     })
 }
 
+/// A package of Debian's, unpacked into a folder; nothing is done where that is there.
+pub fn unpack_package(package: &str, suite: &str, home: &Path) -> Result<()> {
+    if home.is_dir() {
+        return Ok(());
+    }
+    let cache = cache()?;
+    let _held = lock(&cache)?;
+    eprintln!("lab: fetching {package} from Debian's archive (once)");
+    let partial = cache.join("partial").join(package);
+    apt::unpack(package, suite, &cache.join("apt").join(package), &partial)
+        .with_context(|| format!("cannot fetch {package}, which a test runs"))?;
+    fs::rename(&partial, home).with_context(|| format!("cannot move {package} into the cache"))
+}
+
 fn lock(cache: &Path) -> Result<File> {
     fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
     let file = File::create(cache.join("lock")).context("cannot create the cache's lock file")?;

@@ -40,7 +40,7 @@ pub struct Metrics {
     /// The verdict that was counted last, by finding.
     told: HashMap<usize, Verdict>,
     found: BTreeMap<Found, u64>,
-    /// When something was found last.
+    /// When each verdict was given last: a page may have been lost long before that is proven.
     last: BTreeMap<Verdict, Time>,
     processes: Names,
     sites: Names,
@@ -136,7 +136,7 @@ impl Metrics {
             process: self.processes.take(class(holder.comm)),
         };
         *self.found.entry(found).or_default() += 1;
-        self.last.insert(finding.verdict, finding.broken_at);
+        self.last.insert(finding.verdict, trace.now);
     }
 
     /// All families as they stand.
@@ -173,7 +173,7 @@ impl Metrics {
     }
 
     fn last_finding(&self, trace: &Trace) -> Family {
-        let help = "When the page of the newest finding of a verdict was lost";
+        let help = "When a verdict was given last";
         let name = "cowtrace_last_finding_timestamp_seconds";
         let mut family = Family::new(Kind::Gauge, name, help);
         // Without the clock's offset it would be a time since boot, which is another thing.

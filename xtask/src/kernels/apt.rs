@@ -1,4 +1,4 @@
-//! Downloading a kernel's packages with a private apt state.
+//! Downloading packages, a kernel's for the most part, with a private apt state.
 //!
 //! The machine's own apt configuration stays in force (proxies, transports),
 //! only sources, lists and caches are ours; nothing is installed and the
@@ -22,7 +22,7 @@ const PARTS: [&str; 4] = ["linux-image-", "linux-binary-", "linux-modules-", "li
 
 /// Downloads the newest package of the kernel's series and unpacks it into `into`.
 pub fn unpack_newest(kernel: &Kernel, flavour: Flavour, state: &Path, into: &Path) -> Result<()> {
-    let apt = Apt::update(kernel, state)?;
+    let apt = Apt::update(kernel.suites, state)?;
     let names = process::text(apt.command("apt-cache").args(["pkgnames", "linux-"]))?;
     let names: Vec<&str> = names.lines().collect();
     let Some(version) = version::newest(&names, kernel.series, flavour) else {
@@ -38,12 +38,12 @@ pub fn unpack_newest(kernel: &Kernel, flavour: Flavour, state: &Path, into: &Pat
         .map(|part| format!("{part}{version}"))
         .filter(|package| names.contains(&package.as_str()))
         .collect();
-    fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
-    for deb in apt.download(&parts)? {
-        process::run(Command::new("dpkg").arg("-x").arg(&deb).arg(into))?;
-        fs::remove_file(&deb).with_context(|| format!("cannot remove {}", deb.display()))?;
-    }
-    Ok(())
+    apt.unpack(&parts, into)
+}
+
+/// Downloads a package of a suite and unpacks it into `into`.
+pub fn unpack(package: &str, suite: &str, state: &Path, into: &Path) -> Result<()> {
+    Apt::update(&[suite], state)?.unpack(&[package.to_owned()], into)
 }
 
 /// An apt whose sources, lists and caches lie in one directory of ours.
@@ -52,13 +52,13 @@ struct Apt {
 }
 
 impl Apt {
-    /// Writes the sources for one kernel and reads the archive's lists.
-    fn update(kernel: &Kernel, state: &Path) -> Result<Self> {
+    /// Writes the sources for some suites and reads the archive's lists.
+    fn update(suites: &[&str], state: &Path) -> Result<Self> {
         for dir in ["state/lists/partial", "cache/archives/partial"] {
             let dir = state.join(dir);
             fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         }
-        let list = source_list(kernel, &sources::of_this_machine()?);
+        let list = source_list(suites, &sources::of_this_machine()?);
         fs::write(state.join("sources.list"), list).context("cannot write apt's sources")?;
         let apt = Self { state: state.to_owned() };
         process::stdout(apt.command("apt-get").args(["--quiet", "update"]))?;
@@ -90,6 +90,15 @@ impl Apt {
         command
     }
 
+    fn unpack(&self, packages: &[String], into: &Path) -> Result<()> {
+        fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
+        for deb in self.download(packages)? {
+            process::run(Command::new("dpkg").arg("-x").arg(&deb).arg(into))?;
+            fs::remove_file(&deb).with_context(|| format!("cannot remove {}", deb.display()))?;
+        }
+        Ok(())
+    }
+
     fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         let debs = self.state.join("debs");
         // One that a failed attempt left behind may be another version.
@@ -108,14 +117,14 @@ impl Apt {
     }
 }
 
-fn source_list(kernel: &Kernel, mirror: &Mirror) -> String {
+fn source_list(suites: &[&str], mirror: &Mirror) -> String {
     let signed = if Path::new(KEYRING).is_file() {
         format!("[signed-by={KEYRING}] ")
     } else {
         String::new()
     };
     let line = |suite: &&str| Some(format!("deb {signed}{} {suite} main\n", mirror.uri(suite)?));
-    kernel.suites.iter().filter_map(line).collect()
+    suites.iter().filter_map(line).collect()
 }
 
 #[cfg(test)]
@@ -126,7 +135,7 @@ mod tests {
     #[test]
     fn a_machine_without_a_security_archive_still_gets_the_release() {
         let mirror = Mirror { archive: "http://mirror.test/debian".to_owned(), security: None };
-        let list = source_list(&TABLE[0], &mirror);
+        let list = source_list(TABLE[0].suites, &mirror);
         assert!(list.ends_with("http://mirror.test/debian bullseye main\n"), "{list}");
         assert_eq!(list.lines().count(), 1);
     }

@@ -3,6 +3,8 @@
 //! Container runtimes name cgroups after what runs in them. What is read here is only the name: no runtime and no
 //! Kubernetes is asked, so that a recording tells the same anywhere.
 
+use std::fmt;
+
 /// What a cgroup is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
@@ -44,6 +46,19 @@ impl Container {
         let pod_uid = parts().find_map(pod_uid);
         let qos = pod_uid.as_ref().map(|_| qos(path));
         (id.is_some() || pod_uid.is_some()).then_some(Self { id, pod_uid, qos })
+    }
+}
+
+/// `container 3f4e5d6c7b8a of pod 0a1b2c3d-… (Burstable)`, the id as runtimes print it.
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.id.as_deref().map(|id| id.get(..12).unwrap_or(id));
+        match (id, &self.pod_uid) {
+            (Some(id), Some(uid)) => write!(f, "container {id} of pod {uid}")?,
+            (Some(id), None) => write!(f, "container {id}")?,
+            (None, uid) => write!(f, "pod {}", uid.as_deref().unwrap_or_default())?,
+        }
+        self.qos.map_or(Ok(()), |qos| write!(f, " ({})", qos.name()))
     }
 }
 
@@ -164,5 +179,15 @@ mod tests {
             let expected = expected.map(filled);
             assert_eq!(told, expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_container_is_named_as_runtimes_print_it() {
+        let shown = |path: &str| Container::of(&filled(path)).map(|found| found.to_string());
+        assert_eq!(shown("/docker/ID").as_deref(), Some("container 3f4e5d6c7b8a"));
+        let pod = shown("/kubepods/podUID/ID");
+        let expected = format!("container 3f4e5d6c7b8a of pod {UID} (Guaranteed)");
+        assert_eq!(pod, Some(expected));
+        assert_eq!(shown("/kubepods/besteffort/podUID"), Some(format!("pod {UID} (BestEffort)")));
     }
 }

@@ -304,6 +304,11 @@ impl Finding {
         }
     }
 
+    /// Who pinned; who lost the page where no pin was seen.
+    pub fn holder(&self) -> &Task {
+        self.pin.as_ref().map_or(&self.writer, |pin| &pin.holder)
+    }
+
     /// First address behind what it is about.
     pub fn end(&self) -> u64 {
         self.address.saturating_add(self.pages.saturating_mul(4096))

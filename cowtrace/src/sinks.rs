@@ -18,7 +18,8 @@ pub mod tui;
 use std::io::{self, Write};
 
 use crate::{
-    event::Event,
+    container::Container,
+    event::{Event, Task},
     trace::{Change, Trace},
 };
 
@@ -26,6 +27,11 @@ use crate::{
 pub fn count(count: impl Into<i128>, noun: &str) -> String {
     let count = count.into();
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// The container that a task is in, as its cgroup's path tells.
+pub fn container(trace: &Trace, task: &Task) -> Option<Container> {
+    Container::of(trace.cgroup(task.cgroup)?)
 }
 
 /// The line-oriented forms.

@@ -62,7 +62,7 @@ pub fn groups<'t>(trace: &'t Trace, findings: &[&'t Finding]) -> Vec<Group<'t>> 
     let mut places: HashMap<(Verdict, Comm, &str, usize), usize> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
     for finding in findings {
-        let holder = finding.pin.as_ref().map_or(&finding.writer, |pin| &pin.holder).comm;
+        let holder = finding.holder().comm;
         let cause = finding.cause.as_ref().map_or("not seen", |cause| cause.kind.name());
         let site = sites.number(trace, finding);
         let place = *places.entry((finding.verdict, holder, cause, site)).or_insert_with(|| {

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 pub use self::event::event;
-use super::stack;
+use super::{container, stack};
 use crate::{
     event::{Stack, Task, Time},
     finding::{Cause, Finding, Proof},
@@ -55,6 +55,8 @@ struct Holder {
     tid: u32,
     comm: String,
     cgroup: u64,
+    container: Option<String>,
+    pod_uid: Option<String>,
     flags: String,
     address: u64,
     pages: u64,
@@ -68,6 +70,8 @@ struct Writer {
     tid: u32,
     comm: String,
     cgroup: u64,
+    container: Option<String>,
+    pod_uid: Option<String>,
     stack: Vec<String>,
 }
 
@@ -152,6 +156,8 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
             tid: pin.holder.tid,
             comm: pin.holder.comm.to_string(),
             cgroup: pin.holder.cgroup,
+            container: container(trace, &pin.holder).and_then(|of| of.id),
+            pod_uid: container(trace, &pin.holder).and_then(|of| of.pod_uid),
             flags: trace.facts.flag_names(pin.gup_flags),
             address: pin.address,
             pages: pin.pages,
@@ -162,6 +168,8 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
             tid: finding.writer.tid,
             comm: finding.writer.comm.to_string(),
             cgroup: finding.writer.cgroup,
+            container: container(trace, &finding.writer).and_then(|of| of.id),
+            pod_uid: container(trace, &finding.writer).and_then(|of| of.pod_uid),
             stack: frames(trace, &finding.writer, &finding.writer_stack),
         },
         how: finding.how.name(),

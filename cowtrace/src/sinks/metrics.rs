@@ -127,7 +127,7 @@ impl Metrics {
         }
         let stack = stack::of(finding);
         let site = stack.and_then(|stack| stack::site(trace, stack));
-        let holder = finding.pin.as_ref().map_or(&finding.writer, |pin| &pin.holder);
+        let holder = finding.holder();
         let found = Found {
             verdict: finding.verdict,
             cause: finding.cause.as_ref().map_or(UNKNOWN, |cause| cause.kind.name()),

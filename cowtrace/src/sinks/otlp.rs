@@ -16,9 +16,8 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 
 pub use self::metrics::metrics;
-use super::{stack, text};
+use super::{container, stack, text};
 use crate::{
-    container::Container,
     event::{Task, Time},
     facts::key,
     finding::{Finding, Proof, Verdict},
@@ -83,7 +82,7 @@ fn severity(verdict: Verdict) -> (SeverityNumber, &'static str) {
 
 fn attributes(trace: &Trace, finding: &Finding, state: &str) -> Vec<KeyValue> {
     let stack = stack::of(finding);
-    let holder = finding.pin.as_ref().map_or(&finding.writer, |pin| &pin.holder);
+    let holder = finding.holder();
     let text = |name, value: &str| Some(pair(name, string(value)));
     let number = |name, value: u64| Some(pair(name, integer(value)));
     let some = |name, value: Option<&str>| value.map(|value| pair(name, string(value)));
@@ -117,7 +116,7 @@ fn attributes(trace: &Trace, finding: &Finding, state: &str) -> Vec<KeyValue> {
 /// In which cgroup a task is, and in which container.
 fn place(trace: &Trace, task: &Task) -> Vec<KeyValue> {
     let Some(path) = trace.cgroup(task.cgroup) else { return Vec::new() };
-    let container = Container::of(path).unwrap_or_default();
+    let container = container(trace, task).unwrap_or_default();
     let told = [
         Some(("process.linux.cgroup", path.to_owned())),
         container.id.map(|id| ("container.id", id)),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{count, stack};
+use super::{container, count, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
@@ -26,6 +26,9 @@ pub fn change(out: &mut dyn Write, trace: &Trace, change: Change) -> io::Result<
 
 fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<()> {
     heading(out, finding)?;
+    if let Some(container) = container(trace, finding.holder()) {
+        writeln!(out, "  in {container}")?;
+    }
     for (n, step) in steps(trace, finding).into_iter().enumerate() {
         let Some(step) = step else { continue };
         writeln!(out, "  {} {}", clock(trace, step.time), step.what)?;
@@ -77,7 +80,7 @@ fn headline(finding: &Finding) -> String {
         finding.verdict.name().to_uppercase(),
         finding.verdict.certainty(),
         place(finding),
-        finding.pin.as_ref().map_or(finding.writer.tgid, |pin| pin.holder.tgid),
+        finding.holder().tgid,
     )
 }
 

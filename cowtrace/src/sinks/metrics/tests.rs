@@ -59,9 +59,9 @@ fn when_a_page_was_lost_last_is_a_time_of_the_clock() {
         "lost-5.10.cow",
         "cowtrace_last_finding",
         &expect![[r#"
-            cowtrace_last_finding_timestamp_seconds{verdict="armed"} 1795625310.459541
-            cowtrace_last_finding_timestamp_seconds{verdict="diverged"} 1795625310.4604144
-            cowtrace_last_finding_timestamp_seconds{verdict="lost"} 1795625310.4604144
+            cowtrace_last_finding_timestamp_seconds{verdict="armed"} 1795625310.4642537
+            cowtrace_last_finding_timestamp_seconds{verdict="diverged"} 1795625310.4642537
+            cowtrace_last_finding_timestamp_seconds{verdict="lost"} 1795625310.5077581
         "#]],
     );
 }

@@ -291,6 +291,28 @@ pub(super) fn parts_stand_alone(run: &Run) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn an_agent_counts_what_was_lost(run: &Run) -> Result<()> {
+    let moved = run.json_of_type("provoke")?.iter().filter(|page| page["moved"] == true).count();
+    ensure!(moved == 3, "{moved} pages moved: the test has no point");
+    let metrics = run.complaints();
+    // Of all samples that begin so, together.
+    let sum = |start: &str| -> f64 {
+        let values = metrics.lines().filter(|line| line.starts_with(start));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    };
+    ensure!(sum("cowtrace_findings_total{verdict=\"diverged\"") > 0.0, "nothing diverged");
+    ensure!(sum("cowtrace_last_finding_timestamp_seconds{verdict=\"diverged\"}") > 1e9, "no time");
+    ensure!(sum("cowtrace_pages_pinned_total") >= 3.0, "nothing was pinned");
+    ensure!(sum("cowtrace_probes_attached") > 20.0, "hardly anything is attached");
+    ensure!(sum("cowtrace_recording ") > 0.0, "it does not record");
+    for missed in ["cowtrace_lost_records_total", "cowtrace_blind_spots"] {
+        ensure!(metrics.contains(missed) && sum(missed) == 0.0, "not everything was seen");
+    }
+    let sealed = run.json_of_type("summary")?.pop().context("nothing is sealed")?;
+    ensure!(sealed["findings"].as_u64() > Some(0), "sealed without what was found: {sealed}");
+    run.expect_status(CLEAN)
+}
+
 pub(super) fn says_that_the_disk_is_full(run: &Run) -> Result<()> {
     ensure!(run.complaints().contains("No space left on device"), "not said: {}", run.complaints());
     let summary = summary(run)?;

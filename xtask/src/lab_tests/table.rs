@@ -8,6 +8,7 @@ use super::{
     checks::{
         a_schedule_agrees, a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
         agrees_with_the_workload_through_kprobes, all_but_the_last_second_is_there,
+        an_agent_counts_what_was_lost,
         audit::{names_who_holds_for_a_moment, sees_the_buffer_lose_its_pages},
         bytes_are_equal, cut_recording_is_inconclusive, doctor_is_content, filtered_out,
         finds_nothing, finds_one_of_each,
@@ -274,6 +275,25 @@ fn recordings() -> Vec<Case> {
              exit $status",
             says_that_the_disk_is_full,
         ),
+        Case {
+            kernels: &["6.12"],
+            ..Case::new(
+                "an agent tells Prometheus what a workload lost, seals it, and ends when it is told to",
+                "cowtrace agent --output r.cow --ring 8s --after 1s 2>err & agent=$!
+                 until grep -q 'metrics at http' err; do usleep 100000; done
+                 cowtrace provoke io-uring/4k/dontneed --pages 3 >p
+                 get() { wget -qO- http://127.0.0.1:9435/$1; }
+                 until get metrics | grep -q '^cowtrace_findings_total'; do usleep 100000; done
+                 until ls r-finding-*.cow >/dev/null 2>&1; do usleep 100000; done
+                 cat p
+                 get metrics >&2
+                 [ \"$(get healthz)\" = ok ] || exit 9
+                 kill $agent; wait $agent; status=$?
+                 cowtrace replay --format json r-finding-*.cow | grep '\"type\":\"summary\"'
+                 exit $status",
+                an_agent_counts_what_was_lost,
+            )
+        },
         Case::new(
             "what does not fit the ring is counted by program, and never clean",
             "cowtrace stream --buffer 4K --format json -- \

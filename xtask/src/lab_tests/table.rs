@@ -54,8 +54,18 @@ fn with_kvm() -> Machine {
 
 /// All lab tests, in the order in which they run.
 pub fn cases() -> Vec<Case> {
-    let themes =
-        [attaching, breaks, silence, books, recordings, gates, filters, secondary_mmus, matrix];
+    let themes = [
+        attaching,
+        breaks,
+        silence,
+        books,
+        recordings,
+        staying,
+        gates,
+        filters,
+        secondary_mmus,
+        matrix,
+    ];
     themes.into_iter().flat_map(|theme| theme()).collect()
 }
 
@@ -275,25 +285,6 @@ fn recordings() -> Vec<Case> {
              exit $status",
             says_that_the_disk_is_full,
         ),
-        Case {
-            kernels: &["6.12"],
-            ..Case::new(
-                "an agent tells Prometheus what a workload lost, seals it, and ends when it is told to",
-                "cowtrace agent --output r.cow --ring 8s --after 1s 2>err & agent=$!
-                 until grep -q 'metrics at http' err; do usleep 100000; done
-                 cowtrace provoke io-uring/4k/dontneed --pages 3 >p
-                 get() { wget -qO- http://127.0.0.1:9435/$1; }
-                 until get metrics | grep -q '^cowtrace_findings_total'; do usleep 100000; done
-                 until ls r-finding-*.cow >/dev/null 2>&1; do usleep 100000; done
-                 cat p
-                 get metrics >&2
-                 [ \"$(get healthz)\" = ok ] || exit 9
-                 kill $agent; wait $agent; status=$?
-                 cowtrace replay --format json r-finding-*.cow | grep '\"type\":\"summary\"'
-                 exit $status",
-                an_agent_counts_what_was_lost,
-            )
-        },
         Case::new(
             "what does not fit the ring is counted by program, and never clean",
             "cowtrace stream --buffer 4K --format json -- \
@@ -337,6 +328,29 @@ fn gates() -> Vec<Case> {
              try interrupted -- sh -c 'echo $$ >pid; kill $PPID; exec sleep 600'
              while kill -0 $(cat pid) 2>/dev/null; do usleep 10000; done",
             fails_for_a_loss_alone,
+        )
+    }]
+}
+
+/// The agent.
+fn staying() -> Vec<Case> {
+    vec![Case {
+        kernels: &["6.12"],
+        ..Case::new(
+            "an agent tells Prometheus what a workload lost, seals it, and ends when it is told to",
+            "cowtrace agent --output r.cow --ring 8s --after 1s 2>err & agent=$!
+                 until grep -q 'metrics at http' err; do usleep 100000; done
+                 cowtrace provoke io-uring/4k/dontneed --pages 3 >p
+                 get() { wget -qO- http://127.0.0.1:9435/$1; }
+                 until get metrics | grep -q '^cowtrace_findings_total'; do usleep 100000; done
+                 until ls r-finding-*.cow >/dev/null 2>&1; do usleep 100000; done
+                 cat p
+                 get metrics >&2
+                 [ \"$(get healthz)\" = ok ] || exit 9
+                 kill $agent; wait $agent; status=$?
+                 cowtrace replay --format json r-finding-*.cow | grep '\"type\":\"summary\"'
+                 exit $status",
+            an_agent_counts_what_was_lost,
         )
     }]
 }

@@ -88,8 +88,9 @@ pub enum Command {
     Agent(Box<AgentArgs>),
     /// Look at a recording: in the terminal view, or printed with --format
     Replay {
-        /// Recording made by `cowtrace record`
-        file: PathBuf,
+        /// Recording made by `cowtrace record`; several files if they are parts of one
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
         /// Stand at this time at first: "3m ago" (before the end), +12.5s (since the start), 14:03:20 (UTC)
         #[arg(long, value_name = "TIME", value_parser = When::parse, conflicts_with = "format")]
         at: Option<When>,
@@ -112,7 +113,7 @@ pub enum Command {
     },
     /// Write what recordings came to, for the ticket: the answer first, then what it rests on
     Report {
-        /// Recordings made by `cowtrace record`, of one host or of many
+        /// Recordings made by `cowtrace record`, of one host or of many; parts of one are read together
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// In which form
@@ -127,7 +128,7 @@ pub enum Command {
     },
     /// Write the events of recordings for other tools: as tables, or stacks for flame graphs
     Export {
-        /// Recordings made by `cowtrace record`, of one host or of many
+        /// Recordings made by `cowtrace record`, of one host or of many; parts of one are read together
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// In which form
@@ -144,10 +145,9 @@ pub enum Command {
     ///
     /// Exit status: 1 something is new or more frequent, 3 one of them has not seen everything, else 0.
     Diff {
-        /// The earlier recording
-        before: PathBuf,
-        /// The later one
-        after: PathBuf,
+        /// The earlier recording and the later one; of each several files if they are its parts
+        #[arg(required = true, num_args = 2.., value_name = "FILE")]
+        files: Vec<PathBuf>,
         /// One JSON object
         #[arg(long)]
         json: bool,

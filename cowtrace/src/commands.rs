@@ -14,7 +14,7 @@ mod verify;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     source::{
         Source,
         live::{Live, Options},
-        recording::{Plan, Recording},
+        recording::{self, Plan, Run},
     },
     sys,
     tee::Tee,
@@ -47,9 +47,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Gate(args) => gate::run(args).await,
         #[cfg(feature = "agent")]
         Command::Agent(args) => agent::run(&args).await,
-        Command::Replay { file, format: None, at, .. } => look(&file, at).await,
-        Command::Replay { file, format: Some(format), events, filter, from, to, .. } => {
-            replay(&file, PrintArgs { format, events, filter }, from, to).await
+        Command::Replay { files, format: None, at, .. } => look(&files, at).await,
+        Command::Replay { files, format: Some(format), events, filter, from, to, .. } => {
+            replay(&files, PrintArgs { format, events, filter }, from, to).await
         }
         Command::Report { files, format, filter, output } => {
             report::run(&files, format, &filter.unwrap_or_default(), output.as_deref())
@@ -57,7 +57,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Export { files, to, filter, output } => {
             export::run(&files, to, &filter.unwrap_or_default(), output.as_deref())
         }
-        Command::Diff { before, after, json } => report::diff(&[before, after], json),
+        Command::Diff { files, json } => report::diff(&files, json),
         Command::Doctor => doctor::run(&mut io::stdout().lock()),
         Command::Explain { verdict } => {
             let text = verdict.map_or_else(explain::all, explain::verdict);
@@ -87,7 +87,7 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     let source = attach(&RecordArgs { stats: true, ..args.scope.clone() }, None)?;
     let mut tee = tee(args)?;
     let mut trace = Trace::default();
-    let show = Show { config, file: None, at: None };
+    let show = Show { config, run: None, at: None };
     tui::run(source, &mut trace, show, &mut tee).await?;
     tee.finish();
     for line in tee.said() {
@@ -96,11 +96,12 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     Ok(status(&trace))
 }
 
-async fn look(file: &Path, at: Option<When>) -> anyhow::Result<u8> {
+async fn look(files: &[PathBuf], at: Option<When>) -> anyhow::Result<u8> {
     let config = tui::Config::load()?;
-    let source = Source::Recording(Recording::open(file)?);
+    let run = run_of(files)?;
+    let source = Source::Recording(run.open()?);
     let mut trace = Trace::default();
-    let show = Show { config, file: Some(file), at };
+    let show = Show { config, run: Some(run), at };
     tui::run(source, &mut trace, show, &mut Tee::default()).await?;
     Ok(status(&trace))
 }
@@ -139,13 +140,20 @@ async fn record(
     Ok(status(&trace))
 }
 
+/// The one run that files are of.
+fn run_of(files: &[PathBuf]) -> anyhow::Result<Run> {
+    let mut runs = recording::runs(files)?;
+    anyhow::ensure!(runs.len() == 1, errors::not_one_run(runs.len()));
+    Ok(runs.remove(0))
+}
+
 async fn replay(
-    file: &Path,
+    files: &[PathBuf],
     print: PrintArgs,
     from: Option<When>,
     to: Option<When>,
 ) -> anyhow::Result<u8> {
-    let mut recording = Recording::open(file)?;
+    let mut recording = run_of(files)?.open()?;
     stretch::limit(&mut recording, from, to)?;
     let source = Source::Recording(recording);
     let out = &mut io::stdout().lock();

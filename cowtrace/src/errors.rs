@@ -242,6 +242,22 @@ pub fn no_folder() -> Error {
     )
 }
 
+/// Files of several runs, or of none, where one is wanted.
+pub fn not_one_run(runs: usize) -> Error {
+    anyhow!(
+        "these files are of {runs} runs, and only parts of one can be looked at together\n\
+         give those of one; `cowtrace report` compares several"
+    )
+}
+
+/// Files that are not of two runs where two are compared.
+pub fn not_two_runs(runs: usize) -> Error {
+    anyhow!(
+        "these files are of {runs} runs, and a comparison is of two\n\
+         give the files of the earlier one, then those of the later one; two files are compared whatever they are of"
+    )
+}
+
 /// Several recordings in one trace.
 pub fn one_recording() -> Error {
     anyhow!(

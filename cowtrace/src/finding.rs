@@ -123,7 +123,7 @@ pub struct Unpinned {
 }
 
 /// How a process lost a page, or is about to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum How {
     /// It wrote, and was given a copy.
     Copied,

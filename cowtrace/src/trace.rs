@@ -2,6 +2,7 @@
 
 mod audit;
 mod findings;
+mod gap;
 mod held;
 mod holders;
 mod keyframe;
@@ -24,7 +25,7 @@ use self::{
 };
 use crate::{
     decode::Malformed,
-    event::{Cost, Event, Fault, FileRange, ProbeState, ShortTerm, Tally, Time, What},
+    event::{Before, Cost, Event, Fault, FileRange, ProbeState, ShortTerm, Tally, Time, What},
     facts::{Facts, key},
     finding::{CauseKind, Finding, Telling, Verdict, ZapKind},
     history::History,
@@ -101,6 +102,8 @@ pub struct Trace {
     pub counts: Counts,
     /// Time of the newest event.
     pub now: Time,
+    /// From when to when records are missing between two parts.
+    gaps: Vec<(Time, Time)>,
     symbols: HashMap<(u32, u64), String>,
     /// What the kernel's symbols tell of zaps, by address.
     zap_frames: HashMap<u64, Telling>,
@@ -171,6 +174,9 @@ impl Trace {
     }
 
     fn event(&mut self, event: Event) -> Vec<Change> {
+        if event.what == What::Before(Before::Begin) {
+            self.begin_again(event.time);
+        }
         self.now = self.now.max(event.time);
         if event.program.is_some()
             && !matches!(event.what, What::Tally(_) | What::Cost(_) | What::Before(_))
@@ -218,7 +224,6 @@ impl Trace {
             What::Tally(tally) => changes.extend(self.tally(event.program, *tally)),
             _ => self.source(event),
         }
-        self.restored(&changes);
         changes
     }
 

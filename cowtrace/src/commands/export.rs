@@ -19,7 +19,7 @@ use crate::{
         export::{Export, To},
         filter::Filter,
     },
-    source::recording::Recording,
+    source::recording::{self, Run},
     trace::{Change, Trace},
 };
 
@@ -33,26 +33,27 @@ pub fn run(
     if !to.is_built() {
         return Err(errors::not_built(to));
     }
-    match (to, output, files) {
+    let runs = recording::runs(files)?;
+    match (to, output, runs.as_slice()) {
         #[cfg(feature = "parquet")]
-        (To::Parquet, Some(folder), _) => tables::write(files, folder, filter)?,
+        (To::Parquet, Some(folder), runs) => tables::write(runs, folder, filter)?,
         (To::Parquet, _, _) => return Err(errors::no_folder()),
         // Process numbers and clocks of several hosts cannot be told apart in one.
         (To::Perfetto, _, [_, _, ..]) => return Err(errors::one_recording()),
-        (to, output, files) => stream(files, to, filter, output)?,
+        (to, output, runs) => stream(runs, to, filter, output)?,
     }
     Ok(exit::CLEAN)
 }
 
 /// A form that is one file.
-fn stream(files: &[PathBuf], to: To, filter: &Filter, output: Option<&Path>) -> anyhow::Result<()> {
+fn stream(runs: &[Run], to: To, filter: &Filter, output: Option<&Path>) -> anyhow::Result<()> {
     let out: Box<dyn io::Write> = match output {
         None => Box::new(BufWriter::new(io::stdout().lock())),
         Some(path) => Box::new(BufWriter::new(new_file(path)?)),
     };
     let mut export = Export::new(to, out).context("no single file")?;
-    for file in files {
-        let trace = replay(file, |step| match step {
+    for run in runs {
+        let trace = replay(run, |step| match step {
             Step::Event(trace, event) if filter.takes(trace, event) => export.event(trace, event),
             Step::Event(..) => Ok(()),
             Step::Folded(trace, changes) => export.folded(trace, changes),
@@ -73,8 +74,8 @@ enum Step<'a> {
 }
 
 /// A recording's trace as it ended; says what was not seen.
-fn replay(file: &Path, mut tell: impl FnMut(Step) -> io::Result<()>) -> anyhow::Result<Trace> {
-    let mut recording = Recording::open(file)?;
+fn replay(run: &Run, mut tell: impl FnMut(Step) -> io::Result<()>) -> anyhow::Result<Trace> {
+    let mut recording = run.open()?;
     let mut trace = Trace::default();
     while let Some(batch) = recording.batch() {
         for event in Records::new(&batch) {
@@ -89,7 +90,7 @@ fn replay(file: &Path, mut tell: impl FnMut(Step) -> io::Result<()>) -> anyhow::
         }
     }
     for missed in trace.unseen() {
-        eprintln!("cowtrace: {}: not seen: {missed}", file.display());
+        eprintln!("cowtrace: {run}: not seen: {missed}");
     }
     Ok(trace)
 }

@@ -17,7 +17,7 @@ use crate::{
         filter::Filter,
         report::{Form, Gate, Report},
     },
-    source::recording::{self, Recording},
+    source::recording::{self, Run},
     trace::Trace,
 };
 
@@ -28,7 +28,7 @@ pub fn run(
     filter: &Filter,
     output: Option<&Path>,
 ) -> anyhow::Result<u8> {
-    let traces = traces(files)?;
+    let traces = traces(&recording::runs(files)?)?;
     let report = Report::new(&traces, filter);
     match output {
         None => report.write(form, &Gate::default(), &mut io::stdout().lock()),
@@ -41,9 +41,14 @@ pub fn run(
 }
 
 /// Writes what is different between two recordings.
-pub fn diff(files: &[PathBuf; 2], as_json: bool) -> anyhow::Result<u8> {
-    let diff = Diff::new(&Report::new(&traces(files)?, &Filter::default()))
-        .context("two recordings make two parts")?;
+pub fn diff(files: &[PathBuf], as_json: bool) -> anyhow::Result<u8> {
+    // Two files may be compared though they are parts of one run.
+    let sides = match files {
+        [before, after] => vec![Run::of(before), Run::of(after)],
+        files => recording::runs(files)?,
+    };
+    let diff = Diff::new(&Report::new(&traces(&sides)?, &Filter::default()))
+        .ok_or_else(|| errors::not_two_runs(sides.len()))?;
     let mut out = io::stdout().lock();
     if as_json {
         writeln!(out, "{}", serde_json::to_string(&diff)?)?;
@@ -57,14 +62,14 @@ pub fn diff(files: &[PathBuf; 2], as_json: bool) -> anyhow::Result<u8> {
     })
 }
 
-/// Each recording's trace as it ended, with its file's name.
-fn traces(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Trace)>> {
-    files.iter().map(|file| Ok((file.display().to_string(), trace(file)?))).collect()
+/// Each recording's trace as it ended, with its files' names.
+fn traces(runs: &[Run]) -> anyhow::Result<Vec<(String, Trace)>> {
+    runs.iter().map(|run| Ok((run.to_string(), trace(run)?))).collect()
 }
 
 /// A recording's trace as it ended.
-fn trace(file: &Path) -> anyhow::Result<Trace> {
-    let mut recording = Recording::open(file)?;
+fn trace(run: &Run) -> anyhow::Result<Trace> {
+    let mut recording = run.open()?;
     let mut trace = Trace::default();
     while let Some(batch) = recording.batch() {
         for event in Records::new(&batch) {

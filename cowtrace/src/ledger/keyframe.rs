@@ -110,6 +110,19 @@ impl Ledger {
         self.places.restore(&record, &held.places);
     }
 
+    /// What was held is not known any more; what was counted is.
+    pub fn forget(&mut self) {
+        *self = Self {
+            next: self.next,
+            zero_pfn: self.zero_pfn,
+            pinned: self.pinned,
+            unpinned: self.unpinned,
+            unmatched: self.unmatched,
+            unlisted: self.unlisted,
+            ..Self::default()
+        };
+    }
+
     /// Pages were pinned or unpinned before that nobody could list.
     pub fn unlisted_before(&mut self, pages: u64) {
         self.unlisted = pages;

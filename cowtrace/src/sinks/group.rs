@@ -82,12 +82,13 @@ pub fn groups<'t>(trace: &'t Trace, findings: &[&'t Finding]) -> Vec<Group<'t>> 
 #[derive(Default)]
 struct Sites {
     names: Vec<Option<String>>,
-    by_call: HashMap<PinId, usize>,
+    /// By number and time of the call: behind a gap in a recording a number may be another call's.
+    by_call: HashMap<(PinId, Time), usize>,
 }
 
 impl Sites {
     fn number(&mut self, trace: &Trace, finding: &Finding) -> usize {
-        let call = finding.pin.as_ref().map(|pin| pin.call);
+        let call = finding.pin.as_ref().map(|pin| (pin.call, pin.time));
         if let Some(number) = call.and_then(|call| self.by_call.get(&call)) {
             return *number;
         }

@@ -25,10 +25,7 @@ mod scenario;
 #[cfg(test)]
 mod screen_tests;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use crossterm::event::{Event as Input, EventStream};
@@ -50,7 +47,10 @@ use self::{
 use crate::{
     decode::Records,
     event::Event,
-    source::{Batch, Source, recording},
+    source::{
+        Batch, Source,
+        recording::{self, Run},
+    },
     tee::Tee,
     trace::Trace,
     when::When,
@@ -64,17 +64,17 @@ const RATE: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// How it is shown, and what.
-pub struct Show<'a> {
+pub struct Show {
     /// Colours and keys.
     pub config: Config,
-    /// The file that is replayed.
-    pub file: Option<&'a Path>,
+    /// What is replayed.
+    pub run: Option<Run>,
     /// Up to when it is read at first.
     pub at: Option<When>,
 }
 
 /// Shows what `source` yields until the user leaves. Each batch goes to `tee` before it is decoded.
-pub async fn run(source: Source, trace: &mut Trace, show: Show<'_>, tee: &mut Tee) -> Result<()> {
+pub async fn run(source: Source, trace: &mut Trace, show: Show, tee: &mut Tee) -> Result<()> {
     let Config { keys, palette, mouse } = show.config;
     let mut view = View::new(Feed::Live, keys);
     let mut stream = Stream::new(source, trace, &mut view, show.at)?;
@@ -105,7 +105,7 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show<'_>, tee: &mut Te
                     Effect::Seek => stream.seek(trace, &mut view),
                     Effect::Record => view.notice = Some(record(&stream, tee, trace)),
                     Effect::Save if saving.is_some() => view.notice = Some(BUSY.to_owned()),
-                    Effect::Save => match save(&view, trace, show.file, tee) {
+                    Effect::Save => match save(&view, trace, show.run.as_ref(), tee) {
                         Ok(task) => saving = Some(task),
                         Err(why) => view.notice = Some(why),
                     },
@@ -156,9 +156,9 @@ const BUSY: &str = "one is being saved: its name comes here";
 
 /// Begins to write the records of the selected processes, beside the loop, since a long recording takes its time and the
 /// ring does not wait; or why not.
-fn save(view: &View, trace: &Trace, file: Option<&Path>, tee: &Tee) -> Result<Saving, String> {
+fn save(view: &View, trace: &Trace, run: Option<&Run>, tee: &Tee) -> Result<Saving, String> {
     let processes = view.selected(view.shown(trace)).processes();
-    let Some(from) = file.or_else(|| tee.path()).map(Path::to_owned) else {
+    let Some(from) = run.cloned().or_else(|| tee.path().map(Run::of)) else {
         let key = view.keys.name(Action::Record);
         return Err(format!("nothing is recorded that could be saved: {key} begins a recording"));
     };

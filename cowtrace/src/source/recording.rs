@@ -2,37 +2,37 @@
 //!
 //! Format in docs/recording-format.md. A recording that was cut or damaged is good up to there: what
 //! is behind is not guessed at, and the trace is told that something is missing.
+//!
+//! Several files may be one recording, if they are of one run: its parts, one behind the other.
 
 pub mod block;
 mod columns;
 mod extract;
 pub mod index;
+mod input;
 mod part;
 mod parts;
 mod plan;
 mod recorder;
+mod runs;
 mod varint;
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, BufReader, Cursor, Read, Seek, SeekFrom},
-    path::Path,
-};
+use std::{fmt, io, path::Path};
 
-use self::{
-    block::{FRAME, Frame, Holds},
-    index::Entry,
-};
 pub use self::{
     extract::extract,
     part::{dated, new_file},
     parts::MOST_SEALED,
     plan::{Limit, Plan},
     recorder::Recorder,
+    runs::{Run, runs},
+};
+use self::{
+    index::Entry,
+    input::{Input, Stop},
 };
 use super::Batch;
-use crate::{encode::Writer, errors, event::Time, facts::key};
+use crate::{encode::Writer, event::Time, facts::key};
 
 /// First bytes of every recording.
 const MAGIC: &[u8; 8] = b"COWTRACE";
@@ -43,18 +43,14 @@ const FORMAT: u32 = 2;
 /// Blocks of version 1: length and checksum, then records as they are.
 const OLD_FRAME: usize = 8;
 
-/// Where a recording is read from.
-trait Input: Read + Seek + Send {}
-impl<T: Read + Seek + Send> Input for T {}
-
 /// A recording being read, or bytes made by a test.
 pub struct Recording {
-    input: Box<dyn Input>,
-    version: u32,
-    at: u64,
-    len: u64,
+    /// Its files, in the order of time; at least one.
+    parts: Vec<Part>,
+    /// Which of them is read.
+    part: usize,
     done: bool,
-    /// Nothing was read yet from where reading began: a keyframe there is of use.
+    /// A keyframe is of use here: nothing was read yet of what it tells.
     fresh: bool,
     /// What is read first.
     front: Option<Batch>,
@@ -64,15 +60,25 @@ pub struct Recording {
     latest: Time,
 }
 
+/// A file of several.
+struct Part {
+    input: Input,
+    /// Whether it goes on where those before it end; else something is missing between.
+    follows: bool,
+}
+
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Recording {{ version: {}, at: {} of {} }}", self.version, self.at, self.len)
+        write!(f, "Recording {{ at: {} of {} }}", self.position().at(), self.bytes())
     }
 }
 
 /// Where in a recording its reader is, between two batches.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
+    part: usize,
+    /// Bytes of the parts before.
+    before: u64,
     at: u64,
     done: bool,
     fresh: bool,
@@ -81,95 +87,92 @@ pub struct Position {
 impl Position {
     /// Bytes that were read.
     pub fn at(self) -> u64 {
-        self.at
-    }
-}
-
-/// Why no further block can be had.
-enum Stop {
-    /// It ended as it should.
-    End,
-    /// In words.
-    Damage(String),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => Self::Damage("it was cut".to_owned()),
-            _ => Self::Damage(format!("it cannot be read ({error})")),
-        }
+        self.before + self.at
     }
 }
 
 impl Recording {
     /// Opens a file. An error if it is no recording, or one of a later version.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let file = File::open(path).map_err(|error| errors::recording_read(path, &error))?;
-        Self::read(Box::new(BufReader::new(file)), path)
+        Ok(Self::of(vec![Part { input: Input::open(path)?, follows: true }]))
     }
 
     /// The same from bytes; `path` is for messages.
     pub fn parse(bytes: Vec<u8>, path: &Path) -> anyhow::Result<Self> {
-        Self::read(Box::new(Cursor::new(bytes)), path)
+        Ok(Self::of(vec![Part { input: Input::parse(bytes, path)?, follows: true }]))
     }
 
-    fn read(mut input: Box<dyn Input>, path: &Path) -> anyhow::Result<Self> {
-        let mut measure = || {
-            let len = input.seek(SeekFrom::End(0))?;
-            input.rewind()?;
-            let mut header = Vec::new();
-            input.by_ref().take(HEADER as u64).read_to_end(&mut header)?;
-            Ok((len, header))
-        };
-        let (len, header) = measure().map_err(|error| errors::recording_read(path, &error))?;
-        let version = header.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk());
-        match u32::from_le_bytes(*version.ok_or_else(|| errors::not_a_recording(path))?) {
-            0 => Err(errors::not_a_recording(path)),
-            version @ 1..=FORMAT => Ok(Self {
-                input,
-                version,
-                at: HEADER as u64,
-                len,
-                done: false,
-                fresh: true,
-                front: None,
-                until: None,
-                latest: 0,
-            }),
-            newer => Err(errors::newer_recording(path, newer, FORMAT)),
-        }
+    fn of(parts: Vec<Part>) -> Self {
+        let (part, done, fresh) = (0, false, true);
+        Self { parts, part, done, fresh, front: None, until: None, latest: 0 }
     }
 
-    /// The next batch; behind the last whole one a batch that tells of the damage, if there is any.
+    /// The next batch; behind the last whole one of a file a batch that tells of the damage, if there is any.
     pub fn batch(&mut self) -> Option<Batch> {
         if let Some(front) = self.front.take() {
             return Some(self.up_to_the_end(front));
         }
-        if self.done {
-            return None;
+        while !self.done {
+            match self.parts[self.part].input.batch(self.fresh) {
+                Ok((batch, is_keyframe)) => {
+                    // A long keyframe takes several blocks.
+                    self.fresh &= is_keyframe;
+                    return Some(self.up_to_the_end(batch));
+                }
+                Err(stop) => {
+                    let told = self.next_part(stop);
+                    if !told.is_empty() {
+                        return Some(told);
+                    }
+                }
+            }
         }
-        let next = if self.version == 1 { self.old_block() } else { self.block() };
-        let damage = match next {
-            Ok(batch) => return Some(self.up_to_the_end(batch)),
-            Err(Stop::End) => None,
-            Err(Stop::Damage(damage)) => Some(damage),
-        };
-        self.done = true;
-        let behind = self.len.saturating_sub(self.at);
-        let at = self.at;
+        None
+    }
+
+    /// Goes on in the next file, if there is one: with its keyframe, where what is before was not all read. What there
+    /// is to tell of that.
+    fn next_part(&mut self, stop: Stop) -> Batch {
         let mut batch = Batch::new();
-        let text = format!(
-            "{} at byte {at}: the last {behind} bytes of the recording are left out",
-            damage?
-        );
-        Writer::new(&mut batch, 0).fact(key::DAMAGE, &text);
-        Some(batch)
+        let mut writer = Writer::new(&mut batch, 0);
+        let damage = self.damage(stop);
+        if let Some(damage) = &damage {
+            writer.fact(key::DAMAGE, damage);
+        }
+        let Some(next) = self.parts.get(self.part + 1) else {
+            self.done = true;
+            return batch;
+        };
+        // The end of a part is not that of the whole, even if nothing is behind it.
+        writer.fact(key::PART_UNTIL, "0");
+        self.fresh = damage.is_some() || !next.follows;
+        // Should this fail, the next read fails as well, and says so.
+        let _ = self.enter(self.part + 1).go_to_front();
+        batch
+    }
+
+    /// The damage that a file stops with, in words.
+    fn damage(&self, stop: Stop) -> Option<String> {
+        let Stop::Damage(damage) = stop else { return None };
+        let Input { at, len, .. } = self.parts[self.part].input;
+        let behind = len.saturating_sub(at);
+        Some(format!(
+            "{damage} at byte {at}: the last {behind} bytes of the recording are left out"
+        ))
+    }
+
+    fn enter(&mut self, part: usize) -> &mut Input {
+        if part != self.part {
+            self.parts[self.part].input.close();
+            self.part = part;
+        }
+        &mut self.parts[part].input
     }
 
     /// The earliest and the latest time of its records; `None` for version 1, and where there are none.
     pub fn times(&mut self) -> Option<(Time, Time)> {
-        let entries = self.entries();
+        let entries: Vec<Entry> =
+            self.parts.iter_mut().flat_map(|part| part.input.entries()).collect();
         let times = || entries.iter().filter(|entry| !entry.is_keyframe).map(|entry| entry.times);
         Some((times().map(|times| times.0).min()?, times().map(|times| times.1).max()?))
     }
@@ -177,13 +180,17 @@ impl Recording {
     /// Goes on from the last keyframe that was taken up to a time, or from the beginning. What is read there is all
     /// that a new trace has to know.
     pub fn seek(&mut self, time: Time) -> io::Result<()> {
-        let entries = self.entries();
-        // A long keyframe takes several blocks, of which the first is gone to.
-        let same = |a: &Entry, b: &Entry| a.is_keyframe && b.is_keyframe;
-        let until = |run: &&[Entry]| run.iter().map(|entry| entry.times.1).max() <= Some(time);
-        let mut keyframes = entries.chunk_by(same).filter(|run| run[0].is_keyframe).filter(until);
-        let at = keyframes.next_back().map_or(HEADER as u64, |run| run[0].offset);
-        self.go_to(at)?;
+        let mut best: Option<(Time, usize, u64)> = None;
+        for (part, Part { input, .. }) in self.parts.iter_mut().enumerate() {
+            // Of two files that have it the first: what is behind it is read there.
+            let later = |(taken, _): &(Time, u64)| best.is_none_or(|best| *taken > best.0);
+            let found = last_keyframe(&input.entries(), time).filter(later);
+            best = found.map(|(taken, at)| (taken, part, at)).or(best);
+        }
+        match best {
+            Some((_, part, at)) => self.enter(part).go_to(at)?,
+            None => self.enter(0).go_to_front()?,
+        }
         (self.done, self.fresh) = (false, true);
         Ok(())
     }
@@ -216,136 +223,32 @@ impl Recording {
 
     /// Where it is.
     pub fn position(&self) -> Position {
-        Position { at: self.at, done: self.done, fresh: self.fresh }
+        let before = self.parts[..self.part].iter().map(|part| part.input.len).sum();
+        let at = self.parts[self.part].input.at;
+        Position { part: self.part, before, at, done: self.done, fresh: self.fresh }
     }
 
     /// Goes on from where it was.
     pub fn resume(&mut self, position: Position) {
         // Should this fail, the next read fails as well, and says so.
-        let _ = self.go_to(position.at);
+        let _ = self.enter(position.part).go_to(position.at);
         (self.done, self.fresh) = (position.done, position.fresh);
     }
 
-    /// Its size in bytes, as far as it was written when it was opened.
+    /// Bytes of its files, as far as they were written when they were opened.
     pub fn bytes(&self) -> u64 {
-        self.len
-    }
-
-    fn go_to(&mut self, at: u64) -> io::Result<()> {
-        self.at = self.input.seek(SeekFrom::Start(at))?;
-        Ok(())
-    }
-
-    /// Where which block is: as the index has it, or, where a recording was cut, as the blocks stand. Reading goes on
-    /// where it was.
-    fn entries(&mut self) -> Vec<Entry> {
-        if self.version == 1 {
-            return Vec::new();
-        }
-        let at = self.at;
-        let entries = self.index().or_else(|| self.walk().ok()).unwrap_or_default();
-        // Should this fail, the next read fails as well.
-        let _ = self.go_to(at);
-        entries
-    }
-
-    fn index(&mut self) -> Option<Vec<Entry>> {
-        let mut tail = [0; index::TAIL];
-        self.go_to(self.len.checked_sub(index::TAIL as u64)?).ok()?;
-        self.input.read_exact(&mut tail).ok()?;
-        self.go_to(index::start(&tail)?).ok()?;
-        let mut bytes = [0; FRAME];
-        self.input.read_exact(&mut bytes).ok()?;
-        let frame = Frame::parse(&bytes);
-        let stored = self.stored(frame.stored).ok()?;
-        let whole = frame.holds() == Some(Holds::Index) && frame.is_whole(&bytes, &stored);
-        whole.then(|| index::entries(&stored))
-    }
-
-    fn walk(&mut self) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        self.go_to(HEADER as u64)?;
-        let mut bytes = [0; FRAME];
-        while self.input.read_exact(&mut bytes).is_ok() {
-            let frame = Frame::parse(&bytes);
-            let next = self.at + FRAME as u64 + u64::from(frame.stored);
-            let holds = frame.holds().filter(|holds| *holds != Holds::Index);
-            if next > self.len || holds.is_none() {
-                break;
-            }
-            entries.push(Entry::new(self.at, &frame));
-            self.go_to(next)?;
-        }
-        Ok(entries)
-    }
-
-    /// Version 2.
-    fn block(&mut self) -> Result<Batch, Stop> {
-        loop {
-            let (frame, stored) = self.whole_block()?;
-            let end = self.at + (FRAME + stored.len()) as u64;
-            let batch = match frame.holds() {
-                Some(Holds::Records) => Some(records(&frame, &stored)?),
-                Some(Holds::Keyframe) if self.fresh => Some(records(&frame, &stored)?),
-                // Who has read all before knows what it tells.
-                Some(Holds::Keyframe) => None,
-                Some(Holds::Index) if end == self.len => return Err(Stop::End),
-                Some(Holds::Index) => {
-                    return Err(Stop::Damage("something follows the index".to_owned()));
-                }
-                None => return Err(Stop::Damage("a block is of an unknown sort".to_owned())),
-            };
-            self.at = end;
-            if let Some(batch) = batch {
-                // A long keyframe takes several blocks.
-                self.fresh &= frame.holds() == Some(Holds::Keyframe);
-                return Ok(batch);
-            }
-        }
-    }
-
-    fn whole_block(&mut self) -> Result<(Frame, Vec<u8>), Stop> {
-        let mut bytes = [0; FRAME];
-        self.input.read_exact(&mut bytes)?;
-        let frame = Frame::parse(&bytes);
-        let stored = self.stored(frame.stored)?;
-        if frame.is_whole(&bytes, &stored) { Ok((frame, stored)) } else { Err(wrong_checksum()) }
-    }
-
-    /// Version 1, which just ends.
-    fn old_block(&mut self) -> Result<Batch, Stop> {
-        if self.at == self.len {
-            return Err(Stop::End);
-        }
-        let (mut len, mut checksum) = ([0; 4], [0; 4]);
-        self.input.read_exact(&mut len)?;
-        self.input.read_exact(&mut checksum)?;
-        let batch = self.stored(u32::from_le_bytes(len))?;
-        if crc32fast::hash(&batch) != u32::from_le_bytes(checksum) {
-            return Err(wrong_checksum());
-        }
-        self.at += (OLD_FRAME + batch.len()) as u64;
-        Ok(batch)
-    }
-
-    /// So many bytes; not more than there are, whatever the number says.
-    fn stored(&mut self, len: u32) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.input.by_ref().take(len.into()).read_to_end(&mut bytes)?;
-        if bytes.len() == len as usize {
-            Ok(bytes)
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
+        self.parts.iter().map(|part| part.input.len).sum()
     }
 }
 
-fn records(frame: &Frame, stored: &[u8]) -> Result<Batch, Stop> {
-    block::records(frame, stored).map_err(|_| Stop::Damage("a block does not decode".to_owned()))
-}
-
-fn wrong_checksum() -> Stop {
-    Stop::Damage("a block's checksum is wrong".to_owned())
+/// When the last keyframe up to a time was taken, and where it begins.
+fn last_keyframe(entries: &[Entry], time: Time) -> Option<(Time, u64)> {
+    // A long keyframe takes several blocks, of which the first is gone to.
+    let same = |a: &Entry, b: &Entry| a.is_keyframe && b.is_keyframe;
+    let taken = |run: &[Entry]| run.iter().map(|entry| entry.times.1).max();
+    let keyframes = entries.chunk_by(same).filter(|run| run[0].is_keyframe);
+    let mut found = keyframes.filter_map(|run| Some((taken(run)?, run[0].offset)));
+    found.rfind(|(taken, _)| *taken <= time)
 }
 
 #[cfg(test)]

@@ -65,10 +65,15 @@ impl Open {
 impl Trace {
     /// Findings whose pins live, with what the old page held when it was lost.
     pub(super) fn open_findings(&self) -> impl Iterator<Item = (&Finding, Option<u64>)> {
+        let content = |index| self.open.content.get(&index).copied();
+        self.open_indices().into_iter().map(move |index| (&self.findings[index], content(index)))
+    }
+
+    /// Where they are, in the order found.
+    pub(super) fn open_indices(&self) -> Vec<usize> {
         let mut open: Vec<usize> = self.open.pins_left.keys().copied().collect();
         open.sort_unstable();
-        open.into_iter()
-            .map(|index| (&self.findings[index], self.open.content.get(&index).copied()))
+        open
     }
 
     /// Takes in a finding about some pins, of which the first is named.
@@ -78,8 +83,9 @@ impl Trace {
         mut pins: Vec<Rc<PinRecord>>,
         basis: Basis,
     ) -> Change {
-        let index = self.findings.len();
+        let index = self.known(&finding).unwrap_or(self.findings.len());
         finding.id = index + 1;
+        self.restoring.iter_mut().for_each(|restoring| restoring.last = Some(index));
         if let Some(CauseKind::Fork { child, alive }) =
             finding.cause.as_mut().map(|cause| &mut cause.kind)
         {
@@ -101,6 +107,10 @@ impl Trace {
             self.open.by_page.entry(finding.old_pfn).or_default().push(index);
         }
         finding.pin = pins.into_iter().next();
+        if let Some(known) = self.findings.get_mut(index) {
+            known.pin = finding.pin;
+            return Change::Updated(index);
+        }
         finding.advice = rules::advice(&finding, &self.facts);
         self.findings.push(finding);
         Change::Opened(index)

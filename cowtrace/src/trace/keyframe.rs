@@ -5,21 +5,22 @@
 //! that brought them about. Not kept: what was counted before, findings that were closed, which secondary MMUs were
 //! told of open ones, and how many suspects of a process were listed.
 
-use super::{Change, Trace};
+use super::{Trace, gap::Known};
 use crate::{
     encode::Writer,
     event::{Before, Event, Fault, Protect, Stack, Task, Time, Untold, What, Zap},
-    facts::key,
     finding::{Cause, CauseKind, Finding, How, Proof, Verdict},
     source::Batch,
-    trace::{Counts, Recent, findings},
+    trace::{Recent, findings},
 };
 
 /// A keyframe being taken in.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Restoring {
     /// The finding opened last.
-    last: Option<usize>,
+    pub last: Option<usize>,
+    /// What was known before, which it counts once more.
+    pub before: Known,
 }
 
 impl Trace {
@@ -111,7 +112,8 @@ impl Trace {
     /// A record of a keyframe.
     pub(super) fn before(&mut self, event: &Event, before: &Before) {
         match before {
-            Before::Begin => self.restoring = Some(Restoring::default()),
+            // It was, before anything that is due by then.
+            Before::Begin => {}
             Before::Held(held) => self.ledger.hold(event, held),
             Before::Grade(verdict, proof) => self.grade(*verdict, *proof),
             Before::Told(mark) => self.recent.extend(event.program.map(|program| Recent {
@@ -119,29 +121,8 @@ impl Trace {
                 program,
                 mark: *mark,
             })),
-            Before::End(untold) => {
-                self.restoring = None;
-                self.counts = Counts {
-                    malformed: untold.malformed,
-                    unknown: untold.unknown,
-                    ..Counts::default()
-                };
-                self.ledger.unlisted_before(untold.unlisted);
-                self.benign.clear();
-                self.invalidated.clear();
-                self.facts.set(key::PART_FROM.to_owned(), event.time.to_string());
-            }
+            Before::End(untold) => self.go_on(event.time, untold),
         }
-    }
-
-    /// Keeps in mind which finding a record of a keyframe has opened.
-    pub(super) fn restored(&mut self, changes: &[Change]) {
-        let Some(restoring) = &mut self.restoring else { return };
-        let opened = changes.iter().rev().find_map(|change| match change {
-            Change::Opened(index) => Some(*index),
-            Change::Updated(_) => None,
-        });
-        restoring.last = opened.or(restoring.last);
     }
 
     fn grade(&mut self, verdict: Verdict, proof: Option<Proof>) {

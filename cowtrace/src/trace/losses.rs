@@ -98,6 +98,14 @@ impl Trace {
         if let Some(damage) = self.facts.text(key::DAMAGE) {
             spots.push(damage.to_owned());
         }
+        for (from, to) in &self.gaps {
+            let [from, to] = [from, to].map(|time| self.since_start(*time) / 1_000_000);
+            spots.push(format!(
+                "all from {} to {} s: a part of the recording is missing",
+                seconds(from),
+                seconds(to)
+            ));
+        }
         for probe in self.probes.values() {
             if probe.attached.is_empty() && !probe.unseen.is_empty() {
                 spots.push(format!("\"{}\" is not watched: {}", probe.sees, probe.unseen));
@@ -105,4 +113,9 @@ impl Trace {
         }
         spots
     }
+}
+
+/// Seconds with three places, of milliseconds.
+fn seconds(millis: i64) -> String {
+    format!("{:+}.{:03}", millis / 1000, (millis % 1000).abs())
 }

@@ -19,16 +19,16 @@ use crate::{
         },
         filter::Filter,
     },
-    source::recording::Recording,
+    source::recording::Run,
     trace::Trace,
 };
 
 /// Writes the tables of each recording.
-pub fn write(files: &[PathBuf], folder: &Path, filter: &Filter) -> anyhow::Result<()> {
-    for file in files {
-        let place = place(file)?;
+pub fn write(runs: &[Run], folder: &Path, filter: &Filter) -> anyhow::Result<()> {
+    for run in runs {
+        let place = place(run)?;
         let mut events = table(folder, "events", &place)?;
-        let trace = replay(file, |step| match step {
+        let trace = replay(run, |step| match step {
             Step::Event(trace, event) if filter.takes(trace, event) => {
                 export::row(trace, event).map_or(Ok(()), |row| events.add(row))
             }
@@ -51,9 +51,9 @@ fn table<R: Tabled>(folder: &Path, name: &str, place: &Path) -> anyhow::Result<T
 }
 
 /// Where a recording's tables go, by what stands in front of it.
-fn place(file: &Path) -> anyhow::Result<PathBuf> {
+fn place(run: &Run) -> anyhow::Result<PathBuf> {
     let mut front = Trace::default();
-    if let Some(batch) = Recording::open(file)?.batch() {
+    if let Some(batch) = run.open()?.batch() {
         Records::new(&batch).for_each(|event| drop(front.take(event)));
     }
     let number = |key| front.facts.number(key).map(i64::cast_unsigned);
@@ -65,6 +65,6 @@ fn place(file: &Path) -> anyhow::Result<PathBuf> {
     let is_plain = |c: &char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     let host = front.facts.text(key::HOST).unwrap_or("unknown");
     let host: String = host.chars().map(|c| if is_plain(&c) { c } else { '_' }).collect();
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = run.first().file_stem().unwrap_or_default().to_string_lossy();
     Ok([format!("host={host}"), format!("date={date}"), format!("{stem}.parquet")].iter().collect())
 }

@@ -79,7 +79,10 @@ impl Player {
         }
         let mut records = Records::new(&self.batch[self.folded..]);
         for event in records.by_ref() {
-            if let Ok(event) = &event {
+            // What a keyframe tells once more is no news.
+            if let Ok(event) = &event
+                && !trace.is_restoring()
+            {
                 view.event(event);
             }
             trace.take(event);

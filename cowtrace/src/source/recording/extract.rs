@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Recording, dated, part::Part};
+use super::{Run, dated, part::Part};
 use crate::{
     decode::Records,
     encode::Writer,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Writes what a recording has of some processes into a file of the working folder; its path.
-pub fn extract(from: &Path, processes: &BTreeSet<u32>) -> anyhow::Result<PathBuf> {
+pub fn extract(from: &Run, processes: &BTreeSet<u32>) -> anyhow::Result<PathBuf> {
     let path = dated("cowtrace-part");
     extract_to(&path, from, processes)?;
     Ok(path)
@@ -26,8 +26,8 @@ pub fn extract(from: &Path, processes: &BTreeSet<u32>) -> anyhow::Result<PathBuf
 ///
 /// Kept are the source's own records, those of the processes, those of others that are about their address spaces,
 /// and all unpins: a worker may release what the processes pinned.
-pub(super) fn extract_to(to: &Path, from: &Path, processes: &BTreeSet<u32>) -> anyhow::Result<()> {
-    let mut recording = Recording::open(from)?;
+pub(super) fn extract_to(to: &Path, from: &Run, processes: &BTreeSet<u32>) -> anyhow::Result<()> {
+    let mut recording = from.open()?;
     let mut part = Part::create(to).map_err(|error| errors::recording_create(to, &error))?;
     let mut mms = HashSet::new();
     let mut is_first = true;

@@ -3,7 +3,12 @@
 use proptest::prelude::*;
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::mpsc, time::Duration};
 
-use super::{part::Part, parts::Parts, *};
+use super::{
+    block::{FRAME, Frame, Holds},
+    part::Part,
+    parts::Parts,
+    *,
+};
 
 /// A file of these batches, each in a block of its own.
 fn recording(batches: &[&[u8]]) -> Vec<u8> {
@@ -246,6 +251,97 @@ fn what_is_found_is_sealed_with_all_that_is_there_and_reads_as_one() {
     assert_eq!(ticks, [&tick(1, 1), &tick(2, 1)]);
 }
 
+/// The facts that tell a run, as they stand in front of it and of its keyframes.
+fn front(time: Time, host: &str) -> Batch {
+    let mut batch = Batch::new();
+    let mut writer = Writer::new(&mut batch, time);
+    for (key, value) in [(key::BOOT, "7"), (key::STARTED, "1"), (key::HOST, host)] {
+        writer.fact(key, value);
+    }
+    batch
+}
+
+/// All that the files of a folder are, read together, by run.
+fn read_together(folder: &Folder) -> Vec<Vec<Batch>> {
+    let files = fs::read_dir(&folder.0).expect("there").flatten().map(|file| file.path());
+    let mut files: Vec<_> = files.collect();
+    files.sort_unstable();
+    let is_told = |batch: &Batch| !String::from_utf8_lossy(batch).contains(key::PART_UNTIL);
+    let read = |run: Run| {
+        let mut recording = run.open().expect("recordings");
+        std::iter::from_fn(move || recording.batch()).filter(is_told).collect()
+    };
+    runs(&files).expect("recordings").into_iter().map(read).collect()
+}
+
+/// Parts of a run of this host, which begin at these times.
+fn parts_of(folder: &Folder, host: &str, times: std::ops::Range<Time>) {
+    let path = folder.0.join(format!("{host}.cow"));
+    let plan = Plan::rotating(Limit::Bytes(1), None);
+    let mut parts = Parts::create(&path, plan, mpsc::channel().0).expect("created");
+    parts.records(&front(1, host)).expect("written");
+    for time in times {
+        parts.records(&tick(10 * time, 1)).expect("written");
+        parts.next(&front(10 * time, host), None).expect("written");
+    }
+    parts.records(&tick(1000, 1)).expect("written");
+    parts.end().expect("ended");
+}
+
+#[test]
+fn parts_of_a_run_read_as_one_and_those_of_another_apart() {
+    let folder = Folder::new("together");
+    parts_of(&folder, "a", 1..3);
+    parts_of(&folder, "b", 5..6);
+    let runs = read_together(&folder);
+    assert_eq!(runs[0], [front(1, "a"), tick(10, 1), tick(20, 1), tick(1000, 1)]);
+    assert_eq!(runs[1], [front(1, "b"), tick(50, 1), tick(1000, 1)]);
+}
+
+#[test]
+fn behind_a_part_that_is_missing_the_keyframe_is_read() {
+    let folder = Folder::new("gap");
+    parts_of(&folder, "a", 1..4);
+    fs::remove_file(folder.0.join("a-0002.cow")).expect("it was there");
+    let runs = read_together(&folder);
+    assert_eq!(runs, [[front(1, "a"), tick(10, 1), front(20, "a"), tick(30, 1), tick(1000, 1)]]);
+}
+
+#[test]
+fn what_was_sealed_and_the_parts_that_it_is_made_of_are_read_once() {
+    let folder = Folder::new("sealed");
+    let plan = Plan::ring(Limit::Bytes(1 << 20), Duration::MAX);
+    let mut parts =
+        Parts::create(&folder.0.join("x.cow"), plan, mpsc::channel().0).expect("created");
+    parts.records(&front(1, "a")).expect("written");
+    parts.next(&front(1, "a"), None).expect("written");
+    parts.records(&tick(2, 1)).expect("written");
+    parts.found("finding-3-lost".to_owned(), 8);
+    parts.seal().expect("sealed");
+    parts.records(&tick(3, 1)).expect("written");
+    parts.next(&front(3, "a"), None).expect("written");
+    parts.records(&tick(4, 1)).expect("written");
+    parts.end().expect("ended");
+    fs::remove_file(folder.0.join("x-0001.cow")).expect("the ring has gone on");
+    assert_eq!(read_together(&folder), [[front(1, "a"), tick(2, 1), tick(3, 1), tick(4, 1)]]);
+}
+
+#[test]
+fn a_time_in_a_part_is_found_from_its_own_keyframe_on() {
+    let folder = Folder::new("seek-parts");
+    parts_of(&folder, "a", 1..4);
+    let files: Vec<_> = (1..=4).map(|n| folder.0.join(format!("a-000{n}.cow"))).collect();
+    let mut recording = runs(&files).expect("recordings")[0].open().expect("recordings");
+    let whole = recording.position();
+    assert_eq!(recording.times(), Some((1, 1000)));
+    recording.seek(25).expect("there");
+    assert_eq!(recording.batch(), Some(front(20, "a")));
+    assert_eq!(recording.batch(), Some(tick(30, 1)));
+    assert!(recording.position().at() > whole.at());
+    recording.resume(whole);
+    assert_eq!(recording.batch(), Some(front(1, "a")));
+}
+
 #[test]
 fn a_recorder_asks_for_a_keyframe_when_a_part_has_enough_and_goes_on_in_the_next() {
     let folder = Folder::new("asks");
@@ -277,8 +373,8 @@ fn what_is_saved_of_a_process_tells_its_findings_and_that_it_is_not_all() {
     let whole = fold(&from);
     let holder = whole.findings[0].pin.as_ref().map(|pin| pin.holder.tgid).expect("a holder");
     let (mine, others) = (folder.0.join("mine.cow"), folder.0.join("others.cow"));
-    extract::extract_to(&mine, &from, &[holder].into()).expect("saved");
-    extract::extract_to(&others, &from, &[1].into()).expect("saved");
+    extract::extract_to(&mine, &Run::of(&from), &[holder].into()).expect("saved");
+    extract::extract_to(&others, &Run::of(&from), &[1].into()).expect("saved");
     let (mine, others) = (fold(&mine), fold(&others));
     let said = |trace: &crate::trace::Trace| {
         trace.findings.iter().map(|finding| (finding.verdict, finding.address)).collect::<Vec<_>>()

@@ -6,7 +6,7 @@ use std::{fmt::Display, io, net::SocketAddr, path::Path};
 use anyhow::{Error, anyhow};
 use cowtrace_common::setting::Member;
 
-use crate::sinks::export::To;
+use crate::sinks::{count, export::To};
 
 /// Exit codes: documented in README.md and `--help`.
 pub mod exit {
@@ -245,16 +245,18 @@ pub fn no_folder() -> Error {
 /// Files of several runs, or of none, where one is wanted.
 pub fn not_one_run(runs: usize) -> Error {
     anyhow!(
-        "these files are of {runs} runs, and only parts of one can be looked at together\n\
-         give those of one; `cowtrace report` compares several"
+        "these files are of {}, and only parts of one can be looked at together\n\
+         give those of one; `cowtrace report` compares several",
+        count(runs as u64, "run")
     )
 }
 
 /// Files that are not of two runs where two are compared.
 pub fn not_two_runs(runs: usize) -> Error {
     anyhow!(
-        "these files are of {runs} runs, and a comparison is of two\n\
-         give the files of the earlier one, then those of the later one; two files are compared whatever they are of"
+        "these files are of {}, and a comparison is of two\n\
+         give the files of the earlier one, then those of the later one; two files are compared whatever they are of",
+        count(runs as u64, "run")
     )
 }
 

@@ -1,6 +1,6 @@
 //! What happened to an address space that can have taken it off its pages: the candidates for a cause.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::RangeInclusive};
 
 use cowtrace_common::wire::page_bit;
 use hashbrown::HashMap;
@@ -60,11 +60,11 @@ impl History {
         self.0.remove(&mm);
     }
 
-    /// The last thing since `since` that covers an address.
-    pub fn last_at(&self, mm: Mm, address: u64, since: Time) -> Option<Cause> {
+    /// The last thing in a time that covers an address.
+    pub fn last_at(&self, mm: Mm, address: u64, time: RangeInclusive<Time>) -> Option<Cause> {
         let causes = self.0.get(&mm)?.iter().rev();
         let mut causes = causes.filter(|(cause, (start, end))| {
-            cause.time >= since && (*start..*end).contains(&address)
+            time.contains(&cause.time) && (*start..*end).contains(&address)
         });
         causes.next().map(|(cause, _)| cause.clone())
     }
@@ -77,7 +77,8 @@ impl History {
         };
         let candidates = self.0.get(&fault.mm).into_iter().flatten();
         let candidates: Vec<_> = candidates
-            .filter(|(cause, range)| cause.time >= since && covers(*range))
+            // A keyframe tells all that happened, and only then of the fault.
+            .filter(|(cause, range)| (since..=event.time).contains(&cause.time) && covers(*range))
             .map(|(cause, _)| cause)
             .collect();
         let best = candidates.iter().max_by_key(|cause| (cause.kind.directness(), cause.time));

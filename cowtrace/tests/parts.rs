@@ -8,10 +8,11 @@ use std::{
 
 use cowtrace::{
     decode::Records,
+    finding::Finding,
     sinks::{
         Format,
         filter::Filter,
-        report::{Form, Report},
+        report::{Form, Gate, Report},
     },
     source::recording::{Limit, Plan, Recorder, Recording, runs},
     trace::Trace,
@@ -99,7 +100,7 @@ fn said(mut recording: Recording) -> (String, Trace) {
     Format::Json.summary(&mut out, &trace).expect("a Vec takes everything");
     let report = Report::new(&[("x.cow".to_owned(), trace.clone())], &Filter::default());
     for form in [Form::Text, Form::Json] {
-        report.write(form, &mut out).expect("a Vec takes everything");
+        report.write(form, &Gate::default(), &mut out).expect("a Vec takes everything");
     }
     (String::from_utf8(out).expect("UTF-8"), trace)
 }
@@ -133,25 +134,34 @@ fn parts_say_what_the_unrotated_recording_says() {
 
 #[test]
 fn a_part_that_is_missing_is_said_and_no_finding_is_told_twice() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/mprotect-5.10.cow");
-    let folder = Folder::new("missing");
-    rotate(&file, &folder, 7);
-    let (_, whole) = said(Recording::open(&file).expect("a recording"));
-    let all = folder.files();
-    for missing in 1..all.len() - 1 {
-        let mut files = all.clone();
-        files.remove(missing);
-        let (_, trace) = said(together(&files));
-        let gap = trace.unseen();
-        assert!(gap[0].ends_with("a part of the recording is missing"), "{gap:?}");
-        let marks: BTreeSet<_> =
-            trace.findings.iter().map(|found| (found.address, found.broken_at)).collect();
-        assert_eq!(marks.len(), trace.findings.len(), "without part {missing}");
-        assert!(trace.findings.len() <= whole.findings.len());
-        assert!(trace.counts.records <= whole.counts.records && trace.counts.records > 0);
-        assert!(trace.part_from().is_none(), "it begins where the run does");
-        assert_eq!(trace.ledger.live_pages(), whole.ledger.live_pages());
+    for name in ["mprotect-5.10.cow", "lost-5.10.cow"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings").join(name);
+        let folder = Folder::new(&format!("without-{name}"));
+        rotate(&file, &folder, 7);
+        let (_, whole) = said(Recording::open(&file).expect("a recording"));
+        let all = folder.files();
+        for missing in 1..all.len() - 1 {
+            let mut files = all.clone();
+            files.remove(missing);
+            let (_, trace) = said(together(&files));
+            without_a_part(&trace, &whole);
+        }
     }
+}
+
+fn without_a_part(trace: &Trace, whole: &Trace) {
+    let gap = trace.unseen();
+    assert!(gap[0].ends_with("a part of the recording is missing"), "{gap:?}");
+    let findings = &trace.findings;
+    let marks: BTreeSet<_> =
+        findings.iter().map(|found| (found.address, found.broken_at)).collect();
+    assert_eq!(marks.len(), findings.len());
+    assert!(findings.len() <= whole.findings.len());
+    let caused = |found: &Finding| found.cause.iter().all(|cause| cause.time <= found.broken_at);
+    assert!(findings.iter().all(caused), "what came later is no cause");
+    assert!(trace.counts.records <= whole.counts.records && trace.counts.records > 0);
+    assert!(trace.part_from().is_none(), "it begins where the run does");
+    assert_eq!(trace.ledger.live_pages(), whole.ledger.live_pages());
 }
 
 #[test]

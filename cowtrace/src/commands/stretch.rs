@@ -4,7 +4,9 @@ use anyhow::Context as _;
 
 use crate::{
     decode::Records,
+    encode::Writer,
     event::Time,
+    facts::key,
     source::{Batch, recording::Recording},
     trace::Trace,
     when::When,
@@ -58,14 +60,24 @@ fn keyframe(recording: &mut Recording, from: Time) -> (Batch, Time) {
             });
             // What is held back is in no keyframe; it is told within a second.
             if is_of_it && trace.is_settled() {
-                let mut front = trace.keyframe();
+                let mut front = keyframe_of(&trace, from);
                 front.extend_from_slice(rest);
                 return (front, trace.now);
             }
             trace.take(event);
         }
     }
-    (trace.keyframe(), trace.now)
+    (keyframe_of(&trace, from), trace.now)
+}
+
+/// A keyframe of a trace, which also tells where parts of the recording are missing since a time.
+fn keyframe_of(trace: &Trace, from: Time) -> Batch {
+    let mut keyframe = trace.keyframe();
+    let missing: Vec<_> = trace.missing_since(from).collect();
+    if !missing.is_empty() {
+        Writer::new(&mut keyframe, trace.now).fact(key::DAMAGE, &missing.join("; "));
+    }
+    keyframe
 }
 
 #[cfg(test)]
@@ -73,7 +85,7 @@ mod tests {
     use std::{path::Path, time::Duration};
 
     use super::*;
-    use crate::{facts::key, finding::Verdict};
+    use crate::finding::Verdict;
 
     /// When the write of the example came, since the start, and when its page was pinned.
     const WRITE: Duration = Duration::from_micros(184_911);

@@ -236,7 +236,7 @@ impl Trace {
             address,
             old_pfn: old,
             new_pfn: pfn,
-            cause: self.history.last_at(mm, address, pin.time),
+            cause: self.history.last_at(mm, address, pin.time..=event.time),
             ..Finding::new(self.differs(&pin), How::Zapped)
         };
         vec![self.open(finding, vec![pin], Basis::Books)]

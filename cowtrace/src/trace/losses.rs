@@ -65,6 +65,19 @@ impl Trace {
         self.facts.number(key::PART_FROM).map(i64::cast_unsigned)
     }
 
+    /// Parts of the recording that are missing and go on beyond a time, a sentence each.
+    pub fn missing_since(&self, time: Time) -> impl Iterator<Item = String> {
+        let seconds = |time| {
+            let millis = self.since_start(time) / 1_000_000;
+            format!("{:+}.{:03}", millis / 1000, (millis % 1000).abs())
+        };
+        let gaps = self.gaps.iter().filter(move |(_, to)| *to > time);
+        gaps.map(move |(from, to)| {
+            let (from, to) = (seconds(*from), seconds(*to));
+            format!("all from {from} to {to} s: a part of the recording is missing")
+        })
+    }
+
     /// What was missed up to now, a sentence each.
     pub fn blind_spots(&self) -> Vec<String> {
         let mut spots = Vec::new();
@@ -98,14 +111,7 @@ impl Trace {
         if let Some(damage) = self.facts.text(key::DAMAGE) {
             spots.push(damage.to_owned());
         }
-        for (from, to) in &self.gaps {
-            let [from, to] = [from, to].map(|time| self.since_start(*time) / 1_000_000);
-            spots.push(format!(
-                "all from {} to {} s: a part of the recording is missing",
-                seconds(from),
-                seconds(to)
-            ));
-        }
+        spots.extend(self.missing_since(0));
         for probe in self.probes.values() {
             if probe.attached.is_empty() && !probe.unseen.is_empty() {
                 spots.push(format!("\"{}\" is not watched: {}", probe.sees, probe.unseen));
@@ -113,9 +119,4 @@ impl Trace {
         }
         spots
     }
-}
-
-/// Seconds with three places, of milliseconds.
-fn seconds(millis: i64) -> String {
-    format!("{:+}.{:03}", millis / 1000, (millis % 1000).abs())
 }

@@ -12,10 +12,11 @@ use std::{
 use super::{
     HEADER,
     block::{FRAME, Frame, Holds},
+    columns,
     part::{Part, now},
     plan::{Limit, Plan},
 };
-use crate::{encode::Writer, facts::key, source::Batch};
+use crate::{encode::Writer, event::Time, facts::key, source::Batch};
 
 /// Files that findings seal at most: a process that loses a page each minute does not fill the disk.
 pub const MOST_SEALED: usize = 16;
@@ -34,6 +35,8 @@ pub struct Parts {
     /// The name that was asked for; parts have a number in it.
     base: PathBuf,
     part: Part,
+    /// When the keyframe was taken that it began with.
+    from: Time,
     number: u32,
     ended: VecDeque<Ended>,
     /// Bytes of those that were ended, removed ones included.
@@ -51,7 +54,7 @@ impl Parts {
         let path = if plan.part.is_some() { numbered(base, number) } else { base.to_owned() };
         let (part, base) = (Part::create(&path)?, base.to_owned());
         let (ended, found) = (VecDeque::new(), None);
-        Ok(Self { base, part, number, ended, bytes: 0, found, sealed: 0, tell })
+        Ok(Self { base, part, from: 0, number, ended, bytes: 0, found, sealed: 0, tell })
     }
 
     /// Appends records.
@@ -75,10 +78,17 @@ impl Parts {
         limit.is_some_and(|limit| limit.is_reached(bytes, passed))
     }
 
+    /// Whether a keyframe is later than the one that the part began with. Each part has something later than those before:
+    /// so a reader sees if one is missing.
+    pub fn is_later(&self, keyframe: &[u8]) -> bool {
+        time(keyframe) > self.from
+    }
+
     /// Ends the part, begins the next one with a keyframe, and removes what is more than is to be kept.
     pub fn next(&mut self, keyframe: &[u8], keep: Option<Limit>) -> io::Result<()> {
         let mut next = Part::create(&numbered(&self.base, self.number + 1))?;
         next.keyframe(keyframe)?;
+        self.from = time(keyframe);
         self.number += 1;
         let mut part = std::mem::replace(&mut self.part, next);
         close(&mut part)?;
@@ -139,6 +149,11 @@ impl Parts {
             self.ended.pop_front();
         }
     }
+}
+
+/// When a keyframe was taken.
+fn time(keyframe: &[u8]) -> Time {
+    columns::header(keyframe).map_or(0, |(_, time)| time)
 }
 
 /// Tells that what follows is in the next part.

@@ -216,7 +216,7 @@ impl Writing {
 
     fn keyframe(&mut self, batch: &[u8]) -> io::Result<()> {
         (self.since_keyframe, self.asked) = (0, false);
-        if self.parts.has_enough(self.plan.part) {
+        if self.parts.has_enough(self.plan.part) && self.parts.is_later(batch) {
             self.flush_at = None;
             // What is about to be sealed stays until it is.
             let keep = self.plan.keep.filter(|_| self.seal_at.is_none());

@@ -6,13 +6,14 @@ use super::{
     super::{parts::MOST_SEALED, plan::Limit},
     *,
 };
-use crate::encode::Writer;
+use crate::{encode::Writer, event::Time};
 
 /// A recorder without a thread in a folder that is removed at the end.
 struct Scene {
     folder: PathBuf,
     writing: Writing,
     sealed: Receiver<PathBuf>,
+    now: Time,
 }
 
 impl Scene {
@@ -22,18 +23,24 @@ impl Scene {
         let (tell, sealed) = mpsc::channel();
         let parts = Parts::create(&folder.join("x.cow"), plan, tell).expect("created");
         let writing = Writing::new(parts, plan, Duration::MAX, Arc::default());
-        Self { folder, writing, sealed }
+        Self { folder, writing, sealed, now: 0 }
     }
 
     fn records(&mut self) {
-        let mut batch = Batch::new();
-        Writer::new(&mut batch, 1).fact("a", "b");
-        self.writing.records(&batch).expect("written");
+        self.now += 1;
+        self.writing.records(&self.fact()).expect("written");
         self.writing.parts.sync().expect("written");
     }
 
     fn keyframe(&mut self) {
-        self.writing.keyframe(&Batch::new()).expect("written");
+        self.writing.keyframe(&self.fact()).expect("written");
+    }
+
+    /// A record of now.
+    fn fact(&self) -> Batch {
+        let mut batch = Batch::new();
+        Writer::new(&mut batch, self.now).fact("a", "b");
+        batch
     }
 
     /// Whether a keyframe is wanted; from now on the loop is about to send one.
@@ -62,6 +69,18 @@ fn one_keyframe_is_asked_for_however_much_comes_before_it() {
     scene.keyframe();
     scene.records();
     assert!(scene.asks(), "the next part has enough as well");
+}
+
+#[test]
+fn a_part_has_something_later_than_those_before_it() {
+    let mut scene = Scene::new("later", Plan::rotating(Limit::Bytes(1), None));
+    scene.records();
+    scene.keyframe();
+    scene.keyframe();
+    assert_eq!(scene.files(), 2, "no time has passed");
+    scene.records();
+    scene.keyframe();
+    assert_eq!(scene.files(), 3);
 }
 
 #[test]

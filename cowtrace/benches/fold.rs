@@ -32,14 +32,10 @@ fn main() {
     divan::main();
 }
 
-fn again(name: &str) -> Again {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/recordings/{name}.cow"));
-    Again::new(&mut Recording::open(&file).expect("it is in the repository"))
-}
-
 /// The source's own records, the kernel's as a busy ring would give them, and how many.
 fn batch(name: &str) -> (Vec<u8>, Vec<u8>, u64) {
-    let again = again(name);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/recordings/{name}.cow"));
+    let again = Again::new(&mut Recording::open(&file).expect("it is in the repository"));
     let mut batch = Vec::new();
     let times = RECORDS.div_ceil(again.records);
     (0..times).for_each(|n| again.tell(n, &mut batch));
@@ -49,11 +45,10 @@ fn batch(name: &str) -> (Vec<u8>, Vec<u8>, u64) {
 /// From a file's bytes to records.
 #[divan::bench(args = RECORDINGS)]
 fn read(bencher: Bencher<'_, '_>, name: &str) {
-    let (front, batch, records) = batch(name);
+    let (_, batch, records) = batch(name);
     let file: PathBuf = env::temp_dir().join(format!("cowtrace-bench-{}.cow", std::process::id()));
     let mut tee = Tee::create(&file, Plan::default(), Verdict::Lost).expect("a file");
-    batch.chunks(1 << 20).for_each(|part| tee.write(part));
-    drop(front);
+    tee.write(&batch);
     tee.finish().expect("written");
     let bytes = fs::read(&file).expect("read");
     fs::remove_file(&file).expect("removed");

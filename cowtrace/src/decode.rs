@@ -108,7 +108,7 @@ pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
     let body = &mut record;
     // Taken as one, which is checked once: its fields then cost a load each.
     let header: [u8; size_of::<Header>()] = take(body)?;
-    let (kind, program) = (u16::from_le_bytes(at::<4, 2>(&header)), at::<6, 2>(&header));
+    let [kind, program] = [at::<4, 2>(&header), at::<6, 2>(&header)].map(u16::from_le_bytes);
     let time = u64::from_le_bytes(at::<8, 8>(&header));
     let cgroup = u64::from_le_bytes(at::<16, 8>(&header));
     let [tgid, thread, cpu] =
@@ -123,7 +123,7 @@ pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
         stack(body, kernel_frames.into(), user_frames.into())?
     };
     let of_a_program = kind < kind::SOURCE || matches!(kind, kind::TALLY | kind::COST | kind::TOLD);
-    let program = of_a_program.then(|| Program::from_number(u16::from_le_bytes(program))).flatten();
+    let program = of_a_program.then(|| Program::from_number(program)).flatten();
     Ok(Event { time, task: Task { tgid, tid: thread, comm, cgroup }, cpu, program, stack, what })
 }
 

@@ -174,7 +174,7 @@ impl Trace {
     }
 
     fn event(&mut self, event: Event) -> Vec<Change> {
-        if event.what == What::Before(Before::Begin) {
+        if matches!(event.what, What::Before(Before::Begin)) {
             self.begin_again(event.time);
         }
         self.now = self.now.max(event.time);

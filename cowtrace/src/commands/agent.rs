@@ -36,7 +36,7 @@ use crate::{
     },
     sys,
     tee::Tee,
-    trace::Trace,
+    trace::{Change, Trace},
 };
 
 /// What the flight recorder keeps where nobody says how much.
@@ -145,7 +145,7 @@ impl Agent {
                 changes.push(change);
                 if is_news {
                     self.metrics.changed(&self.trace, change);
-                    records.extend(otlp::record(&self.trace, change));
+                    records.extend(self.log_record(change));
                 }
             }
         }
@@ -154,6 +154,11 @@ impl Agent {
         self.export_logs(records);
         self.say();
         yield_now().await;
+    }
+
+    /// For a collector, if there is one.
+    fn log_record(&self, change: Change) -> Option<otlp::LogRecord> {
+        self.exporter.as_ref().and_then(|_| otlp::record(&self.trace, change))
     }
 
     fn export_logs(&self, records: Vec<otlp::LogRecord>) {

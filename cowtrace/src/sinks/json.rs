@@ -10,8 +10,10 @@ use serde::Serialize;
 pub use self::event::event;
 use super::{container, stack};
 use crate::{
+    container::Container,
     event::{Stack, Task, Time},
     finding::{Cause, Finding, Proof},
+    ledger::PinRecord,
     trace::{Change, Durations, Sort, Trace},
 };
 
@@ -144,6 +146,37 @@ pub fn schema() -> schemars::Schema {
     super::schemas::generator().into_root_schema_for::<Line>()
 }
 
+fn holder(trace: &Trace, pin: &PinRecord) -> Holder {
+    let Container { id: container, pod_uid, .. } =
+        container(trace, &pin.holder).unwrap_or_default();
+    Holder {
+        tgid: pin.holder.tgid,
+        tid: pin.holder.tid,
+        comm: pin.holder.comm.to_string(),
+        cgroup: pin.holder.cgroup,
+        container,
+        pod_uid,
+        flags: trace.facts.flag_names(pin.gup_flags),
+        address: pin.address,
+        pages: pin.pages,
+        stack: frames(trace, &pin.holder, &pin.stack),
+    }
+}
+
+fn writer(trace: &Trace, finding: &Finding) -> Writer {
+    let task = &finding.writer;
+    let Container { id: container, pod_uid, .. } = container(trace, task).unwrap_or_default();
+    Writer {
+        tgid: task.tgid,
+        tid: task.tid,
+        comm: task.comm.to_string(),
+        cgroup: task.cgroup,
+        container,
+        pod_uid,
+        stack: frames(trace, task, &finding.writer_stack),
+    }
+}
+
 fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -> FindingLine<'a> {
     FindingLine {
         r#type,
@@ -151,27 +184,8 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
         verdict: finding.verdict.name(),
         certainty: finding.verdict.certainty(),
         reason: &finding.reason,
-        holder: finding.pin.as_ref().map(|pin| Holder {
-            tgid: pin.holder.tgid,
-            tid: pin.holder.tid,
-            comm: pin.holder.comm.to_string(),
-            cgroup: pin.holder.cgroup,
-            container: container(trace, &pin.holder).and_then(|of| of.id),
-            pod_uid: container(trace, &pin.holder).and_then(|of| of.pod_uid),
-            flags: trace.facts.flag_names(pin.gup_flags),
-            address: pin.address,
-            pages: pin.pages,
-            stack: frames(trace, &pin.holder, &pin.stack),
-        }),
-        writer: Writer {
-            tgid: finding.writer.tgid,
-            tid: finding.writer.tid,
-            comm: finding.writer.comm.to_string(),
-            cgroup: finding.writer.cgroup,
-            container: container(trace, &finding.writer).and_then(|of| of.id),
-            pod_uid: container(trace, &finding.writer).and_then(|of| of.pod_uid),
-            stack: frames(trace, &finding.writer, &finding.writer_stack),
-        },
+        holder: finding.pin.as_ref().map(|pin| holder(trace, pin)),
+        writer: writer(trace, finding),
         how: finding.how.name(),
         address: finding.address,
         pages: finding.pages,

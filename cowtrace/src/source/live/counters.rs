@@ -18,14 +18,16 @@ use crate::{
     event::{Cost, ShortTerm, Tally},
 };
 
+/// By program: runs that the kernel skipped, and how long the others took.
+type Programs = BTreeMap<Program, (u64, Cost)>;
+
 /// The counters.
 pub struct Counters {
     tallies: PerCpuArray<MapData, [u64; 4]>,
     outcomes: PerCpuArray<MapData, u64>,
     short_term: PerCpuArray<MapData, [u64; 3]>,
-    /// Runs that the kernel skipped and how long the others took, as last read: the programs are gone when the
-    /// last counts are told.
-    programs: BTreeMap<Program, (u64, Cost)>,
+    /// As last read: the programs are gone when the last counts are told.
+    programs: Programs,
     /// Runs that never came.
     missed: BTreeMap<Program, u64>,
     told: BTreeMap<Program, (Tally, Cost)>,
@@ -78,7 +80,7 @@ impl Counters {
                 continue;
             };
             let sum = |n: usize| values.iter().map(|cpu| cpu[n]).sum();
-            let (recursion, cost) = self.programs.get(program).copied().unwrap_or_default();
+            let (recursion, cost) = kernels_own(&self.programs, *program);
             let recursion = recursion + self.missed.get(program).copied().unwrap_or(0);
             let tally = Tally { hits: sum(0), ring_full: sum(1), map_full: sum(2), recursion };
             let before = self.told.insert(*program, (tally, cost)).unwrap_or_default();
@@ -104,5 +106,29 @@ impl Counters {
             writer.short_term(&counts);
             self.told_short_term = counts;
         }
+    }
+}
+
+/// What the kernel counts for a program. An understudy that is not there has missed all that the first was made to
+/// skip: it was not called for, where the kernel preempts no task inside itself, but that may be changed at any time.
+fn kernels_own(programs: &Programs, program: Program) -> (u64, Cost) {
+    let of = |program| programs.get(&program).copied();
+    let alone = || (program.stands_in_for().and_then(of).unwrap_or_default().0, Cost::default());
+    of(program).unwrap_or_else(alone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_understudy_that_is_not_there_has_missed_what_the_first_was_made_to_skip() {
+        let skipped = |times| (times, Cost::default());
+        let mut programs = Programs::from([(Program::WpFaultExit, skipped(3))]);
+        assert_eq!(kernels_own(&programs, Program::WpFaultExit), skipped(3));
+        assert_eq!(kernels_own(&programs, Program::WpFaultAgain), skipped(3));
+        programs.insert(Program::WpFaultAgain, skipped(1));
+        assert_eq!(kernels_own(&programs, Program::WpFaultAgain), skipped(1));
+        assert_eq!(kernels_own(&programs, Program::Zap), skipped(0), "it is not attached at all");
     }
 }

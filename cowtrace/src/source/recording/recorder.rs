@@ -136,8 +136,11 @@ pub(super) fn write_all(parts: Parts, batches: &[&[u8]], patience: Duration) -> 
     Writing::new(parts, Plan::default(), patience, Arc::default()).run(&receive)
 }
 
-/// Bytes of the first whole records that make a piece; all, where the first is longer or is none.
+/// Bytes of the first whole records that make a piece; all, where that is no more, or the first is longer or is none.
 fn piece(batch: &[u8]) -> usize {
+    if batch.len() <= PIECE {
+        return batch.len();
+    }
     let mut end = 0;
     while let Some((len, _)) = columns::header(&batch[end..]).filter(|(len, _)| end + len <= PIECE)
     {

@@ -96,6 +96,9 @@ pub mod kind {
     /// Body: `u64` runs and `u64` nanoseconds of all of them, as the kernel counts them; `program` in the header
     /// says whose.
     pub const COST: u16 = 145;
+    /// Body: `u64` mm, first address and first address behind of a VMA, then UTF-8: what is mapped there; empty for
+    /// anonymous memory.
+    pub const VMA_NAME: u16 = 146;
 }
 
 /// Start of every record.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 mod keyframe;
+mod names;
 
 use cowtrace_common::{
     program::Program,
@@ -206,17 +207,10 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             let [sees, attached, unseen] = texts(body)?;
             What::Probe(ProbeState { row: number, sees, attached, unseen })
         }
-        kind::SYMBOL => {
-            let (address, tgid) = (u64_le(body)?, u32_le(body)?);
-            let [name] = texts(body)?;
-            What::Symbol { address, tgid, name }
-        }
+        kind::SYMBOL => names::symbol(body)?,
         kind::KEYFRAME..=kind::KEYFRAME_END => What::Before(keyframe::before(kind, body)?),
-        kind::CGROUP => {
-            let id = u64_le(body)?;
-            let [path] = texts(body)?;
-            What::Cgroup { id, path }
-        }
+        kind::CGROUP => names::cgroup(body)?,
+        kind::VMA_NAME => names::vma(body)?,
         kind::COST => What::Cost(Cost { runs: u64_le(body)?, nanos: u64_le(body)? }),
         kind::TALLY => What::Tally(Tally {
             hits: u64_le(body)?,

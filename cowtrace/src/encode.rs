@@ -28,6 +28,11 @@ impl<'a> Writer<'a> {
         Self { batch, time }
     }
 
+    /// The same batch at another time.
+    pub fn at(&mut self, time: Time) -> Writer<'_> {
+        Writer { batch: self.batch, time }
+    }
+
     /// A fact about host, kernel or run.
     pub fn fact(&mut self, key: &str, value: &str) {
         self.record(kind::FACT, 0, format!("{key}\0{value}").as_bytes());
@@ -60,6 +65,13 @@ impl<'a> Writer<'a> {
         let mut body = id.to_le_bytes().to_vec();
         body.extend_from_slice(path.as_bytes());
         self.record(kind::CGROUP, 0, &body);
+    }
+
+    /// What is mapped in a VMA; empty for anonymous memory.
+    pub fn vma_name(&mut self, mm: Mm, start: u64, end: u64, name: &str) {
+        let mut body = [mm, start, end].map(u64::to_le_bytes).concat();
+        body.extend_from_slice(name.as_bytes());
+        self.record(kind::VMA_NAME, 0, &body);
     }
 
     /// How long a program has run.

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 pub use self::{
     before::{Before, Held, HeldAt, Untold},
     fault::Fault,
-    range::{FileRange, ForkCopy, Invalidate, Protect, Protector, Zap},
+    range::{FileRange, ForkCopy, Invalidate, Protect, Protector, VmaName, Zap},
     stack::Stack,
 };
 
@@ -196,6 +196,8 @@ pub enum What {
         /// Its path from the root.
         path: String,
     },
+    /// What is mapped where pages are pinned.
+    VmaName(VmaName),
     /// What a program has counted so far.
     Tally(Tally),
     /// How long a program has run so far.

@@ -82,6 +82,14 @@ impl Default for Foll {
     }
 }
 
+impl<K: Into<String>> FromIterator<(K, String)> for Facts {
+    fn from_iter<I: IntoIterator<Item = (K, String)>>(facts: I) -> Self {
+        let mut all = Self::default();
+        facts.into_iter().for_each(|(key, value)| all.set(key.into(), value));
+        all
+    }
+}
+
 impl Facts {
     /// Takes a fact in; a later one replaces an earlier one.
     pub fn set(&mut self, key: String, value: String) {

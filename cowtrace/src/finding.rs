@@ -247,6 +247,8 @@ pub struct Finding {
     pub vma: (u64, u64),
     /// VM_*.
     pub vma_flags: u64,
+    /// What was mapped there as it was pinned, if that is known; empty for anonymous memory.
+    pub vma_name: Option<Rc<str>>,
     /// What the kernel's counts said of the old page, where it was copied.
     pub fault: Option<Fault>,
     /// What write-protected or discarded the page, where that is known.
@@ -284,6 +286,7 @@ impl Finding {
             new_pfn: 0,
             vma: (0, 0),
             vma_flags: 0,
+            vma_name: None,
             fault: None,
             cause: None,
             proof: None,

@@ -34,6 +34,11 @@ pub fn container(trace: &Trace, task: &Task) -> Option<Container> {
     Container::of(trace.cgroup(task.cgroup)?)
 }
 
+/// What is mapped somewhere, in words.
+pub fn mapped(vma_name: &str) -> &str {
+    if vma_name.is_empty() { "anonymous memory" } else { vma_name }
+}
+
 /// The line-oriented forms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {

@@ -10,6 +10,7 @@ pub mod live;
 pub mod recording;
 mod rest;
 pub mod symbols;
+mod vmas;
 
 use std::io;
 

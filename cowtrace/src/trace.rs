@@ -9,8 +9,12 @@ mod keyframe;
 mod lineage;
 mod losses;
 mod notifiers;
+mod vmas;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
 
 use cowtrace_common::{program::Program, wire::Outcome};
 use hashbrown::HashMap;
@@ -21,7 +25,7 @@ pub use self::{
 };
 use self::{
     findings::Open, held::Held, holders::References, keyframe::Restoring, lineage::Lineage,
-    notifiers::Notifiers,
+    notifiers::Notifiers, vmas::VmaNames,
 };
 use crate::{
     decode::Malformed,
@@ -29,7 +33,7 @@ use crate::{
     facts::{Facts, key},
     finding::{CauseKind, Finding, Telling, Verdict, ZapKind},
     history::History,
-    ledger::Ledger,
+    ledger::{Ledger, PinRecord},
     rules::{self, Benign, Judgement},
 };
 
@@ -108,6 +112,7 @@ pub struct Trace {
     /// What the kernel's symbols tell of zaps, by address.
     zap_frames: HashMap<u64, Telling>,
     cgroups: HashMap<u64, String>,
+    vma_names: VmaNames,
     history: History,
     open: Open,
     held: Vec<Held>,
@@ -144,6 +149,12 @@ impl Trace {
     /// The path of a cgroup below the root of the hierarchy, if the source had it.
     pub fn cgroup(&self, id: u64) -> Option<&str> {
         self.cgroups.get(&id).map(String::as_str)
+    }
+
+    /// What a pin was of, by name, if the source had it and nothing else was pinned there since; empty for anonymous
+    /// memory.
+    pub fn vma_name(&self, pin: &PinRecord) -> Option<&Rc<str>> {
+        self.vma_names.at(pin.mm, pin.address, pin.time)
     }
 
     /// How many findings there are of each verdict that there is one of, the worst first.
@@ -253,6 +264,7 @@ impl Trace {
             What::MmExit { mm } => {
                 self.history.forget(*mm);
                 self.notifiers.forget(*mm);
+                self.vma_names.forget(*mm);
                 let left = self.ledger.mm_exit(*mm);
                 self.lineage.died(*mm, left, event);
             }
@@ -280,6 +292,7 @@ impl Trace {
                 }
                 self.symbols.insert((tgid, address), name);
             }
+            What::VmaName(vma) => self.vma_names.tell(&vma, event.time),
             What::Cgroup { id, path } => drop(self.cgroups.insert(id, path)),
             What::Outcomes(outcomes) => self.outcomes = outcomes,
             What::ShortTerm(counts) => self.short_term = counts,

@@ -1,5 +1,7 @@
 //! What is done to a range of addresses.
 
+use std::rc::Rc;
+
 use super::{Mm, Pfn, Time, VM_SHARED};
 
 /// See `wire::Zap`.
@@ -49,6 +51,19 @@ pub struct FileRange {
     pub start: u64,
     /// First address behind.
     pub end: u64,
+}
+
+/// What is mapped in a VMA where pages are pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmaName {
+    /// Address space.
+    pub mm: Mm,
+    /// First address.
+    pub start: u64,
+    /// First address behind.
+    pub end: u64,
+    /// As `/proc/PID/maps` has it; empty for anonymous memory.
+    pub name: Rc<str>,
 }
 
 /// See `wire::ForkCopy`.

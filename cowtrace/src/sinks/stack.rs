@@ -18,7 +18,7 @@ pub fn lines(trace: &Trace, tgid: u32, stack: &Stack) -> Vec<String> {
     kernel.chain(user).collect()
 }
 
-/// The first function behind those of GUP itself: the driver's, or its subsystem's. What asked for the pin.
+/// The function that asked for a pin. Without its module: a driver may be one on one kernel and none on another.
 pub fn site(trace: &Trace, stack: &Stack) -> Option<String> {
     let frame = asking(trace, stack)?;
     Some(frame.split('+').next().unwrap_or(&frame).to_owned())
@@ -29,6 +29,14 @@ pub fn module(trace: &Trace, stack: &Stack) -> Option<String> {
     let frame = asking(trace, stack)?;
     let module = frame.rsplit_once(" [").map(|(_, module)| module.trim_end_matches(']'));
     Some(module.unwrap_or("kernel").to_owned())
+}
+
+/// The function that asked, with its module where it is in one.
+pub fn driver(trace: &Trace, stack: &Stack) -> Option<String> {
+    let frame = asking(trace, stack)?;
+    let function = frame.split('+').next()?;
+    let module = frame.find(" [").map_or("", |at| &frame[at..]);
+    Some(format!("{function}{module}"))
 }
 
 /// The frame of the first function behind those of GUP itself.

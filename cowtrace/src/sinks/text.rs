@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{container, count, stack};
+use super::{container, count, mapped, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
@@ -122,10 +122,14 @@ pub(super) fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>
     let pinned = finding.pin.as_ref().map(|pin| Step {
         time: pin.time,
         what: format!(
-            "pinned by {}, {} at {}, {}",
+            "pinned by {}, {} at {}{}, {}",
             task(&pin.holder),
             count(pin.pages, "page"),
             pin.place(),
+            finding
+                .vma_name
+                .as_ref()
+                .map_or_else(String::new, |name| format!(" in {}", mapped(name))),
             trace.facts.flag_names(pin.gup_flags)
         ),
         task: &pin.holder,

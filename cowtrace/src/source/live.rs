@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use self::{counters::Counters, unreturned::Unreturned};
-use super::{Batch, cgroups::Cgroups, rest, symbols::Symbols};
+use super::{Batch, cgroups::Cgroups, rest, symbols::Symbols, vmas::Vmas};
 use crate::{
     btf::Btf,
     decode::Records,
@@ -68,6 +68,7 @@ pub struct Live {
     unreturned: Unreturned,
     symbols: Symbols,
     cgroups: Cgroups,
+    vmas: Vmas,
     /// The kernel measures how long programs run, all there are, as long as this is open.
     _stats: Option<OwnedFd>,
     tick: Interval,
@@ -106,6 +107,7 @@ impl Live {
             unreturned,
             symbols: Symbols::new(kernel.kallsyms),
             cgroups: Cgroups::default(),
+            vmas: Vmas::new(settings::facts(&btf).into_iter().collect()),
             // Whoever cannot have it goes without: no verdict hangs on it.
             _stats: options.stats.then(|| enable_stats(Stats::RunTime).ok()).flatten(),
             tick,
@@ -177,6 +179,7 @@ impl Live {
         for event in Records::new(batch).flatten() {
             self.symbols.tell(&event, &mut self.ready);
             self.cgroups.tell(&event, &mut self.ready);
+            self.vmas.tell(&event, &mut self.ready);
             rest::tell(&event, &mut behind);
         }
         self.ready.extend_from_slice(batch);

@@ -111,9 +111,17 @@ impl Trace {
             known.pin = finding.pin;
             return Change::Updated(index);
         }
+        finding.vma_name = self.vma_name_of(&finding);
         finding.advice = rules::advice(&finding, &self.facts);
         self.findings.push(finding);
         Change::Opened(index)
+    }
+
+    /// What was mapped at the address of a finding as it was pinned.
+    fn vma_name_of(&self, finding: &Finding) -> Option<Rc<str>> {
+        let pin = finding.pin.as_ref()?;
+        let here = self.vma_names.at(finding.mm, finding.address, pin.time);
+        here.or_else(|| self.vma_name(pin)).cloned()
     }
 
     /// A write-protect fault took the process off a page.

@@ -64,6 +64,7 @@ impl Trace {
             symbols: mem::take(&mut self.symbols),
             zap_frames: mem::take(&mut self.zap_frames),
             cgroups: mem::take(&mut self.cgroups),
+            vma_names: mem::take(&mut self.vma_names),
             suspects: mem::take(&mut self.suspects),
             ..Self::default()
         };

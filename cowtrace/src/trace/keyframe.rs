@@ -92,6 +92,7 @@ impl Trace {
         for (id, path) in cgroups {
             writer.cgroup(*id, path);
         }
+        self.vma_names.write(writer);
     }
 
     /// What happened to address spaces: who was forked, what was protected or discarded, who has to be told.

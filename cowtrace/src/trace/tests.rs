@@ -3,7 +3,11 @@
 use cowtrace_common::wire::page_bit;
 
 use super::*;
-use crate::event::{Extent, Pin, Stack, Task, Unpin};
+use crate::{
+    decode::Records,
+    encode::Writer,
+    event::{Extent, Pin, Stack, Task, Unpin},
+};
 
 /// Has a program tell something.
 fn tell(trace: &mut Trace, program: Program, what: What) {
@@ -26,6 +30,20 @@ fn copy(new_pfn: u64) -> What {
         fault_flags: 1,
         page_bits: page_bit::KNOWN | page_bit::MAYBE_PINNED | page_bit::ANON,
         outcome: Outcome::Copy,
+    })
+}
+
+/// A page is pinned.
+fn pin() -> What {
+    What::Pin(Pin {
+        mm: 2,
+        address: 0x1000,
+        pages: 1,
+        call_pages: 1,
+        unlisted: 0,
+        gup_flags: 0x101,
+        part: 0,
+        extents: [Extent { pfn: 0x40, pages: 1, folio: 0 }].into(),
     })
 }
 
@@ -58,18 +76,6 @@ fn an_unpin_like_the_one_before_is_another_if_the_page_was_pinned_again_in_betwe
     let extents = || [Extent { pfn: 0x40, pages: 1, folio: 0 }].into();
     let unpin =
         || What::Unpin(Unpin { pages: 1, unlisted: 0, make_dirty: false, extents: extents() });
-    let pin = || {
-        What::Pin(Pin {
-            mm: 2,
-            address: 0x1000,
-            pages: 1,
-            call_pages: 1,
-            unlisted: 0,
-            gup_flags: 0x101,
-            part: 0,
-            extents: extents(),
-        })
-    };
     tell(&mut trace, Program::PinFastExit, pin());
     tell(&mut trace, Program::UnpinFolio, unpin());
     tell(&mut trace, Program::PinFastExit, pin());
@@ -118,4 +124,23 @@ fn a_fork_that_is_the_cause_says_whether_the_child_still_has_its_copy() {
     };
     assert_eq!(cause(false).as_deref(), Some("fork of process 9 (alive)"));
     assert_eq!(cause(true).as_deref(), Some("fork of process 9 (gone by now)"));
+}
+
+#[test]
+fn a_keyframe_keeps_what_is_mapped_where_a_pin_is() {
+    let fold = |trace: &mut Trace, batch: &[u8]| {
+        Records::new(batch).for_each(|event| drop(trace.take(event)));
+    };
+    let (mut trace, mut batch) = (Trace::default(), Vec::new());
+    Writer::new(&mut batch, 1).vma_name(2, 0x1000, 0x2000, "/dev/shm/a\u{7}b");
+    fold(&mut trace, &batch);
+    tell(&mut trace, Program::PinExit, pin());
+    // Time goes on, and the name is still that of then.
+    trace.now = 9;
+    let mut part = Trace::default();
+    fold(&mut part, &trace.keyframe());
+    for trace in [trace, part] {
+        let (pin, _) = trace.ledger.calls().next().expect("it is held");
+        assert_eq!(trace.vma_name(pin).map(|name| &**name), Some("/dev/shm/a?b"));
+    }
 }

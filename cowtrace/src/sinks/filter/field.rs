@@ -27,6 +27,8 @@ pub enum Field {
     Cause,
     /// The function that asked for a pin.
     Site,
+    /// What is mapped where a page was pinned, by name.
+    Vma,
     /// Flags of a pin: `WRITE`, `LONGTERM`.
     Flags,
     /// The sort of an event: `pin`, `fault`.
@@ -51,6 +53,7 @@ impl Field {
             Self::Pages => "pages",
             Self::Cause => "cause",
             Self::Site => "site",
+            Self::Vma => "vma",
             Self::Flags => "flags",
             Self::Kind => "kind",
             Self::Stack => "stack",

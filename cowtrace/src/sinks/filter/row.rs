@@ -37,6 +37,7 @@ impl Row for Finding {
         Field::Pages,
         Field::Cause,
         Field::Site,
+        Field::Vma,
         Field::Flags,
         Field::Stack,
         Field::Id,
@@ -54,6 +55,7 @@ impl Row for Finding {
                 text(Some(self.cause.as_ref().map_or("not seen", |cause| cause.kind.name())))
             }
             Field::Site => text(stack::site_of(trace, self)),
+            Field::Vma => text(self.vma_name.as_deref()),
             Field::Flags => text(pin.map(|pin| trace.facts.flag_names(pin.gup_flags))),
             Field::Stack => {
                 let pinned = pin.map(|pin| (pin.holder.tgid, &pin.stack));
@@ -77,6 +79,7 @@ impl Row for PinRecord {
         Field::Address,
         Field::Pages,
         Field::Site,
+        Field::Vma,
         Field::Flags,
         Field::Stack,
     ];
@@ -89,6 +92,7 @@ impl Row for PinRecord {
             }
             Field::Pages => vec![Value::Number(self.pages)],
             Field::Site => text(stack::site(trace, &self.stack)),
+            Field::Vma => text(trace.vma_name(self).map(|name| &**name)),
             Field::Flags => text(Some(trace.facts.flag_names(self.gup_flags))),
             Field::Stack => frames(trace, self.holder.tgid, &self.stack),
             field => of_task(trace, &self.holder, field),

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     event::{
         Comm, Cost, Event, Extent, Extents, Fault, Invalidate, Pin, ProbeState, Stack, Tally, Task,
-        Time, Unpin, What,
+        Time, Unpin, VmaName, What,
     },
     facts::key,
     trace::Trace,
@@ -123,6 +123,12 @@ impl Run {
             extents: four_pages(),
         };
         let stack = stack(&[FRAMES[1].1, FRAMES[2].1], &[FRAMES[3].1]);
+        self.source(What::VmaName(VmaName {
+            mm: MM,
+            start: BUFFER,
+            end: BUFFER + 0x4000,
+            name: "/dev/shm/buffer-of-provoke (deleted)".into(),
+        }));
         self.take(Some(Program::PinExit), task(1234), stack, What::Pin(pin));
     }
 

@@ -29,7 +29,7 @@ fn a_lost_page_on_a_small_terminal() {
             ── 1 finding in 1 group, by verdict ────────────────────────────────────────────
               times verdict            last      holder        cause         pinned through
             ▶ 1     ✖ lost             +0.480s   provoke       fork          io_sqe_buffers…
-            ── Finding 1 ────────────────────────────────────────────────── 10 more lines ──
+            ── Finding 1 ────────────────────────────────────────────────── 11 more lines ──
               ✖ lost (proven): the old page was unpinned dirty after the process had lost
                 it: what was written to it never reached the process
 
@@ -39,13 +39,13 @@ fn a_lost_page_on_a_small_terminal() {
 
               page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025
                       references, 0 mappings, 1 pin (maybe-pinned)
-              at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
+              at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB),
+                      /dev/shm/buffer-of-provoke (deleted)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
               cause   fork of process 1240 (alive) at +0.360s by provoke[1234]
               advice  This kernel copies any write-protected page with extra references
                       (page_count rule, 5.9 to 5.18): run 5.19 or later (LTS: 6.1). Until
                       then keep the buffer from being write-protected while it is
-                      registered: no mprotect, userfaultfd-wp, soft-dirty (CRIU), swap or
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
@@ -73,7 +73,7 @@ fn a_lost_page_on_a_large_terminal() {
                 provoke[1234]                     provoke[1234]                     provoke[1234/1236]                provoke[1234]
 
               page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025 references, 0 mappings, 1 pin (maybe-pinned)
-              at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
+              at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB), /dev/shm/buffer-of-provoke (deleted)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
               cause   fork of process 1240 (alive) at +0.360s by provoke[1234]
               advice  This kernel copies any write-protected page with extra references (page_count rule, 5.9 to 5.18): run 5.19 or later (LTS: 6.1).
@@ -112,7 +112,7 @@ fn on_a_very_wide_terminal_the_finding_stands_beside_the_list() {
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:01  1 live pin on 4 pages  10 events
              1 Findings 9  2 Pins 1  3 Events  4 Notifiers  5 Probes
-            ── 9 findings in 1 group, by verdict ────────────────────────────────────────────────────────── ── Finding 1 ─────────────────────────────────────────────────────────────────────────────────────────────────────
+            ── 9 findings in 1 group, by verdict ────────────────────────────────────────────────────────── ── Finding 1 ───────────────────────────────────────────────────────────────────────────────────── 1 more lines ──
               times verdict            last      holder        cause         pinned through                   9 findings on 9 pages, from +0.360s to +1.320s; the first of them, #1:
             ▶ 9     ≠ diverged         +1.320s   provoke       not seen      io_sqe_buffers_register          ≠ diverged (certain that the pages differ): the process was given a copy while the pin on the old page is live
 
@@ -122,7 +122,8 @@ fn on_a_very_wide_terminal_the_finding_stands_beside_the_list() {
 
                                                                                                               page    PFN 0x10e000 → 0x12abc0; the old one (anonymous page) had 1025 references, 0 mappings, 1 pin
                                                                                                                       (maybe-pinned)
-                                                                                                              at      0x7f1234000000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
+                                                                                                              at      0x7f1234000000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB), /dev/shm/buffer-of-provoke
+                                                                                                                      (deleted)
                                                                                                               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
                                                                                                               advice  This kernel copies any write-protected page with extra references (page_count rule, 5.9 to 5.18): run
                                                                                                                       5.19 or later (LTS: 6.1). Until then keep the buffer from being write-protected while it is
@@ -131,7 +132,6 @@ fn on_a_very_wide_terminal_the_finding_stands_beside_the_list() {
                                                                                                               pinned by provoke[1234]                                  written by provoke[1234/1236]
                                                                                                                 internal_get_user_pages_fast+0x6c0                       do_wp_page+0x1f0
                                                                                                                 io_sqe_buffers_register+0x2d4                            cowtrace::provoke::write_to_every_page_of_the_buffer
-                                                                                                                cowtrace::provoke::register                              0x555500003000
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
@@ -147,9 +147,9 @@ fn one_finding_on_the_whole_screen_scrolled_to_its_end() {
              00:00:00  0 live pins on 0 pages  4 events
              1 Findings 1  2 Pins  3 Events  4 Notifiers  5 Probes
             ── Finding 1 ───────────────────────────────────────────────────────────────────
-              page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025
                       references, 0 mappings, 1 pin (maybe-pinned)
-              at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
+              at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB),
+                      /dev/shm/buffer-of-provoke (deleted)
               pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
               cause   fork of process 1240 (alive) at +0.360s by provoke[1234]
               advice  This kernel copies any write-protected page with extra references
@@ -180,7 +180,7 @@ fn one_finding_on_a_narrow_terminal() {
              cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
              00:00:00  0 live pins on 0 pages  4 events
              1 Findings 1  2  3  4  5
-            ── Finding 1 ────────────── 11 more lines below ──
+            ── Finding 1 ────────────── 12 more lines below ──
               ✖ lost (proven): the old page was unpinned
                 dirty after the process had lost it: what was
                 written to it never reached the process
@@ -195,7 +195,8 @@ fn one_finding_on_a_narrow_terminal() {
                       0 mappings, 1 pin (maybe-pinned)
               at      0x7f1234002000 in VMA
                       0x7f1234000000-0x7f1234004000 (rw-p,
-                      16 KiB)
+                      16 KiB), /dev/shm/buffer-of-provoke
+                      (deleted)
               pin     4 pages from 0x7f1234000000 on, flags
                       WRITE|LONGTERM (0x101)
               cause   fork of process 1240 (alive) at
@@ -205,7 +206,6 @@ fn one_finding_on_a_narrow_terminal() {
                       rule, 5.9 to 5.18): run 5.19 or later
                       (LTS: 6.1). Until then keep the buffer
                       from being write-protected while it is
-                      registered: no mprotect,
              ↑↓ scroll  esc back  space pause  y copy  ? help
         "#]],
     );
@@ -228,7 +228,7 @@ fn the_members_of_a_group_and_an_unknown_cause() {
               7      ≠ diverged         +1.080s   provoke[1234] provoke[1234] 0x7f1234002000
             ▶ 8      ≠ diverged         +1.200s   provoke[1234] provoke[1234] 0x7f1234003000
               9      ≠ diverged         +1.320s   provoke[1234] provoke[1234] 0x7f1234000000
-            ── Finding 8 ────────────────────────────────────────────────── 14 more lines ──
+            ── Finding 8 ────────────────────────────────────────────────── 15 more lines ──
               ≠ diverged (certain that the pages differ): the process was given a copy
                 while the pin on the old page is live
 
@@ -238,8 +238,8 @@ fn the_members_of_a_group_and_an_unknown_cause() {
 
               page    PFN 0x10e003 → 0x12abc3; the old one (anonymous page) had 1025
                       references, 0 mappings, 1 pin (maybe-pinned)
-              at      0x7f1234003000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB)
-              pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
+              at      0x7f1234003000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB),
+                      /dev/shm/buffer-of-provoke (deleted)
              enter open  esc back  f filter  / search  space pause  y copy  ? help  q quit
         "#]],
     );
@@ -390,7 +390,7 @@ fn a_filter_that_cannot_be_read_while_paused() {
             ── 2 findings in 1 group, by verdict ───────────────────────────────────────────────────── paused ──
               times verdict            last      holder        cause         pinned through
             ▶ 2     ≠ diverged         +0.480s   provoke       not seen      io_sqe_buffers_register
-            ── Finding 1 ────────────────────────────────────────────────────────────────────── 21 more lines ──
+            ── Finding 1 ────────────────────────────────────────────────────────────────────── 22 more lines ──
               2 findings on 2 pages, from +0.360s to +0.480s; the first of them, #1:
               ≠ diverged (certain that the pages differ): the process was given a copy while the pin on the
                 old page is live
@@ -413,23 +413,23 @@ fn who_holds_pins() {
              00:00:00  3 live pins on 2000044 pages  6 events
              1 Findings 3  2 Pins 3  3 Events  4 Notifiers  5 Probes
             ── 3 pins of 3 holders, by pages ───────────────────────────────────────────────
-              pages     size     pins   oldest    process          pinned through
-            ▶ 2000000   7812 MiB 1      120ms     provoke[77]      io_sqe_buffers_register
-              40        160 KiB  1      0us       provoke[78]      io_sqe_buffers_register
-              4         16 KiB   1      600ms     provoke[1234]    io_sqe_buffers_register
+              size     pins  oldest   process          mapped             pinned through
+            ▶ 7812 MiB 1     120ms    provoke[77]      not known          io_sqe_buffers_re…
+              160 KiB  1     0us      provoke[78]      not known          io_sqe_buffers_re…
+              16 KiB   1     600ms    provoke[1234]    /dev/…r-of-provoke io_sqe_buffers_re…
             ── Holder ──────────────────────────────────────────────────────────────────────
               7812 MiB of 2000000 pages pinned by provoke[77] in 1 call, the first 120ms ago
 
               by      provoke[77]
               cgroup  not known
               at      +0.720s, 120ms ago
+              mapped  not known
               range   2000000 pages from 0x7f1234000000 on
               flags   WRITE|LONGTERM (0x101)
 
               pinned from
                 internal_get_user_pages_fast+0x6c0
                 io_sqe_buffers_register+0x2d4
-
 
 
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
@@ -450,16 +450,17 @@ fn who_holds_pins_on_a_large_terminal() {
              00:00:00  3 live pins on 2000044 pages  6 events
              1 Findings 3  2 Pins 3  3 Events  4 Notifiers  5 Probes
             ── 3 pins of 3 holders, by age ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-              pages       size      pins     oldest     process                   flags                pinned through
-            ▶ 4           16 KiB    1        600ms      provoke[1234]             WRITE|LONGTERM       io_sqe_buffers_register
-              2000000     7812 MiB  1        120ms      provoke[77]               WRITE|LONGTERM       io_sqe_buffers_register
-              40          160 KiB   1        0us        provoke[78]               WRITE|LONGTERM       io_sqe_buffers_register
+              pages     size      pins   oldest    process              flags          mapped                       pinned through
+            ▶ 4         16 KiB    1      600ms     provoke[1234]        WRITE|LONGTERM /dev/shm/buffer-of-provoke   io_sqe_buffers_register
+              2000000   7812 MiB  1      120ms     provoke[77]          WRITE|LONGTERM not known                    io_sqe_buffers_register
+              40        160 KiB   1      0us       provoke[78]          WRITE|LONGTERM not known                    io_sqe_buffers_register
             ── Holder ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
               16 KiB of 4 pages pinned by provoke[1234] in 1 call, the first 600ms ago
 
               by      provoke[1234]
               cgroup  not known
               at      +0.240s, 600ms ago
+              mapped  /dev/shm/buffer-of-provoke (deleted)
               range   4 pages from 0x7f1234000000 on
               flags   WRITE|LONGTERM (0x101)
 
@@ -467,7 +468,6 @@ fn who_holds_pins_on_a_large_terminal() {
                 internal_get_user_pages_fast+0x6c0
                 io_sqe_buffers_register+0x2d4
                 cowtrace::provoke::register
-
 
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
@@ -498,13 +498,13 @@ fn the_pins_of_a_holder() {
               by      provoke[77]
               cgroup  not known
               at      +0.360s, 120ms ago
+              mapped  not known
               range   512 pages from 0x7f1234000000 on
               flags   WRITE|LONGTERM (0x101)
 
               pinned from
                 internal_get_user_pages_fast+0x6c0
                 io_sqe_buffers_register+0x2d4
-
 
 
              enter open  esc back  f filter  / search  space pause  y copy  ? help  q quit
@@ -755,8 +755,8 @@ fn the_help() {
 
               A filter is FIELD=VALUE with = != < <= > >= and * for anything, or words.
                 Findings: verdict, comm, pid, tid, cgroup, address, pfn, pages, cause,
-                site, flags, stack, id
-                Pins: comm, pid, tid, cgroup, address, pages, site, flags, stack
+                site, vma, flags, stack, id
+                Pins: comm, pid, tid, cgroup, address, pages, site, vma, flags, stack
                 Events: kind, comm, pid, tid, cgroup, address, pfn, pages, flags, stack
 
 

@@ -9,7 +9,7 @@ use crate::{
     ledger::PinRecord,
     sinks::{
         group::Group,
-        stack,
+        mapped, stack,
         tui::palette::{QUIET, symbol},
     },
 };
@@ -128,12 +128,15 @@ fn place(finding: &Finding) -> String {
         1 => format!("{:#x}", finding.address),
         pages => format!("{} from {:#x} on", text::count(pages, "page"), finding.address),
     };
+    let name = finding.vma_name.as_ref().map(|name| format!(", {}", mapped(name)));
+    let name = name.unwrap_or_default();
     let (start, end) = finding.vma;
     if end == 0 {
-        return at;
+        return at + &name;
     }
     let kib = end.saturating_sub(start) / 1024;
-    format!("{at} in VMA {start:#x}-{end:#x} ({}, {kib} KiB)", protection(finding.vma_flags))
+    let protection = protection(finding.vma_flags);
+    format!("{at} in VMA {start:#x}-{end:#x} ({protection}, {kib} KiB){name}")
 }
 
 /// As `/proc/PID/maps` writes it. `VM_READ`, `VM_WRITE`, `VM_EXEC` and `VM_SHARED` never changed their

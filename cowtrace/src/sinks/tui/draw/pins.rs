@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 
 use super::{Scene, detail, empty, list::Column, text};
 use crate::sinks::{
-    stack,
+    mapped, stack,
     tui::{
         palette::STRONG,
         view::{Holder, Pinned},
@@ -14,18 +14,19 @@ use crate::sinks::{
 /// Columns of who holds pins.
 pub fn holders<'t>() -> Vec<Column<Holder<'t>>> {
     vec![
-        Column::new("pages", 9, 11, |holder, _, _| holder.pages().to_string()),
+        Column::new("pages", 0, 9, |holder, _, _| holder.pages().to_string()),
         Column::new("size", 8, 9, |holder, _, _| size(holder.pages())),
-        Column::new("pins", 6, 8, |holder, _, _| holder.pins.len().to_string()),
-        Column::new("oldest", 9, 10, |holder, scene, _| age(scene, holder.since())),
-        Column::new("process", 16, 25, |holder, _, width| {
+        Column::new("pins", 5, 6, |holder, _, _| holder.pins.len().to_string()),
+        Column::new("oldest", 8, 9, |holder, scene, _| age(scene, holder.since())),
+        Column::new("process", 16, 20, |holder, _, width| {
             let first = holder.pins.first().map(|pinned| pinned.pin.holder);
             first.map_or_else(String::new, |task| text::process(task, width))
         }),
-        Column::new("flags", 0, 20, |holder, scene, width| {
+        Column::new("flags", 0, 14, |holder, scene, width| {
             let flags = holder.pins.first().map(|pinned| pinned.pin.gup_flags);
             text::shorten(&scene.trace.facts.flag_names(flags.unwrap_or(0)), width)
         }),
+        Column::new("mapped", 18, 28, |holder, _, width| vma(holder.vma.as_deref(), width)),
         Column::new("pinned through", 24, 30, |holder, _, width| {
             text::shorten(holder.site.as_deref().unwrap_or("not seen"), width)
         }),
@@ -40,6 +41,9 @@ pub fn pins<'t>() -> Vec<Column<Pinned<'t>>> {
         Column::new("age", 9, 10, |pinned, scene, _| age(scene, pinned.pin.time)),
         Column::new("from address", 22, 28, |pinned, _, width| {
             text::shorten(&pinned.pin.place(), width)
+        }),
+        Column::new("mapped", 0, 36, |pinned, scene, width| {
+            vma(scene.trace.vma_name(pinned.pin).map(|name| &**name), width)
         }),
         Column::new("by", 24, 30, |pinned, _, width| text::thread(pinned.pin.holder, width)),
     ]
@@ -83,6 +87,7 @@ fn fields(scene: Scene, pinned: &Pinned, width: usize) -> Vec<Line<'static>> {
         ("by", text::thread(pin.holder, 60)),
         ("cgroup", cgroup.map_or_else(|| "not known".to_owned(), str::to_owned)),
         ("at", when),
+        ("mapped", trace.vma_name(pin).map_or("not known", |name| mapped(name)).to_owned()),
         ("range", format!("{} from {} on", text::count(pin.pages, "page"), pin.place())),
         ("flags", flags),
     ];
@@ -112,6 +117,15 @@ pub fn none(scene: Scene, width: usize) -> Vec<Line<'static>> {
         format!("No pin meets \"{}\". {}", scene.view.place().filter.text(), empty::clears(scene))
     };
     empty::paragraph(&text, width)
+}
+
+/// What is mapped there, as far as it is known.
+fn vma(name: Option<&str>, width: usize) -> String {
+    match name {
+        None => "not known".to_owned(),
+        Some("") => "anonymous".to_owned(),
+        Some(name) => text::shorten_path(name.trim_end_matches(" (deleted)"), width),
+    }
 }
 
 /// Bytes of so many pages.

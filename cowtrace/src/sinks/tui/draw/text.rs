@@ -69,6 +69,18 @@ pub fn thread(task: Task, width: usize) -> String {
     name + &number
 }
 
+/// A path in at most `width` characters: its beginning and its end tell more than what is between.
+pub fn shorten_path(path: &str, width: usize) -> String {
+    let chars: Vec<char> = path.chars().collect();
+    if chars.len() <= width {
+        return path.to_owned();
+    }
+    let room = width.saturating_sub(1);
+    let front: String = chars[..room / 3].iter().collect();
+    let back: String = chars[chars.len() - (room - room / 3)..].iter().collect();
+    format!("{front}…{back}")
+}
+
 /// `text` in at most `width` characters, with an ellipsis if that cut it.
 pub fn shorten(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
@@ -102,6 +114,13 @@ mod tests {
         assert_eq!(process(task, 3), "[4194303]");
         assert_eq!(thread(task, 26), "abcdefghijklmno[4194303/1]");
         assert_eq!(thread(task, 25), "abcdefghijklmno[4194303]");
+    }
+
+    #[test]
+    fn a_path_is_cut_in_its_middle() {
+        assert_eq!(shorten_path("/dev/shm/nccl-k8Jx2a", 20), "/dev/shm/nccl-k8Jx2a");
+        assert_eq!(shorten_path("/dev/shm/nccl-k8Jx2a", 16), "/dev/…ccl-k8Jx2a");
+        assert_eq!(shorten_path("/dev/shm/ü", 0), "…");
     }
 
     #[test]

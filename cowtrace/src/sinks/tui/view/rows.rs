@@ -34,11 +34,13 @@ pub struct Pinned<'t> {
     pub pages: u64,
 }
 
-/// Calls of a process through the same function with the same flags.
+/// Calls of a process through the same function, with the same flags, of what is mapped under one name.
 #[derive(Clone, Debug)]
 pub struct Holder<'t> {
-    /// The function that asked for the pins.
+    /// The function that asked for the pins, with its module.
     pub site: Option<String>,
+    /// What is mapped where they are, by name, if that is known; empty for anonymous memory.
+    pub vma: Option<Rc<str>>,
     /// The calls, in the order of the tab.
     pub pins: Vec<Pinned<'t>>,
 }
@@ -190,7 +192,7 @@ impl<'t> Rows<'t> {
 
 fn key_of_holder(holder: &Holder) -> u64 {
     let first = holder.pins.first().map(|pinned| (pinned.pin.holder.tgid, pinned.pin.gup_flags));
-    hashed(&(first, &holder.site))
+    hashed(&(first, &holder.site, &holder.vma))
 }
 
 fn hashed(value: &impl Hash) -> u64 {
@@ -199,20 +201,21 @@ fn hashed(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Live pins by process, flags and function.
+/// Live pins by process, flags, function and what is mapped.
 fn holders<'t>(trace: &'t Trace, filter: &Filter, order: Order) -> Vec<Holder<'t>> {
     let mut sites: HashMap<&crate::event::Stack, Option<String>> = HashMap::new();
-    let mut holders: BTreeMap<(u32, u32, Option<String>), Vec<Pinned>> = BTreeMap::new();
+    let mut holders: BTreeMap<_, Vec<Pinned>> = BTreeMap::new();
     for (pin, pages) in trace.ledger.calls() {
         if !filter.is_empty() && !filter.takes(trace, &**pin) {
             continue;
         }
-        let site = sites.entry(&pin.stack).or_insert_with(|| stack::site(trace, &pin.stack));
-        let key = (pin.holder.tgid, pin.gup_flags, site.clone());
+        let site = sites.entry(&pin.stack).or_insert_with(|| stack::driver(trace, &pin.stack));
+        let vma = trace.vma_name(pin).cloned();
+        let key = (pin.holder.tgid, pin.gup_flags, site.clone(), vma);
         holders.entry(key).or_default().push(Pinned { pin, pages });
     }
     let mut holders: Vec<_> =
-        holders.into_iter().map(|((_, _, site), pins)| Holder { site, pins }).collect();
+        holders.into_iter().map(|((_, _, site, vma), pins)| Holder { site, vma, pins }).collect();
     let age = |pinned: &Pinned| (pinned.pin.time, pinned.pin.call);
     for holder in &mut holders {
         match order {

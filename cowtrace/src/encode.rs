@@ -173,7 +173,7 @@ impl<'a> Writer<'a> {
         let (kernel, user) = (event.stack.kernel(), event.stack.user());
         let frames = (kernel.len() as u16, user.len() as u16);
         let (time, task, cpu) = (event.time, &event.task, event.cpu);
-        let stacks = kernel.iter().chain(user).flat_map(|address| address.to_le_bytes());
+        let stacks = kernel.iter().chain(user.iter()).flat_map(|address| address.to_le_bytes());
         let body: Vec<u8> = body.iter().copied().chain(stacks).collect();
         self.append(&Head { kind, program, time, task, cpu, frames }, &body);
     }

@@ -259,10 +259,10 @@ pub struct Finding {
     pub unpinned: Option<Unpinned>,
     /// From where, if the old page was looked at once more then.
     pub unpin_stack: Stack,
-    /// Who may hold it by a plain reference.
-    pub reference: Option<Reference>,
-    /// What secondary MMUs were told.
-    pub told: Option<Told>,
+    /// Who may hold it by a plain reference. Few have that.
+    pub reference: Option<Box<Reference>>,
+    /// What secondary MMUs were told. Few were.
+    pub told: Option<Box<Told>>,
     /// What to do about it on this kernel.
     pub advice: &'static str,
 }

@@ -7,8 +7,11 @@ mod held;
 mod holders;
 mod keyframe;
 mod lineage;
+mod listed;
 mod losses;
 mod notifiers;
+mod open;
+mod stacks;
 mod vmas;
 
 use std::{
@@ -24,8 +27,8 @@ pub use self::{
     notifiers::{Durations, Sort},
 };
 use self::{
-    findings::Open, held::Held, holders::References, keyframe::Restoring, lineage::Lineage,
-    notifiers::Notifiers, vmas::VmaNames,
+    held::Held, holders::References, keyframe::Restoring, lineage::Lineage, listed::Listed,
+    notifiers::Notifiers, open::Open, stacks::Stacks, vmas::VmaNames,
 };
 use crate::{
     decode::Malformed,
@@ -115,6 +118,8 @@ pub struct Trace {
     vma_names: VmaNames,
     history: History,
     open: Open,
+    listed: Listed,
+    stacks: Stacks,
     held: Vec<Held>,
     lineage: Lineage,
     suspects: HashMap<u32, usize>,
@@ -184,7 +189,7 @@ impl Trace {
         self.tallies.get(&Program::WpCopyExit).map(|tally| tally.hits)
     }
 
-    fn event(&mut self, event: Event) -> Vec<Change> {
+    fn event(&mut self, mut event: Event) -> Vec<Change> {
         if matches!(event.what, What::Before(Before::Begin)) {
             self.begin_again(event.time);
         }
@@ -196,6 +201,9 @@ impl Trace {
         }
         if self.was_told(&event) {
             return Vec::new();
+        }
+        if let What::Pin(_) = event.what {
+            self.stacks.share(&mut event.stack);
         }
         let mut changes = self.inherited(&event);
         changes.extend(self.overdue(&event));
@@ -323,7 +331,7 @@ impl Trace {
                 Vec::new()
             }
             Judgement::Found { verdict, reason, pin } => {
-                vec![self.broken(event, fault, verdict, reason, pin)]
+                self.broken(event, fault, verdict, reason, pin).into_iter().collect()
             }
         }
     }

@@ -33,6 +33,11 @@ impl Stack {
         &self.all()[self.kernel..]
     }
 
+    /// Whether somebody else has it as well.
+    pub fn is_shared(&self) -> bool {
+        self.frames.as_ref().is_some_and(|frames| Rc::strong_count(frames) > 1)
+    }
+
     fn all(&self) -> &[u64] {
         self.frames.as_deref().unwrap_or_default()
     }

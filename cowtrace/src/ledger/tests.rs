@@ -249,7 +249,7 @@ fn a_long_call_is_one_call_to_whoever_asks_its_parts() {
             part,
             extents: [Extent { pfn, pages: 256, folio: 0 }].into(),
         };
-        let kernel = if part == 0 { vec![0xabc].into() } else { Box::default() };
+        let kernel = if part == 0 { vec![0xabc].into() } else { Rc::default() };
         let event = Event {
             time: 0,
             task: Task::default(),

@@ -158,6 +158,9 @@ fn doubts(before: &Host, after: &Host) -> Vec<String> {
             .then(|| format!("{} has not seen everything: {}", host.file, host.missed.join("; ")))
     };
     let mut doubts: Vec<_> = [before, after].into_iter().filter_map(missed).collect();
+    let unlisted =
+        |host: &Host| host.unlisted.as_ref().map(|more| format!("{}: {more}", host.file));
+    doubts.extend([before, after].into_iter().filter_map(unlisted));
     let only = |host: &Host| host.only.clone().unwrap_or_else(|| "all processes".to_owned());
     // The number of a process is another each time.
     let alike = |text: String| text.replace(|c: char| c.is_ascii_digit(), "");

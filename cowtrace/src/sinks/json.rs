@@ -248,6 +248,7 @@ struct Summary<'a> {
     r#type: &'static str,
     clean: bool,
     findings: usize,
+    findings_unlisted: u64,
     verdicts: std::collections::BTreeMap<&'static str, usize>,
     benign: std::collections::BTreeMap<&'static str, u64>,
     faults: std::collections::BTreeMap<String, u64>,
@@ -307,6 +308,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             r#type: "summary",
             clean: trace.findings.is_empty() && unseen.is_empty(),
             findings: trace.findings.len(),
+            findings_unlisted: trace.unlisted(),
             verdicts: Verdict::ALL
                 .iter()
                 .map(|verdict| (verdict.name(), of_verdict(*verdict)))

@@ -142,7 +142,8 @@ impl Metrics {
     /// All families as they stand.
     pub fn families(&self, trace: &Trace, own: &Own) -> Vec<Family> {
         let mut families = vec![build(trace), probes(trace), blind_spots(trace)];
-        families.extend([self.findings(), open_findings(trace), self.last_finding(trace)]);
+        families.extend([self.findings(), unlisted(trace)]);
+        families.extend([open_findings(trace), self.last_finding(trace)]);
         families.extend(pins(trace));
         families.extend([
             faults(trace),
@@ -222,6 +223,13 @@ fn blind_spots(trace: &Trace) -> Family {
     let help = "Reasons why nothing found does not mean that nothing was there";
     let spots = trace.blind_spots().len() as u64;
     Family::new(Kind::Gauge, "cowtrace_blind_spots", help).with(Labels::new(), float(spots))
+}
+
+fn unlisted(trace: &Trace) -> Family {
+    let help =
+        "Findings that are alike to others and are counted here only: there are too many to list";
+    let unlisted = float(trace.unlisted());
+    Family::new(Kind::Counter, "cowtrace_findings_unlisted", help).with(Labels::new(), unlisted)
 }
 
 fn open_findings(trace: &Trace) -> Family {

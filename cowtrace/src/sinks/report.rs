@@ -84,6 +84,8 @@ pub struct Host {
     pub answer: String,
     /// Findings by verdict, the worst first.
     pub verdicts: Vec<(&'static str, usize)>,
+    /// Findings that were counted and are in no group, by verdict, in words.
+    pub unlisted: Option<String>,
     /// Findings that are alike, the worst first.
     pub groups: Vec<Group>,
     /// What was watched, and by what.
@@ -208,7 +210,13 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
     let missed = trace.unseen();
     let findings: Vec<&Finding> =
         trace.findings.iter().filter(|finding| filter.takes(trace, *finding)).collect();
+    let unlisted = trace.unlisted_words();
     let left_out = left_out(trace.findings.len() - findings.len(), filter);
+    let left_out = match (left_out, &unlisted) {
+        (left_out, None) => left_out,
+        (None, Some(unlisted)) => Some(format!("{unlisted}.")),
+        (Some(left_out), Some(unlisted)) => Some(format!("{left_out} {unlisted}.")),
+    };
     let groups = groups(trace, &findings);
     let verdicts = verdicts(&groups);
     let probes = || trace.probes.values();
@@ -225,6 +233,7 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
         complete: missed.is_empty(),
         answer: answer(&groups, left_out, &missed),
         verdicts,
+        unlisted,
         groups,
         watched: probes()
             .filter(|probe| !probe.attached.is_empty())

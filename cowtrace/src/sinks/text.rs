@@ -363,6 +363,9 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             counts.suspects_unlisted
         )?;
     }
+    if let Some(unlisted) = trace.unlisted_words() {
+        writeln!(out, "{unlisted}")?;
+    }
     if let Some(filter) = trace.facts.text(key::FILTER) {
         writeln!(out, "only {filter}")?;
     }
@@ -431,7 +434,11 @@ fn answer(trace: &Trace, complete: bool) -> String {
     }
     let parts: Vec<String> =
         trace.verdicts().map(|(verdict, count)| format!("{count} {verdict}")).collect();
-    format!("{}: {}", count(trace.findings.len() as u64, "finding"), parts.join(", "))
+    let more = match trace.unlisted() {
+        0 => String::new(),
+        more => format!(" and {more} not listed"),
+    };
+    format!("{}{more}: {}", count(trace.findings.len() as u64, "finding"), parts.join(", "))
 }
 
 /// The ledger against the kernel's own count.

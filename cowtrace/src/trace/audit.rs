@@ -1,6 +1,6 @@
 //! The audit: pages that are pinned, held against the page map.
 
-use super::{Change, Trace, findings::Basis};
+use super::{Change, Trace, open::Basis};
 use crate::{
     event::{Audit, Pfn, is_file},
     finding::{Finding, How},
@@ -83,6 +83,6 @@ impl Trace {
             new_pfn,
             ..Finding::new(self.differs(&place.pin), How::Unseen)
         };
-        Some(self.open(finding, vec![place.pin.clone()], Basis::Books))
+        self.open(finding, vec![place.pin.clone()], Basis::Books)
     }
 }

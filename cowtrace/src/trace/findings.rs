@@ -1,11 +1,10 @@
-//! Findings from their opening to the end of their pins: what opens one, what adds to it, what closes it.
+//! Findings: what is one, what adds to it until the end of its pins, and what closes it.
 
 use std::{collections::BTreeSet, rc::Rc};
 
-use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
-use super::{Change, Trace, held};
+use super::{Change, Trace, held, open::Basis};
 use crate::{
     event::{Event, Fault, Mm, Pfn, Protect, Stack, Time, Unpin, VM_SHARED, Zap},
     finding::{CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
@@ -14,116 +13,7 @@ use crate::{
     rules,
 };
 
-/// Findings whose pins live.
-#[derive(Clone, Debug, Default)]
-pub struct Open {
-    /// Findings by the call that pinned: number of its first record.
-    by_call: HashMap<PinId, Vec<usize>>,
-    /// Calls of a finding that live; one is closed when the last has ended.
-    pins_left: HashMap<usize, usize>,
-    /// Those that have any, by the page that was lost, oldest first.
-    by_page: HashMap<Pfn, SmallVec<[usize; 1]>>,
-    /// What the old page held when it was lost.
-    content: HashMap<usize, u64>,
-    /// Those of them that rest on the [books](Basis::Books).
-    by_books: HashSet<usize>,
-}
-
-/// What says that the page of a finding is pinned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Basis {
-    /// The kernel's own count of the page.
-    Count,
-    /// The ledger alone: nobody asked for that count. Not to be relied on where the end of a pin may be lost.
-    Books,
-}
-
-impl Open {
-    fn of(&self, call: PinId) -> &[usize] {
-        self.by_call.get(&call).map_or(&[], Vec::as_slice)
-    }
-
-    /// Those whose old page it is.
-    fn about(&self, pfn: Pfn) -> SmallVec<[usize; 1]> {
-        self.by_page.get(&pfn).cloned().unwrap_or_default()
-    }
-
-    /// The last pin of a finding has ended.
-    fn forget(&mut self, index: usize, page: Pfn) {
-        self.pins_left.remove(&index);
-        self.content.remove(&index);
-        self.by_books.remove(&index);
-        if let Some(about) = self.by_page.get_mut(&page) {
-            about.retain(|other| *other != index);
-            if about.is_empty() {
-                self.by_page.remove(&page);
-            }
-        }
-    }
-}
-
 impl Trace {
-    /// Findings whose pins live, with what the old page held when it was lost.
-    pub(super) fn open_findings(&self) -> impl Iterator<Item = (&Finding, Option<u64>)> {
-        let content = |index| self.open.content.get(&index).copied();
-        self.open_indices().into_iter().map(move |index| (&self.findings[index], content(index)))
-    }
-
-    /// Where they are, in the order found.
-    pub(super) fn open_indices(&self) -> Vec<usize> {
-        let mut open: Vec<usize> = self.open.pins_left.keys().copied().collect();
-        open.sort_unstable();
-        open
-    }
-
-    /// Takes in a finding about some pins, of which the first is named.
-    pub(super) fn open(
-        &mut self,
-        mut finding: Finding,
-        mut pins: Vec<Rc<PinRecord>>,
-        basis: Basis,
-    ) -> Change {
-        let index = self.known(&finding).unwrap_or(self.findings.len());
-        finding.id = index + 1;
-        self.restoring.iter_mut().for_each(|restoring| restoring.last = Some(index));
-        if let Some(CauseKind::Fork { child, alive }) =
-            finding.cause.as_mut().map(|cause| &mut cause.kind)
-        {
-            *alive = self.lineage.lives(*child);
-        }
-        if basis == Basis::Books {
-            if self.lost_ends() > 0 {
-                doubt(&mut finding);
-            }
-            self.open.by_books.insert(index);
-        }
-        let mut seen = HashSet::new();
-        pins.retain(|pin| seen.insert(pin.call));
-        for pin in &pins {
-            self.open.by_call.entry(pin.call).or_default().push(index);
-        }
-        if !pins.is_empty() {
-            self.open.pins_left.insert(index, pins.len());
-            self.open.by_page.entry(finding.old_pfn).or_default().push(index);
-        }
-        finding.pin = pins.into_iter().next();
-        if let Some(known) = self.findings.get_mut(index) {
-            known.pin = finding.pin;
-            return Change::Updated(index);
-        }
-        finding.vma_name = self.vma_name_of(&finding);
-        finding.advice = rules::advice(&finding, &self.facts);
-        self.findings.push(finding);
-        Change::Opened(index)
-    }
-
-    /// What was mapped at the address of a finding as it was pinned.
-    fn vma_name_of(&self, finding: &Finding) -> Option<Rc<str>> {
-        let pin = finding.pin.as_ref()?;
-        let here = self.vma_names.at(finding.mm, finding.address, pin.time);
-        here.or_else(|| self.vma_name(pin)).cloned()
-    }
-
     /// A write-protect fault took the process off a page.
     pub(super) fn broken(
         &mut self,
@@ -132,7 +22,7 @@ impl Trace {
         verdict: Verdict,
         reason: &'static str,
         pin: Option<Rc<PinRecord>>,
-    ) -> Change {
+    ) -> Option<Change> {
         let since = pin.as_ref().map_or(0, |pin| pin.time);
         let finding = Finding {
             reason: reason.into(),
@@ -148,8 +38,8 @@ impl Trace {
             vma_flags: fault.vma_flags,
             cause: self.history.cause_of(fault, event, since),
             fault: Some(*fault),
-            reference: self.references.of(fault).filter(|_| pin.is_none()),
-            told: self.notifiers.of_fault(event.task.tid, fault),
+            reference: self.references.of(fault).filter(|_| pin.is_none()).map(Box::new),
+            told: self.notifiers.of_fault(event.task.tid, fault).map(Box::new),
             ..Finding::new(verdict, How::Copied)
         };
         self.open(finding, pin.into_iter().collect(), Basis::Count)
@@ -209,7 +99,7 @@ impl Trace {
             self.hold(finding, pins, basis);
             return None;
         }
-        Some(self.open(finding, pins, basis))
+        self.open(finding, pins, basis)
     }
 
     /// What is mapped where something was zapped, or copied.
@@ -247,7 +137,7 @@ impl Trace {
             cause: self.history.last_at(mm, address, pin.time..=event.time),
             ..Finding::new(self.differs(&pin), How::Zapped)
         };
-        vec![self.open(finding, vec![pin], Basis::Books)]
+        self.open(finding, vec![pin], Basis::Books).into_iter().collect()
     }
 
     /// Records were lost, just now: the ledger may hold pins that had ended by then.
@@ -336,12 +226,7 @@ impl Trace {
             ..Finding::new(Verdict::Armed, How::WillBeCopied)
         };
         let pins = places.into_iter().map(|place| place.pin).collect();
-        vec![self.open(finding, pins, Basis::Books)]
-    }
-
-    /// What the old page of a finding held when it was lost.
-    pub(super) fn keep_content(&mut self, index: usize, hash: u64) {
-        self.open.content.insert(index, hash);
+        self.open(finding, pins, Basis::Books).into_iter().collect()
     }
 
     /// What an old page held, then and now. The stack is of who is about to unpin it.
@@ -359,6 +244,10 @@ impl Trace {
         if !at_unpin {
             self.open.content.extend(about.last().map(|index| (*index, hash)));
             return Vec::new();
+        }
+        let mut stack = stack.clone();
+        if !about.is_empty() {
+            self.stacks.share(&mut stack);
         }
         for index in &about {
             self.findings[*index].unpin_stack = stack.clone();

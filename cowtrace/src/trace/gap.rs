@@ -57,6 +57,8 @@ impl Trace {
             outcomes: self.outcomes,
             ledger: mem::take(&mut self.ledger),
             findings: mem::take(&mut self.findings),
+            listed: mem::take(&mut self.listed),
+            stacks: mem::take(&mut self.stacks),
             audited: self.audited,
             short_term: self.short_term,
             now: self.now,

@@ -6,10 +6,7 @@
 
 use std::rc::Rc;
 
-use super::{
-    Change, Trace,
-    findings::{Basis, doubt},
-};
+use super::{Change, Trace, findings::doubt, open::Basis};
 use crate::{
     event::{Event, Pfn, Time, What},
     facts::key,
@@ -71,7 +68,7 @@ impl Trace {
     pub(super) fn unhold(&mut self, call: PinId, address: u64) -> Option<Change> {
         let at = self.held.iter().position(|held| held.is_about(call, address))?;
         let held = self.held.remove(at);
-        Some(self.list(held))
+        self.list(held)
     }
 
     /// Opens those whose pins have lived on for too long, or all at the end of the trace.
@@ -84,12 +81,12 @@ impl Trace {
         }
         let (due, rest): (Vec<_>, Vec<_>) = self.held.drain(..).partition(late);
         self.held = rest;
-        due.into_iter().map(|held| self.list(held)).collect()
+        due.into_iter().filter_map(|held| self.list(held)).collect()
     }
 
-    fn list(&mut self, held: Held) -> Change {
+    fn list(&mut self, held: Held) -> Option<Change> {
         let change = self.open(held.finding, held.pins, held.basis);
-        if let (Change::Opened(index), Some(hash)) = (change, held.content) {
+        if let (Some(Change::Opened(index)), Some(hash)) = (change, held.content) {
             self.keep_content(index, hash);
         }
         change

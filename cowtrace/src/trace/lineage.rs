@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::{Change, Trace, findings::Basis, keyframe};
+use super::{Change, Trace, keyframe, open::Basis};
 use crate::{
     event::{Event, ForkCopy, Mm, Time, VM_HUGETLB, What},
     facts::Facts,
@@ -144,6 +144,6 @@ impl Trace {
             old_pfn: pin.pfn_at(0).unwrap_or(0),
             ..Finding::new(Verdict::Snapshot, How::Inherited)
         };
-        Some(self.open(finding, pins, Basis::Books))
+        self.open(finding, pins, Basis::Books)
     }
 }

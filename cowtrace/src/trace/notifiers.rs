@@ -154,7 +154,7 @@ impl Trace {
         let newest = self.findings.iter_mut().rev().take(NEWEST);
         let held = self.held.iter_mut().map(|held| &mut held.finding);
         for finding in newest.chain(held).filter(|f| belongs(f, event, invalidate)) {
-            finding.told = Some(self.notifiers.told(event.time, invalidate));
+            finding.told = Some(Box::new(self.notifiers.told(event.time, invalidate)));
         }
         let pinned = self.ledger.places(invalidate.mm, invalidate.start, invalidate.end);
         if !pinned.is_empty() || self.is_broken_in(invalidate) {

@@ -7,6 +7,7 @@ use crate::{
     decode::Records,
     encode::Writer,
     event::{Extent, Pin, Stack, Task, Unpin},
+    sinks::{Format, filter::Filter, report::Report},
 };
 
 /// Has a program tell something.
@@ -143,4 +144,22 @@ fn a_keyframe_keeps_what_is_mapped_where_a_pin_is() {
         let (pin, _) = trace.ledger.calls().next().expect("it is held");
         assert_eq!(trace.vma_name(pin).map(|name| &**name), Some("/dev/shm/a?b"));
     }
+}
+
+#[test]
+fn a_hundred_thousand_findings_are_listed_and_more_that_are_alike_are_counted() {
+    let mut trace = Trace::default();
+    for new_pfn in 0..100_007 {
+        tell(&mut trace, Program::WpCopyExit, copy(new_pfn + 0x50));
+    }
+    assert_eq!((trace.findings.len(), trace.unlisted()), (100_000, 7));
+    let (mut text, mut json) = (Vec::new(), Vec::new());
+    Format::Text.summary(&mut text, &trace).expect("a Vec takes everything");
+    Format::Json.summary(&mut json, &trace).expect("a Vec takes everything");
+    let (text, json) = (String::from_utf8_lossy(&text), String::from_utf8_lossy(&json));
+    assert!(text.contains("100000 findings and 7 not listed: 100000 suspect"), "{text}");
+    assert!(text.contains("7 more findings counted and not listed, each alike"), "{text}");
+    assert!(json.contains("\"findings_unlisted\":7"), "{json}");
+    let report = Report::new(&[(String::new(), trace)], &Filter::default());
+    assert!(report.answer.contains("7 more findings counted"), "{}", report.answer);
 }

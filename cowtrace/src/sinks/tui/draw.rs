@@ -121,7 +121,11 @@ fn title(scene: Scene, rows: &Rows) -> String {
         Rows::Groups(groups) => {
             let listed: usize = groups.iter().map(|group| group.findings.len()).sum();
             let findings = text::count(listed as u64, "finding");
-            format!("{findings} in {}", text::count(groups.len() as u64, "group"))
+            let unlisted = match scene.trace.unlisted() {
+                0 => String::new(),
+                more => format!(" and {more} not listed"),
+            };
+            format!("{findings} in {}{unlisted}", text::count(groups.len() as u64, "group"))
         }
         Rows::Findings(findings) => format!("{} findings that are alike", findings.len()),
         Rows::Holders(holders) => {

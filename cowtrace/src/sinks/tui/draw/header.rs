@@ -61,6 +61,9 @@ fn name(scene: Scene, tab: Tab, long: bool, unseen: bool) -> String {
 fn count(scene: Scene, tab: Tab, unseen: bool) -> String {
     let trace = scene.trace;
     let count = match tab {
+        Tab::Findings if trace.unlisted() > 0 => {
+            return format!("{}+{}", trace.findings.len(), trace.unlisted());
+        }
         Tab::Findings => trace.findings.len(),
         Tab::Pins => trace.ledger.live_pins(),
         Tab::Notifiers => trace.invalidated.len(),

@@ -1,0 +1,92 @@
+//! Which findings are listed: all of them, up to a number; from there on those of which none alike is.
+//!
+//! A bound on memory, not on truth: what is not listed is counted by verdict, as it was graded when it was found. How its
+//! pin ends is not followed, and a page of it that is lost twice may be counted twice.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashSet;
+
+use super::Trace;
+use crate::{
+    event::Comm,
+    finding::{Finding, Verdict},
+    sinks::count,
+};
+
+/// Findings that are listed whatever they are.
+const LISTED: usize = 100_000;
+
+/// What findings that are alike have in common: verdict, name of the holder, cause, and the code that pinned.
+type Kind = (Verdict, Comm, &'static str, Box<[u64]>);
+
+/// Findings that are listed, by kind, and those that are not.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    kinds: HashSet<Kind>,
+    unlisted: BTreeMap<Verdict, u64>,
+}
+
+impl Listed {
+    /// Whether a finding is to be listed beside so many. Else it is counted.
+    pub fn takes(&mut self, finding: &Finding, listed: usize) -> bool {
+        if self.kinds.insert(kind(finding)) || listed < LISTED {
+            return true;
+        }
+        *self.unlisted.entry(finding.verdict).or_default() += 1;
+        false
+    }
+}
+
+fn kind(finding: &Finding) -> Kind {
+    let (holder, stack) = match (&finding.pin, &finding.reference) {
+        (Some(pin), _) => (pin.holder.comm, &pin.stack),
+        (None, Some(reference)) => (finding.writer.comm, &reference.stack),
+        (None, None) => (finding.writer.comm, &finding.writer_stack),
+    };
+    let cause = finding.cause.as_ref().map_or("", |cause| cause.kind.name());
+    (finding.verdict, holder, cause, stack.kernel().into())
+}
+
+impl Trace {
+    /// Findings that are counted and not listed, all verdicts together.
+    pub fn unlisted(&self) -> u64 {
+        self.listed.unlisted.values().sum()
+    }
+
+    /// The same by verdict in a sentence, if there are any.
+    pub fn unlisted_words(&self) -> Option<String> {
+        let each = self.listed.unlisted.iter().rev();
+        let each: Vec<_> = each.map(|(verdict, count)| format!("{count} {verdict}")).collect();
+        (!each.is_empty()).then(|| {
+            format!(
+                "{} counted and not listed, each alike to one that is: {}",
+                count(self.unlisted(), "more finding"),
+                each.join(", ")
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::How;
+
+    #[test]
+    fn beyond_the_bound_a_finding_is_listed_if_none_alike_is() {
+        let mut listed = Listed::default();
+        let found = |verdict| Finding::new(verdict, How::Copied);
+        assert!(listed.takes(&found(Verdict::Lost), 0));
+        assert!(listed.takes(&found(Verdict::Lost), LISTED - 1));
+        assert!(!listed.takes(&found(Verdict::Lost), LISTED));
+        assert!(listed.takes(&found(Verdict::Armed), LISTED), "the first of its kind");
+        assert!(!listed.takes(&found(Verdict::Armed), LISTED + 1));
+        let mut trace = Trace { listed, ..Trace::default() };
+        assert_eq!(trace.unlisted(), 2);
+        let words = trace.unlisted_words().expect("some are not listed");
+        assert!(words.ends_with("one that is: 1 lost, 1 armed"), "{words}");
+        trace.listed = Listed::default();
+        assert_eq!(trace.unlisted_words(), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! A finding is opened: what it is made of is put together, and its pins are watched from here on.
+
+use std::rc::Rc;
+
+use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
+
+use super::{Change, Trace, findings::doubt};
+use crate::{
+    event::Pfn,
+    finding::{CauseKind, Finding},
+    ledger::{PinId, PinRecord},
+    rules,
+};
+
+/// Findings whose pins live.
+#[derive(Clone, Debug, Default)]
+pub struct Open {
+    /// Findings by the call that pinned: number of its first record.
+    pub by_call: HashMap<PinId, Vec<usize>>,
+    /// Calls of a finding that live; one is closed when the last has ended.
+    pub pins_left: HashMap<usize, usize>,
+    /// Those that have any, by the page that was lost, oldest first.
+    pub by_page: HashMap<Pfn, SmallVec<[usize; 1]>>,
+    /// What the old page held when it was lost.
+    pub content: HashMap<usize, u64>,
+    /// Those of them that rest on the [books](Basis::Books).
+    pub by_books: HashSet<usize>,
+}
+
+/// What says that the page of a finding is pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The kernel's own count of the page.
+    Count,
+    /// The ledger alone: nobody asked for that count. Not to be relied on where the end of a pin may be lost.
+    Books,
+}
+
+impl Open {
+    /// Of a call, in the order found.
+    pub fn of(&self, call: PinId) -> &[usize] {
+        self.by_call.get(&call).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those whose old page it is.
+    pub fn about(&self, pfn: Pfn) -> SmallVec<[usize; 1]> {
+        self.by_page.get(&pfn).cloned().unwrap_or_default()
+    }
+
+    /// The last pin of a finding has ended.
+    pub fn forget(&mut self, index: usize, page: Pfn) {
+        self.pins_left.remove(&index);
+        self.content.remove(&index);
+        self.by_books.remove(&index);
+        if let Some(about) = self.by_page.get_mut(&page) {
+            about.retain(|other| *other != index);
+            if about.is_empty() {
+                self.by_page.remove(&page);
+            }
+        }
+    }
+}
+
+impl Trace {
+    /// Findings whose pins live, with what the old page held when it was lost.
+    pub(super) fn open_findings(&self) -> impl Iterator<Item = (&Finding, Option<u64>)> {
+        let content = |index| self.open.content.get(&index).copied();
+        self.open_indices().into_iter().map(move |index| (&self.findings[index], content(index)))
+    }
+
+    /// Where they are, in the order found.
+    pub(super) fn open_indices(&self) -> Vec<usize> {
+        let mut open: Vec<usize> = self.open.pins_left.keys().copied().collect();
+        open.sort_unstable();
+        open
+    }
+
+    /// Takes in a finding about some pins, of which the first is named; nothing where it is [counted](super::listed) only.
+    pub(super) fn open(
+        &mut self,
+        mut finding: Finding,
+        mut pins: Vec<Rc<PinRecord>>,
+        basis: Basis,
+    ) -> Option<Change> {
+        finding.pin = pins.first().cloned();
+        let known = self.known(&finding);
+        if known.is_none() && !self.listed.takes(&finding, self.findings.len()) {
+            return None;
+        }
+        let index = known.unwrap_or(self.findings.len());
+        finding.id = index + 1;
+        self.restoring.iter_mut().for_each(|restoring| restoring.last = Some(index));
+        if let Some(CauseKind::Fork { child, alive }) =
+            finding.cause.as_mut().map(|cause| &mut cause.kind)
+        {
+            *alive = self.lineage.lives(*child);
+        }
+        if basis == Basis::Books {
+            if self.lost_ends() > 0 {
+                doubt(&mut finding);
+            }
+            self.open.by_books.insert(index);
+        }
+        let mut seen = HashSet::new();
+        pins.retain(|pin| seen.insert(pin.call));
+        for pin in &pins {
+            self.open.by_call.entry(pin.call).or_default().push(index);
+        }
+        if !pins.is_empty() {
+            self.open.pins_left.insert(index, pins.len());
+            self.open.by_page.entry(finding.old_pfn).or_default().push(index);
+        }
+        if let Some(known) = self.findings.get_mut(index) {
+            known.pin = finding.pin;
+            return Some(Change::Updated(index));
+        }
+        finding.vma_name = self.vma_name_of(&finding);
+        finding.advice = rules::advice(&finding, &self.facts);
+        self.share_stacks(&mut finding);
+        self.findings.push(finding);
+        Some(Change::Opened(index))
+    }
+
+    fn share_stacks(&mut self, finding: &mut Finding) {
+        let cause = finding.cause.as_mut().map(|cause| &mut cause.stack);
+        let reference = finding.reference.as_mut().map(|reference| &mut reference.stack);
+        for stack in cause.into_iter().chain(reference).chain([&mut finding.writer_stack]) {
+            self.stacks.share(stack);
+        }
+    }
+
+    /// What was mapped at the address of a finding as it was pinned.
+    fn vma_name_of(&self, finding: &Finding) -> Option<Rc<str>> {
+        let pin = finding.pin.as_ref()?;
+        let here = self.vma_names.at(finding.mm, finding.address, pin.time);
+        here.or_else(|| self.vma_name(pin)).cloned()
+    }
+
+    /// What the old page of a finding held when it was lost.
+    pub(super) fn keep_content(&mut self, index: usize, hash: u64) {
+        self.open.content.insert(index, hash);
+    }
+}

@@ -210,7 +210,7 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
     let missed = trace.unseen();
     let findings: Vec<&Finding> =
         trace.findings.iter().filter(|finding| filter.takes(trace, *finding)).collect();
-    let unlisted = trace.unlisted_words();
+    let unlisted = text::unlisted(trace);
     let left_out = left_out(trace.findings.len() - findings.len(), filter);
     let left_out = match (left_out, &unlisted) {
         (left_out, None) => left_out,

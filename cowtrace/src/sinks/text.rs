@@ -363,7 +363,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             counts.suspects_unlisted
         )?;
     }
-    if let Some(unlisted) = trace.unlisted_words() {
+    if let Some(unlisted) = unlisted(trace) {
         writeln!(out, "{unlisted}")?;
     }
     if let Some(filter) = trace.facts.text(key::FILTER) {
@@ -434,11 +434,29 @@ fn answer(trace: &Trace, complete: bool) -> String {
     }
     let parts: Vec<String> =
         trace.verdicts().map(|(verdict, count)| format!("{count} {verdict}")).collect();
-    let more = match trace.unlisted() {
+    let more = and_unlisted(trace);
+    format!("{}{more}: {}", count(trace.findings.len() as u64, "finding"), parts.join(", "))
+}
+
+/// Behind a count of findings: how many more there were, if any.
+pub(super) fn and_unlisted(trace: &Trace) -> String {
+    match trace.unlisted() {
         0 => String::new(),
         more => format!(" and {more} not listed"),
-    };
-    format!("{}{more}: {}", count(trace.findings.len() as u64, "finding"), parts.join(", "))
+    }
+}
+
+/// What findings there were beside those that are listed, in a sentence without its full stop.
+pub(super) fn unlisted(trace: &Trace) -> Option<String> {
+    let each = trace.unlisted_verdicts();
+    let each: Vec<_> = each.map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    (!each.is_empty()).then(|| {
+        format!(
+            "{} counted and not listed, each alike to one that is: {}",
+            count(trace.unlisted(), "more finding"),
+            each.join(", ")
+        )
+    })
 }
 
 /// The ledger against the kernel's own count.

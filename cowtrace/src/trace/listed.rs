@@ -11,7 +11,6 @@ use super::Trace;
 use crate::{
     event::Comm,
     finding::{Finding, Verdict},
-    sinks::count,
 };
 
 /// Findings that are listed whatever they are.
@@ -54,17 +53,9 @@ impl Trace {
         self.listed.unlisted.values().sum()
     }
 
-    /// The same by verdict in a sentence, if there are any.
-    pub fn unlisted_words(&self) -> Option<String> {
-        let each = self.listed.unlisted.iter().rev();
-        let each: Vec<_> = each.map(|(verdict, count)| format!("{count} {verdict}")).collect();
-        (!each.is_empty()).then(|| {
-            format!(
-                "{} counted and not listed, each alike to one that is: {}",
-                count(self.unlisted(), "more finding"),
-                each.join(", ")
-            )
-        })
+    /// The same by verdict, the worst first.
+    pub fn unlisted_verdicts(&self) -> impl Iterator<Item = (Verdict, u64)> {
+        self.listed.unlisted.iter().rev().map(|(verdict, count)| (*verdict, *count))
     }
 }
 
@@ -82,11 +73,9 @@ mod tests {
         assert!(!listed.takes(&found(Verdict::Lost), LISTED));
         assert!(listed.takes(&found(Verdict::Armed), LISTED), "the first of its kind");
         assert!(!listed.takes(&found(Verdict::Armed), LISTED + 1));
-        let mut trace = Trace { listed, ..Trace::default() };
+        let trace = Trace { listed, ..Trace::default() };
         assert_eq!(trace.unlisted(), 2);
-        let words = trace.unlisted_words().expect("some are not listed");
-        assert!(words.ends_with("one that is: 1 lost, 1 armed"), "{words}");
-        trace.listed = Listed::default();
-        assert_eq!(trace.unlisted_words(), None);
+        let verdicts: Vec<_> = trace.unlisted_verdicts().collect();
+        assert_eq!(verdicts, [(Verdict::Lost, 1), (Verdict::Armed, 1)]);
     }
 }

@@ -28,7 +28,7 @@ use super::{
     palette::{Palette, QUIET, STRONG},
     view::{Drawn, Level, Rows, Selected, Tab, View},
 };
-use crate::trace::Trace;
+use crate::{sinks::text::and_unlisted, trace::Trace};
 
 /// Everything that is looked at while drawing.
 #[derive(Clone, Copy)]
@@ -121,10 +121,7 @@ fn title(scene: Scene, rows: &Rows) -> String {
         Rows::Groups(groups) => {
             let listed: usize = groups.iter().map(|group| group.findings.len()).sum();
             let findings = text::count(listed as u64, "finding");
-            let unlisted = match scene.trace.unlisted() {
-                0 => String::new(),
-                more => format!(" and {more} not listed"),
-            };
+            let unlisted = and_unlisted(scene.trace);
             format!("{findings} in {}{unlisted}", text::count(groups.len() as u64, "group"))
         }
         Rows::Findings(findings) => format!("{} findings that are alike", findings.len()),

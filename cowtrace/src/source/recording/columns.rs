@@ -215,30 +215,45 @@ pub fn decode(mut bytes: &[u8], most: usize) -> Result<Vec<u8>, Invalid> {
 }
 
 /// Records of a group, while they are put together: by column, as they are told.
-struct Columns {
+struct Columns<'a> {
     /// Of each record.
     fields: [Vec<u64>; FIELDS],
-    /// One behind the other.
-    bodies: Vec<u8>,
-    /// Where in `bodies` each ends.
-    ends: Vec<usize>,
-    /// The record that is put out next.
+    /// Words of those bodies that are long enough.
+    words: Vec<Words>,
+    /// What of the bodies is no words.
+    bytes: &'a [u8],
+    /// The record that is put together next.
     next: usize,
 }
 
-impl Columns {
-    /// Fields and body of the record that is next.
-    fn next(&mut self) -> Option<([u64; FIELDS], &[u8])> {
-        let (n, end) = (self.next, *self.ends.get(self.next)?);
-        let start = n.checked_sub(1).map_or(0, |before| self.ends[before]);
+/// A column of words.
+struct Words {
+    values: std::vec::IntoIter<u32>,
+    /// All ones where a value is a distance [from the record](FROM_RECORD), else 0.
+    from_record: u32,
+}
+
+impl Columns<'_> {
+    /// The fields of the record that is next.
+    fn next(&mut self) -> Option<[u64; FIELDS]> {
+        let n = self.next;
         self.next += 1;
-        Some((std::array::from_fn(|field| self.fields[field][n]), &self.bodies[start..end]))
+        (n < self.fields[BODY].len()).then(|| std::array::from_fn(|field| self.fields[field][n]))
     }
 
-    /// Where the bodies begin, and their lengths.
-    fn spans(ends: &[usize]) -> impl Iterator<Item = (usize, usize)> {
-        let starts = std::iter::once(0).chain(ends.iter().copied());
-        starts.zip(ends).map(|(start, end)| (start, end - start))
+    /// Fills in its body.
+    fn put_body(&mut self, body: &mut [u8]) -> Result<(), Invalid> {
+        let words = self.words.len().min(body.len() / 4);
+        let (chunks, rest) = body.split_at_mut(4 * words);
+        let mut before = [0; 2];
+        for (chunk, column) in chunks.as_chunks_mut::<4>().0.iter_mut().zip(&mut self.words) {
+            let value = column.values.next().ok_or(Invalid)?;
+            let value = value.wrapping_add(before[0] & column.from_record);
+            *chunk = value.to_le_bytes();
+            before = [before[1], value];
+        }
+        rest.copy_from_slice(take_bytes(&mut self.bytes, rest.len())?);
+        Ok(())
     }
 }
 
@@ -257,20 +272,22 @@ fn put_together(mut bytes: &[u8], most: usize) -> Result<Vec<u8>, Invalid> {
     for ((kind, _), count) in kinds.iter().zip(counts) {
         groups.push(take_group(bytes, *kind, count, &mut left)?);
     }
-    let mut out = Vec::with_capacity(most);
-    for group in order {
-        let (numbers, (fields, body)) = (kinds[group], groups[group].next().ok_or(Invalid)?);
-        let [name, stack] = [fields[NAME], fields[STACK]];
-        let name = names.get(name as usize).ok_or(Invalid)?;
-        let (depths, frames) = stacks.get(stack as usize).ok_or(Invalid)?;
-        let len = HEADER + body.len() + frames.len();
-        if out.len() + len > most {
-            return Err(Invalid);
-        }
-        out.extend_from_slice(&header_of(len, numbers, &fields, *depths, name));
-        out.extend_from_slice(body);
-        out.extend_from_slice(frames);
+    let mut out = vec![0; most];
+    let mut free = &mut out[..];
+    for number in order {
+        let group = &mut groups[number];
+        let fields = group.next().ok_or(Invalid)?;
+        let [name, stack, body] = [fields[NAME], fields[STACK], fields[BODY]].map(|n| n as usize);
+        let name = names.get(name).ok_or(Invalid)?;
+        let (depths, frames) = stacks.get(stack).ok_or(Invalid)?;
+        let len = HEADER + body + frames.len();
+        let record = free.split_off_mut(..len).ok_or(Invalid)?;
+        record[..HEADER].copy_from_slice(&header_of(len, kinds[number], &fields, *depths, name));
+        group.put_body(&mut record[HEADER..HEADER + body])?;
+        record[HEADER + body..].copy_from_slice(frames);
     }
+    let len = most - free.len();
+    out.truncate(len);
     if bytes.is_empty() { Ok(out) } else { Err(Invalid) }
 }
 
@@ -329,74 +346,69 @@ fn counted<'a, T>(
 }
 
 /// `left`: how many bytes of bodies there may be.
-fn take_group(
-    bytes: &mut &[u8],
+fn take_group<'a>(
+    bytes: &mut &'a [u8],
     kind: u16,
     count: usize,
     left: &mut usize,
-) -> Result<Columns, Invalid> {
+) -> Result<Columns<'a>, Invalid> {
     let mut fields: [Vec<u64>; FIELDS] = Default::default();
     for field in &mut fields {
-        field.reserve(count);
-        let mut before = 0;
-        while field.len() < count {
-            let same = take_zeros(bytes, count - field.len());
-            field.resize(field.len() + same, before);
-            if field.len() < count {
-                before = beyond(before, take(bytes)?);
-                field.push(before);
-            }
-        }
+        *field = take_column(bytes, count, |value| value)?;
     }
-    let mut ends = Vec::with_capacity(count);
-    let mut end = 0;
+    let mut lengths = Vec::with_capacity(count);
     for len in &fields[BODY] {
         let len = usize::try_from(*len).map_err(|_| Invalid)?;
         *left = left.checked_sub(len).ok_or(Invalid)?;
-        end += len;
-        ends.push(end);
+        lengths.push(len);
     }
-    let bodies = if is_text(kind) {
-        take_bytes(bytes, end)?.to_vec()
-    } else {
-        take_words(bytes, &ends, vec![0; end])?
-    };
-    Ok(Columns { fields, bodies, ends, next: 0 })
-}
-
-/// Fills in bodies that consist of words.
-fn take_words(bytes: &mut &[u8], ends: &[usize], mut bodies: Vec<u8>) -> Result<Vec<u8>, Invalid> {
-    let longest = Columns::spans(ends).map(|(_, len)| len / 4).max().unwrap_or(0);
+    let all: usize = lengths.iter().sum();
+    if is_text(kind) {
+        let bytes = take_bytes(bytes, all)?;
+        return Ok(Columns { fields, words: Vec::new(), bytes, next: 0 });
+    }
+    lengths.sort_unstable();
+    let longest = lengths.last().map_or(0, |longest| longest / 4);
+    let mut words = Vec::with_capacity(longest);
     for word in 0..longest {
-        take_column(bytes, ends, &mut bodies, word)?;
+        let shorter = lengths.partition_point(|len| len / 4 <= word);
+        words.push(take_words(bytes, count - shorter, word)?);
     }
-    for (start, len) in Columns::spans(ends) {
-        let rest = len % 4;
-        bodies[start + len - rest..start + len].copy_from_slice(take_bytes(bytes, rest)?);
-    }
-    Ok(bodies)
+    let bytes = take_bytes(bytes, lengths.iter().map(|len| len % 4).sum())?;
+    Ok(Columns { fields, words, bytes, next: 0 })
 }
 
-fn take_column(
-    bytes: &mut &[u8],
-    ends: &[usize],
-    bodies: &mut [u8],
-    word: usize,
-) -> Result<(), Invalid> {
-    let way = take_bytes(bytes, 1)?[0];
-    if way > FROM_RECORD || (way == FROM_RECORD && word < 2) {
-        return Err(Invalid);
-    }
-    let mut before = 0;
-    for (start, _) in Columns::spans(ends).filter(|(_, len)| len / 4 > word) {
-        let at = start + 4 * word;
-        if way == FROM_RECORD {
-            before = number(bodies, at - 8, 4).ok_or(Invalid)?;
+/// The column of one word of so many bodies.
+fn take_words(bytes: &mut &[u8], count: usize, word: usize) -> Result<Words, Invalid> {
+    let (values, from_record) = match take_bytes(bytes, 1)? {
+        [FROM_COLUMN] => (take_column(bytes, count, |value| value as u32)?, 0),
+        [FROM_RECORD] if word >= 2 => {
+            let distances = (0..count).map(|_| Ok(beyond(0, take(bytes)?) as u32));
+            (distances.collect::<Result<Vec<_>, _>>()?, u32::MAX)
         }
-        before = u64::from(beyond(before, take(bytes)?) as u32);
-        bodies[at..at + 4].copy_from_slice(&(before as u32).to_le_bytes());
+        _ => return Err(Invalid),
+    };
+    Ok(Words { values: values.into_iter(), from_record })
+}
+
+/// So many numbers, each told as its distance from the one before.
+fn take_column<T: Copy>(
+    bytes: &mut &[u8],
+    count: usize,
+    narrow: impl Fn(u64) -> T,
+) -> Result<Vec<T>, Invalid> {
+    // Each takes a byte at least: a count from outside takes no more memory than that.
+    let mut column = Vec::with_capacity(count.min(bytes.len()));
+    let mut before = 0;
+    while column.len() < count {
+        let same = take_zeros(bytes, count - column.len());
+        column.resize(column.len() + same, narrow(before));
+        if column.len() < count {
+            before = beyond(before, take(bytes)?);
+            column.push(narrow(before));
+        }
     }
-    Ok(())
+    Ok(column)
 }
 
 #[cfg(test)]

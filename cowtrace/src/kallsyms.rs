@@ -1,21 +1,25 @@
 //! /proc/kallsyms: which functions and variables the running kernel has, and what an address is.
+//!
+//! There are some 200,000 of them, kept as long as cowtrace runs: 16 bytes each, and all names in one text.
 
 use std::{fmt::Write as _, io::Read};
 
 /// A kernel symbol.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Symbol {
     address: u64,
+    /// Where in the names its own begins, and how long it is.
+    name: (u32, u16),
     /// A function, not data.
     is_text: bool,
-    /// Name, and ` [module]` behind it where it is in one.
-    name: Box<str>,
 }
 
 /// All symbols, by address.
 #[derive(Clone, Debug, Default)]
 pub struct Kallsyms {
     symbols: Vec<Symbol>,
+    /// Names, and ` [module]` behind those that are in one.
+    names: String,
 }
 
 impl Kallsyms {
@@ -28,9 +32,32 @@ impl Kallsyms {
 
     /// Parses the text form; lines that are not of it are skipped.
     pub fn parse(text: &str) -> Self {
-        let mut symbols: Vec<_> = text.lines().filter_map(symbol).collect();
-        symbols.sort_by_key(|symbol| symbol.address);
-        Self { symbols }
+        let mut all = Self::default();
+        for line in text.lines() {
+            all.take(line);
+        }
+        all.symbols.sort_by_key(|symbol| symbol.address);
+        all.symbols.shrink_to_fit();
+        all.names.shrink_to_fit();
+        all
+    }
+
+    fn take(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split_ascii_whitespace();
+        let address = u64::from_str_radix(words.next()?, 16).ok()?;
+        let is_text = matches!(words.next()?, "t" | "T" | "w" | "W");
+        let (name, module) = (words.next()?, words.next());
+        let parts = [name, if module.is_some() { " " } else { "" }, module.unwrap_or_default()];
+        let len = u16::try_from(parts.iter().map(|part| part.len()).sum::<usize>()).ok()?;
+        let at = u32::try_from(self.names.len()).ok()?;
+        self.names.extend(parts);
+        self.symbols.push(Symbol { address, name: (at, len), is_text });
+        Some(())
+    }
+
+    fn name(&self, symbol: &Symbol) -> &str {
+        let (at, len) = symbol.name;
+        &self.names[at as usize..at as usize + usize::from(len)]
     }
 
     /// Whether addresses are shown at all (kptr_restrict, CAP_SYSLOG).
@@ -42,7 +69,7 @@ impl Kallsyms {
     pub fn address(&self, name: &str) -> Option<u64> {
         self.symbols
             .iter()
-            .find(|symbol| &*symbol.name == name && symbol.address != 0)
+            .find(|symbol| self.name(symbol) == name && symbol.address != 0)
             .map(|symbol| symbol.address)
     }
 
@@ -54,25 +81,14 @@ impl Kallsyms {
         // eBPF programs and trampolines stand behind modules' functions and have no symbol when they are
         // younger than this list: an address too far from its function is not in it.
         let offset = address.checked_sub(symbol.address).filter(|offset| *offset < 1 << 15)?;
-        let (name, module) = symbol.name.split_once(' ').unwrap_or((&symbol.name, ""));
+        let name = self.name(symbol);
+        let (name, module) = name.split_once(' ').unwrap_or((name, ""));
         let mut text = format!("{name}+{offset:#x}");
         if !module.is_empty() {
             let _ = write!(text, " {module}");
         }
         Some(text)
     }
-}
-
-fn symbol(line: &str) -> Option<Symbol> {
-    let mut words = line.split_ascii_whitespace();
-    let address = u64::from_str_radix(words.next()?, 16).ok()?;
-    let is_text = matches!(words.next()?, "t" | "T" | "w" | "W");
-    let name = words.next()?;
-    let name = match words.next() {
-        Some(module) => format!("{name} {module}").into(),
-        None => name.into(),
-    };
-    Some(Symbol { address, is_text, name })
 }
 
 #[cfg(test)]

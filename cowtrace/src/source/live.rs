@@ -99,6 +99,11 @@ impl Live {
         let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let facts = settings::facts(&btf).into_iter().collect();
+        // The kernel's types and what was made of them: some 30 MiB that nobody needs any more.
+        drop(btf);
+        drop(kernel.btf);
+        sys::give_back_free_memory();
         Ok(Self {
             ebpf: Some(ebpf),
             ring,
@@ -107,7 +112,7 @@ impl Live {
             unreturned,
             symbols: Symbols::new(kernel.kallsyms),
             cgroups: Cgroups::default(),
-            vmas: Vmas::new(settings::facts(&btf).into_iter().collect()),
+            vmas: Vmas::new(facts),
             // Whoever cannot have it goes without: no verdict hangs on it.
             _stats: options.stats.then(|| enable_stats(Stats::RunTime).ok()).flatten(),
             tick,

@@ -57,8 +57,8 @@ pub const SCRATCH: usize = POINTERS;
 
 /// Room for a program to read to, until it begins a record.
 #[inline(always)]
-pub fn scratch(program: Program) -> Option<&'static mut [u64; SCRATCH]> {
-    let buffer = BUFFERS.get_ptr_mut(program as u32)?;
+pub fn scratch(program: u32) -> Option<&'static mut [u64; SCRATCH]> {
+    let buffer = BUFFERS.get_ptr_mut(program)?;
     // SAFETY: `rest` begins at a multiple of 8, is long enough, and is this program's on this CPU.
     Some(unsafe { &mut *(&raw mut (*buffer).rest).cast::<[u64; SCRATCH]>() })
 }
@@ -73,13 +73,13 @@ pub fn now() -> u64 {
 /// Counts a run of a program.
 #[inline(always)]
 pub fn hit(program: Program) {
-    count(program, |tally| &mut tally.hits);
+    count(program as u32, |tally| &mut tally.hits);
 }
 
 /// Counts a call that is lost since a map had no room, or since its return was missed.
 #[inline(always)]
 pub fn lose(program: Program) {
-    count(program, |tally| &mut tally.map_full);
+    count(program as u32, |tally| &mut tally.map_full);
 }
 
 /// Counts an answer to a write-protect fault.
@@ -92,8 +92,8 @@ pub fn outcome(outcome: Outcome) {
 }
 
 #[inline(always)]
-fn count(program: Program, of: impl FnOnce(&mut Tally) -> &mut u64) {
-    if let Some(tally) = TALLIES.get_ptr_mut(program as u32) {
+fn count(program: u32, of: impl FnOnce(&mut Tally) -> &mut u64) {
+    if let Some(tally) = TALLIES.get_ptr_mut(program) {
         // SAFETY: this CPU's own slot.
         *of(unsafe { &mut *tally }) += 1;
     }
@@ -102,7 +102,8 @@ fn count(program: Program, of: impl FnOnce(&mut Tally) -> &mut u64) {
 /// A record with the body `B` being built.
 pub struct Record<B> {
     buffer: *mut Buffer,
-    program: Program,
+    /// The program's number.
+    program: u32,
     /// Bytes of `rest` in use.
     used: usize,
     body: PhantomData<B>,
@@ -132,7 +133,20 @@ impl<B> Record<B> {
         };
         // SAFETY: the buffer is this program's on this CPU, and nobody else's while we run.
         unsafe { (*buffer).header = header };
-        Some(Self { buffer, program, used: size_of::<B>(), body: PhantomData })
+        Some(Self { buffer, program: program as u32, used: size_of::<B>(), body: PhantomData })
+    }
+
+    /// The record that a program has built last, to be built once more with another tail; and its body as it was.
+    #[inline(always)]
+    pub fn once_more(program: u32) -> Option<(Self, B)> {
+        let buffer = BUFFERS.get_ptr_mut(program)?;
+        // SAFETY: as in `new`, and in `body`: any bytes are a body.
+        let body = unsafe {
+            (*buffer).header.kernel_frames = 0;
+            (*buffer).header.user_frames = 0;
+            (&raw const (*buffer).rest).cast::<B>().read()
+        };
+        Some((Self { buffer, program, used: size_of::<B>(), body: PhantomData }, body))
     }
 
     /// Makes it an earlier deed of another task.
@@ -182,18 +196,10 @@ impl<B> Record<B> {
         self.used = size_of::<B>() + 8;
     }
 
-    /// Takes one more page pointer, behind those taken so.
+    /// So many pointers were [put](push) behind the body.
     #[inline(always)]
-    pub fn push(&mut self, page: u64) {
-        let at = bounded::<0x7ff>(self.used as u64) as usize;
-        if at > BODY + POINTERS * 8 {
-            return;
-        }
-        // SAFETY: `at` leaves room for a pointer.
-        unsafe {
-            (&raw mut (*self.buffer).rest).cast::<u8>().add(at).cast::<u64>().write_unaligned(page)
-        };
-        self.used = at + 8;
+    pub fn has(&mut self, pointers: u32) {
+        self.used = size_of::<B>() + 8 * pointers as usize;
     }
 
     #[inline(always)]
@@ -244,6 +250,22 @@ impl<B> Record<B> {
         };
         if EVENTS.output::<[u8]>(bytes, 0).is_err() {
             count(self.program, |tally| &mut tally.ring_full);
+        }
+    }
+}
+
+/// Puts a page pointer behind the body, of type `B`, and `before` others of the record that a program builds.
+#[inline(always)]
+pub fn push<B>(program: u32, before: u64, page: u64) {
+    let at = bounded::<0x7ff>(before * 8) as usize;
+    if at >= POINTERS * 8 {
+        return;
+    }
+    if let Some(buffer) = BUFFERS.get_ptr_mut(program) {
+        // SAFETY: `rest` has room for POINTERS of them behind the body, at a multiple of 8.
+        unsafe {
+            let pointers = (&raw mut (*buffer).rest).cast::<u8>().add(size_of::<B>());
+            pointers.add(at).cast::<u64>().write_unaligned(page);
         }
     }
 }

@@ -106,7 +106,14 @@ fn count(of: impl FnOnce(&mut ShortTerm) -> &mut u64) {
 /// Remembers the pages of a short-term call in place of telling it; false if it has to be told. `array`: where
 /// the call put the pages.
 #[inline(always)]
-pub fn remember(mm: u64, address: u64, gup_flags: u64, array: u64, pages: u64) -> bool {
+pub fn remember(
+    program: Program,
+    mm: u64,
+    address: u64,
+    gup_flags: u64,
+    array: u64,
+    pages: u64,
+) -> bool {
     let long = gup_flags & setting(Setting::FollLongterm) != 0;
     if long || setting(Setting::TellShortTerm) != 0 || pages > FEW {
         return false;
@@ -117,31 +124,57 @@ pub fn remember(mm: u64, address: u64, gup_flags: u64, array: u64, pages: u64) -
             break;
         }
         // A folio that counts its pins as one is unpinned in ways that name no page.
-        if kernel::folio_of(kernel::read_at(array + 8 * n)).1 != 0 {
+        if pages_in_folio(array + 8 * n) != 0 {
             return false;
         }
         n += 1;
     }
-    let mut holder = Holder::of_current(mm, address & !0xfff, gup_flags as u32);
+    let Some(scratch) = emit::scratch(program as u32) else {
+        return false;
+    };
+    // SAFETY: it is long enough, begins at a multiple of 8, and is this program's on this CPU.
+    unsafe {
+        let holder = Holder::of_current(mm, address & !0xfff, gup_flags as u32);
+        (&raw mut *scratch).cast::<Holder>().write(holder);
+    }
     n = 0;
     while n < FEW {
         if n >= pages {
             break;
         }
-        let page: u64 = kernel::read_at(array + 8 * n);
-        if let Some(place) = place(&PINNED, page) {
-            if place.page == page {
-                place.more += 1;
-            } else {
-                take(place, &holder, page);
-            }
-        }
-        count(|counts| &mut counts.pinned);
-        holder.address += 4096;
+        hold(program as u64, array + 8 * n, n);
         n += 1;
     }
     scope::referenced(mm);
     true
+}
+
+/// How many pages the folio has that a pointer at `slot` is into; 0 if but one.
+///
+/// Like [`hold`] a function that the verifier looks at once: in a loop the ways through it would multiply.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn pages_in_folio(slot: u64) -> u64 {
+    kernel::folio_of(kernel::read_at(slot)).1.into()
+}
+
+/// Gives the page that a pointer at `slot` is to, the `n`th of a call, the holder that is in the program's scratch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn hold(program: u64, slot: u64, n: u64) -> u64 {
+    let page: u64 = kernel::read_at(slot);
+    if let (Some(scratch), Some(place)) = (emit::scratch(program as u32), place(&PINNED, page)) {
+        if place.page == page {
+            place.more += 1;
+        } else {
+            // SAFETY: `remember` has written one there.
+            let holder = unsafe { (&raw const *scratch).cast::<Holder>().read() };
+            let address = holder.address + (n << 12);
+            take(place, &Holder { address, ..holder }, page);
+        }
+    }
+    count(|counts| &mut counts.pinned);
+    0
 }
 
 /// Forgets one pin on a page; whether there was one that had not been told.

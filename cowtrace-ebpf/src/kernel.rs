@@ -368,7 +368,7 @@ fn folio_mappings<const HUGETLB: bool>(program: Program, folio: u64) -> i32 {
     let second: u64 = Untyped(folio + (1 << shift)).read(Field::PageFlags);
     let twice = second & setting(Setting::PgDoubleMap) != 0;
     let pages = folio_pages(folio);
-    let Some(words) = emit::scratch(program) else {
+    let Some(words) = emit::scratch(program as u32) else {
         return count;
     };
     // Read many at once: each step costs the verifier of 5.10 a comparison with all before it.

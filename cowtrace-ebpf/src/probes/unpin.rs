@@ -190,32 +190,52 @@ fn array(
     if count <= FEW {
         return few(program, pages, count, make_dirty, form);
     }
-    let vmemmap = kernel::vmemmap();
-    let mut part = 0;
-    while part < PARTS {
-        let first = (part * POINTERS) as u64;
-        if first >= count {
+    let Some(mut record) = Record::<Unpin>::new(program, kind::UNPIN) else {
+        return;
+    };
+    let body = Unpin {
+        vmemmap: kernel::vmemmap(),
+        pages: 0,
+        unlisted: 0,
+        make_dirty,
+        pointers: 0,
+        page_struct_shift: setting(Setting::PageStructShift) as u32,
+        form,
+    };
+    put(&mut record, body, 0, pages, count);
+    record.submit();
+    let mut part = 1;
+    while part < PARTS as u64 {
+        if part * POINTERS as u64 >= count {
             break;
         }
-        let rest = count.wrapping_sub(first);
-        let here = rest.min(POINTERS as u64);
-        let Some(mut record) = Record::<Unpin>::new(program, kind::UNPIN) else {
-            return;
-        };
-        let pointers = record.pointers(pages + 8 * first, here);
-        let later = if part == PARTS - 1 { 0 } else { rest - here };
-        record.body(Unpin {
-            vmemmap,
-            pages: here,
-            unlisted: rest - later - u64::from(pointers),
-            make_dirty,
-            pointers,
-            page_struct_shift: setting(Setting::PageStructShift) as u32,
-            form,
-        });
-        record.submit();
+        unpin_part(program as u64, part, pages, count);
         part += 1;
     }
+}
+
+/// Tells part `part` of an array of `count` pages; the part before is told. A function by itself for the
+/// verifier's sake, as [`gup::pin_part`] is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn unpin_part(program: u64, part: u64, pages: u64, count: u64) -> u64 {
+    if let Some((mut record, body)) = Record::<Unpin>::once_more(program as u32) {
+        put(&mut record, body, part, pages, count);
+        record.submit();
+    }
+    0
+}
+
+/// Fills in which of `count` pages are those of this part.
+#[inline(always)]
+fn put(record: &mut Record<Unpin>, body: Unpin, part: u64, pages: u64, count: u64) {
+    let first = part * POINTERS as u64;
+    let rest = count.wrapping_sub(first);
+    let here = rest.min(POINTERS as u64);
+    let pointers = record.pointers(pages + 8 * first, here);
+    let later = if part == PARTS as u64 - 1 { 0 } else { rest - here };
+    let unlisted = rest - later - u64::from(pointers);
+    record.body(Unpin { pages: here, unlisted, pointers, ..body });
 }
 
 /// Unpins of a few pages: those whose pins were told.
@@ -229,16 +249,14 @@ fn few(program: Program, pages: u64, count: u64, make_dirty: u32, form: u32) {
         if n >= count {
             break;
         }
-        let page = kernel::read_at(pages + 8 * n);
-        if !holders::release(page) {
-            record.push(page);
-            pointers += 1;
-        }
+        pointers = push_if_told(program as u64, pages + 8 * n, pointers);
         n += 1;
     }
+    let pointers = pointers as u32;
     if pointers == 0 {
         return;
     }
+    record.has(pointers);
     record.body(Unpin {
         vmemmap: kernel::vmemmap(),
         pages: pointers.into(),
@@ -249,4 +267,17 @@ fn few(program: Program, pages: u64, count: u64, make_dirty: u32, form: u32) {
         form,
     });
     record.submit();
+}
+
+/// Puts the page that a pointer at `slot` is to behind `pointers` others, if its pin was told; how many there are
+/// then. A function by itself: in the loop the ways through it would multiply.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn push_if_told(program: u64, slot: u64, pointers: u64) -> u64 {
+    let page = kernel::read_at(slot);
+    if holders::release(page) {
+        return pointers;
+    }
+    emit::push::<Unpin>(program as u32, pointers, page);
+    pointers + 1
 }

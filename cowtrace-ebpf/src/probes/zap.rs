@@ -80,8 +80,8 @@ fn zapped(
     Mark::Zapped.set(mm, start, end);
     Mark::Lost.set(mm, start, end);
     // The first page alone: a search through the range costs the verifier too much.
-    let mapped = Mapped::at(mm, start).map(|mapped| mapped.pfn(start));
-    let pinned = mapped.filter(|pfn| PageState::of(kernel::page_of(*pfn)).maybe_pinned());
+    let pfn = pfn_at(mm, start);
+    let pinned = pfn != 0 && is_maybe_pinned(pfn) != 0;
     if let Some(mut record) = Record::new(program, kind::ZAP) {
         record.body(wire::Zap {
             mm,
@@ -91,19 +91,35 @@ fn zapped(
             vma_end: vma.read(Field::VmaEnd),
             vma_flags: vma.read(Field::VmaFlags),
             spares_cows: spares_cows.into(),
-            first: match (mapped, pinned) {
-                (None, _) => zap_first::UNKNOWN,
-                (Some(_), None) => zap_first::NOT_PINNED,
-                (Some(_), Some(_)) => zap_first::MAYBE_PINNED,
+            first: match (pfn, pinned) {
+                (0, _) => zap_first::UNKNOWN,
+                (_, false) => zap_first::NOT_PINNED,
+                (_, true) => zap_first::MAYBE_PINNED,
             },
-            first_pfn: mapped.unwrap_or(0),
+            first_pfn: pfn,
         });
         record.stacks(ctx);
         record.submit();
     }
-    if let Some(pfn) = pinned {
+    if pinned {
         orphan::keep(program, pfn);
     }
+}
+
+/// PFN of what an address space maps at an address; 0, which no process has, for nothing.
+///
+/// Like the next a function that the verifier looks at once: the ways through it do not multiply with what follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn pfn_at(mm: u64, address: u64) -> u64 {
+    Mapped::at(mm, address).map_or(0, |mapped| mapped.pfn(address))
+}
+
+/// Whether a page may be pinned: not 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn is_maybe_pinned(pfn: u64) -> u64 {
+    PageState::of(kernel::page_of(pfn)).maybe_pinned().into()
 }
 
 /// Tells where in a shared file a range is, if pages may be pinned there that were named by the file alone

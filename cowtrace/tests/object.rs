@@ -1,6 +1,6 @@
 //! The eBPF object, looked at as a file: no root, no kernel.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, env, path::Path};
 
 use cowtrace::probes::{Point, TABLE, attach};
 use cowtrace_common::program::Program;
@@ -64,4 +64,24 @@ fn each_program_is_of_the_kind_that_the_table_attaches_it_as() {
 fn the_programs_may_call_what_gpl_programs_may() {
     let license = object().section_by_name("license").expect("a licence").data().expect("its text");
     assert_eq!(license, b"Dual MIT/GPL\0");
+}
+
+/// The same sources make the same object everywhere: the line info names no directory of this machine.
+#[test]
+fn the_object_does_not_tell_where_it_was_built() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let home = env::home_dir().expect("a home");
+    for place in [workspace, &home] {
+        let place = place.as_os_str().as_encoded_bytes();
+        assert!(!attach::object().windows(place.len()).any(|bytes| bytes == place));
+    }
+}
+
+#[test]
+fn the_object_has_what_kernels_read_and_no_more() {
+    let object = object();
+    let names: BTreeSet<&str> =
+        object.sections().filter_map(|section| section.name().ok()).collect();
+    assert!(names.contains(".BTF") && names.contains(".BTF.ext"));
+    assert!(!names.iter().any(|name| name.contains("debug")), "{names:?}");
 }

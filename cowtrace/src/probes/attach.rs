@@ -14,8 +14,8 @@ use cowtrace_common::program::Program;
 use super::{Attachment, Need, Point, Probe, TABLE, kernel::Kernel, settings::Settings};
 use crate::{btf::Btf, errors, event::ProbeState};
 
-/// The object that build.rs made.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cowtrace"));
+/// The object that build/ brought.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cowtrace.bpf.o"));
 
 /// The object's bytes, for tests.
 pub fn object() -> &'static [u8] {

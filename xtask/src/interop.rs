@@ -2,6 +2,7 @@
 //! Jenkins' schema, a browser, Prometheus, OpenTelemetry's own definitions). Each is a script of `xtask/interop`.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -9,10 +10,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{binary, kernels, process, setup};
+use crate::{
+    binary,
+    dist::{self, Arch},
+    kernels, process, setup,
+};
 
 /// A script, and what it proves.
-const TESTS: [(&str, &str); 7] = [
+const TESTS: [(&str, &str); 8] = [
     ("parquet.py", "exported tables read as one, and have the findings of a replay"),
     (
         "perfetto.py",
@@ -29,30 +34,40 @@ const TESTS: [(&str, &str); 7] = [
         "what an agent exports decodes with OpenTelemetry's definitions, and has all findings",
     ),
     ("dist.py", "the agent's unit, manifests and collector configuration are what they should be"),
+    (
+        PACKAGES,
+        "packages install in a clean Debian and by rpm; the source package builds with stable Rust, and makes the same object",
+    ),
 ];
 
 /// The script that needs Prometheus.
 const PROMETHEUS: &str = "prometheus.py";
 
+/// The script that needs a release, which takes long: only with `--full`.
+const PACKAGES: &str = "packages.py";
+
 /// Whether the sentence of any contains `only`.
-pub fn has(only: Option<&str>) -> bool {
-    TESTS.iter().any(|test| wanted(test, only))
+pub fn has(only: Option<&str>, full: bool) -> bool {
+    TESTS.iter().any(|test| wanted(test, only, full))
 }
 
-fn wanted((_, name): &(&str, &str), only: Option<&str>) -> bool {
-    only.is_none_or(|only| name.contains(only))
+fn wanted((script, name): &(&str, &str), only: Option<&str>, full: bool) -> bool {
+    only.is_none_or(|only| name.contains(only)) && (full || *script != PACKAGES)
 }
 
 /// Runs those whose sentence contains `only`; how many failed.
-pub fn run(only: Option<&str>) -> Result<usize> {
+pub fn run(only: Option<&str>, full: bool) -> Result<usize> {
     setup::interop_tools()?;
     let (python, cowtrace) = (python()?, binary::build()?);
     let mut failed = 0;
-    for (script, name) in TESTS.iter().filter(|test| wanted(test, only)) {
+    for (script, name) in TESTS.iter().filter(|test| wanted(test, only, full)) {
         let mut command = Command::new(&python);
         command.arg(folder().join(script)).arg(&cowtrace);
         if *script == PROMETHEUS {
             command.env("COWTRACE_PROMETHEUS", prometheus()?);
+        }
+        if *script == PACKAGES {
+            command.envs(a_release()?);
         }
         match process::text(&mut command) {
             Ok(_) => println!("ok      interop  {name}"),
@@ -65,6 +80,18 @@ pub fn run(only: Option<&str>) -> Result<usize> {
     Ok(failed)
 }
 
+/// A release for this machine, and where its .deb is installed.
+fn a_release() -> Result<[(&'static str, OsString); 3]> {
+    setup::chroot_tools()?;
+    let dist = dist::make(&[Arch::X86_64], None)?;
+    let chroot = kernels::cache()?.with_file_name("clean-bookworm");
+    Ok([
+        ("COWTRACE_DIST", dist.into()),
+        ("COWTRACE_CHROOT", chroot.into()),
+        ("COWTRACE_MIRROR", kernels::mirror()?.into()),
+    ])
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
 }
@@ -72,7 +99,7 @@ fn folder() -> PathBuf {
 /// Debian's Prometheus, in a folder of its own: the package, installed, would start a service.
 fn prometheus() -> Result<PathBuf> {
     let home = kernels::cache()?.with_file_name("prometheus");
-    kernels::unpack_package("prometheus", "bookworm", &home)?;
+    kernels::unpack_package("prometheus", &["bookworm"], "amd64", &home)?;
     Ok(home)
 }
 

@@ -170,7 +170,12 @@ pub fn ensure(kernel: &Kernel, flavour: Flavour) -> Result<Bootable> {
 }
 
 /// A package of Debian's, unpacked into a folder; nothing is done where that is there.
-pub fn unpack_package(package: &str, suite: &str, home: &Path) -> Result<()> {
+pub fn unpack_package(
+    package: &str,
+    suites: &[&str],
+    arch: &'static str,
+    home: &Path,
+) -> Result<()> {
     if home.is_dir() {
         return Ok(());
     }
@@ -178,9 +183,14 @@ pub fn unpack_package(package: &str, suite: &str, home: &Path) -> Result<()> {
     let _held = lock(&cache)?;
     eprintln!("lab: fetching {package} from Debian's archive (once)");
     let partial = cache.join("partial").join(package);
-    apt::unpack(package, suite, &cache.join("apt").join(package), &partial)
-        .with_context(|| format!("cannot fetch {package}, which a test runs"))?;
+    apt::unpack(package, suites, arch, &cache.join("apt").join(package), &partial)
+        .with_context(|| format!("cannot fetch {package}"))?;
     fs::rename(&partial, home).with_context(|| format!("cannot move {package} into the cache"))
+}
+
+/// Where this machine has Debian's packages from.
+pub fn mirror() -> Result<String> {
+    Ok(sources::of_this_machine()?.archive)
 }
 
 fn lock(cache: &Path) -> Result<File> {

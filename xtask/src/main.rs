@@ -1,4 +1,4 @@
-//! What cargo cannot do for cowtrace: set-up, the kernel lab, the lab tests.
+//! What cargo cannot do for cowtrace: set-up, the kernel lab, the lab tests, releases.
 //!
 //! `cargo xtask run` and `cargo xtask test` are the two commands a newcomer
 //! needs; the others are their parts. Everything here shells out to standard
@@ -8,6 +8,7 @@
 
 mod bench;
 mod binary;
+mod dist;
 mod initramfs;
 mod interop;
 mod kernels;
@@ -42,6 +43,8 @@ enum Task {
     Setup,
     /// Build the static release binary and print its path
     Build(binary::Options),
+    /// Make a release: binaries, packages, source package, bill of materials, checksums
+    Dist(dist::Options),
     /// Measure what cowtrace costs beside bpftrace and ftrace, and write docs/benchmarks.md
     Bench(bench::Options),
     /// Fill the lab's kernel cache, so that the lab needs no network after
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Task::Lab(options) => lab::run(&options),
         Task::Setup => setup::all(),
         Task::Build(options) => binary::run(&options),
+        Task::Dist(options) => dist::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Fetch(options) => kernels::fetch_all(&options),
     };

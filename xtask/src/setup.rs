@@ -4,6 +4,7 @@
 //! the commands that are missing and stops. When nothing is missing it only
 //! looks at files, so every other task calls it first.
 
+mod cross;
 mod step;
 mod toolchain;
 
@@ -11,12 +12,12 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 
-pub use self::step::is_root;
+pub use self::{cross::Cross, step::is_root};
 use self::{
     step::{Action, Llvm, Step},
     toolchain::Toolchain,
 };
-use crate::process;
+use crate::{dist::Arch, process};
 
 /// What to do where there is no apt, or one with other packages.
 const ELSEWHERE: &str = "elsewhere than on Debian 12: `rustup toolchain install nightly --component rust-src`, \
@@ -49,6 +50,24 @@ pub fn interop_tools() -> Result<()> {
 /// Installs what cowtrace is measured beside.
 pub fn bench_tools() -> Result<()> {
     install(for_the_bench)
+}
+
+/// Installs what makes packages.
+pub fn dist_tools() -> Result<()> {
+    install(for_packages)
+}
+
+/// Installs what compiles and links C for an architecture.
+pub fn dist_tools_for(arch: Arch) -> Result<()> {
+    match arch {
+        Arch::X86_64 => Ok(()),
+        Arch::Aarch64 => install(for_aarch64),
+    }
+}
+
+/// Installs what the packages are installed with, in a clean Debian.
+pub fn chroot_tools() -> Result<()> {
+    install(for_the_chroot)
 }
 
 /// Takes the first step of those missing until none is. The list is made anew
@@ -170,6 +189,44 @@ fn for_the_bench() -> Result<Vec<Step>> {
         why: "the bench measures cowtrace beside bpftrace, which runs in the guest with its libraries",
         action: Action::Packages(vec!["bpftrace".to_owned()]),
     }])
+}
+
+/// A step for those of some programs that are not there, each with the package that has it.
+fn lacking(why: &'static str, programs: &[(&str, &str)]) -> Vec<Step> {
+    let missing = programs.iter().filter(|(program, _)| process::find(program).is_none());
+    let packages: Vec<String> = missing.map(|(_, package)| (*package).to_owned()).collect();
+    if packages.is_empty() {
+        return Vec::new();
+    }
+    vec![Step { why, action: Action::Packages(packages) }]
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "of the same type as `for_building`")]
+fn for_packages() -> Result<Vec<Step>> {
+    let programs = [("dpkg-deb", "dpkg"), ("rpmbuild", "rpm")];
+    Ok(lacking("packages are put together by the tools of their formats", &programs))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "of the same type as `for_building`")]
+fn for_aarch64() -> Result<Vec<Step>> {
+    let mut steps = lacking(
+        "the binary for aarch64 has some C in it (zstd), and is linked by gcc",
+        &[("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")],
+    );
+    if !Path::new("/usr/aarch64-linux-gnu/lib/libc.a").is_file() {
+        let packages = vec!["libc6-dev-arm64-cross".to_owned()];
+        steps.push(Step {
+            why: "the binary for aarch64 is static: the C library is in it",
+            action: Action::Packages(packages),
+        });
+    }
+    Ok(steps)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "of the same type as `for_building`")]
+fn for_the_chroot() -> Result<Vec<Step>> {
+    let programs = [("debootstrap", "debootstrap"), ("rpm", "rpm"), ("mandoc", "mandoc")];
+    Ok(lacking("the packages are installed in a clean Debian, and looked at", &programs))
 }
 
 /// Debian's `busybox` and `busybox-static` have the same path; a guest without

@@ -17,7 +17,7 @@ pub struct Options {
     /// Only the interop and lab tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// More of what takes long: the lab tests find LAB_FULL set
+    /// More of what takes long: a release's packages too, and the lab tests find LAB_FULL set
     #[arg(long)]
     full: bool,
     /// Guests at a time: each keeps one core busy
@@ -34,10 +34,10 @@ pub fn run(options: &Options) -> Result<u8> {
     }
     let only = options.only.as_deref();
     let mut failed = 0;
-    if interop::has(only) {
-        failed = u8::from(interop::run(only)? > 0);
+    if interop::has(only, options.full) {
+        failed = u8::from(interop::run(only, options.full)? > 0);
     }
-    if options.no_lab || !lab_tests::has(only) && interop::has(only) {
+    if options.no_lab || !lab_tests::has(only) && interop::has(only, options.full) {
         return Ok(failed);
     }
     Ok(failed.max(lab_tests::run(&options.kernels, only, options.full, options.jobs)?))

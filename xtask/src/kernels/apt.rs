@@ -22,7 +22,7 @@ const PARTS: [&str; 4] = ["linux-image-", "linux-binary-", "linux-modules-", "li
 
 /// Downloads the newest package of the kernel's series and unpacks it into `into`.
 pub fn unpack_newest(kernel: &Kernel, flavour: Flavour, state: &Path, into: &Path) -> Result<()> {
-    let apt = Apt::update(kernel.suites, state)?;
+    let apt = Apt::update(kernel.suites, "amd64", state)?;
     let names = process::text(apt.command("apt-cache").args(["pkgnames", "linux-"]))?;
     let names: Vec<&str> = names.lines().collect();
     let Some(version) = version::newest(&names, kernel.series, flavour) else {
@@ -41,26 +41,33 @@ pub fn unpack_newest(kernel: &Kernel, flavour: Flavour, state: &Path, into: &Pat
     apt.unpack(&parts, into)
 }
 
-/// Downloads a package of a suite and unpacks it into `into`.
-pub fn unpack(package: &str, suite: &str, state: &Path, into: &Path) -> Result<()> {
-    Apt::update(&[suite], state)?.unpack(&[package.to_owned()], into)
+/// Downloads a package of some suites for an architecture and unpacks it into `into`.
+pub fn unpack(
+    package: &str,
+    suites: &[&str],
+    arch: &'static str,
+    state: &Path,
+    into: &Path,
+) -> Result<()> {
+    Apt::update(suites, arch, state)?.unpack(&[package.to_owned()], into)
 }
 
 /// An apt whose sources, lists and caches lie in one directory of ours.
 struct Apt {
     state: PathBuf,
+    arch: &'static str,
 }
 
 impl Apt {
     /// Writes the sources for some suites and reads the archive's lists.
-    fn update(suites: &[&str], state: &Path) -> Result<Self> {
+    fn update(suites: &[&str], arch: &'static str, state: &Path) -> Result<Self> {
         for dir in ["state/lists/partial", "cache/archives/partial"] {
             let dir = state.join(dir);
             fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         }
         let list = source_list(suites, &sources::of_this_machine()?);
         fs::write(state.join("sources.list"), list).context("cannot write apt's sources")?;
-        let apt = Self { state: state.to_owned() };
+        let apt = Self { state: state.to_owned(), arch };
         process::stdout(apt.command("apt-get").args(["--quiet", "update"]))?;
         Ok(apt)
     }
@@ -81,11 +88,13 @@ impl Apt {
             "Dir::Etc::preferencesparts=-",
             // The sandbox user could not write into a cache below /root.
             "APT::Sandbox::User=root",
-            "APT::Architecture=amd64",
             "Acquire::Languages=none",
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
         ] {
             command.args(["-o", option]);
+        }
+        for option in ["APT::Architecture", "APT::Architectures"] {
+            command.arg("-o").arg(format!("{option}={}", self.arch));
         }
         command
     }

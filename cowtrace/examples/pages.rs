@@ -7,10 +7,14 @@ use std::{env, io, path::Path};
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use clap_mangen::Man;
 use cowtrace::cli::Cli;
 
 /// The shells that packages have a folder for.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Fish, Shell::Zsh];
+
+/// What stands at the foot of each page.
+const SOURCE: &str = concat!("cowtrace ", env!("CARGO_PKG_VERSION"));
 
 fn main() -> io::Result<()> {
     let folder = env::args_os().nth(1).ok_or_else(|| io::Error::other("usage: pages FOLDER"))?;
@@ -18,7 +22,13 @@ fn main() -> io::Result<()> {
 }
 
 fn write_all(folder: &Path) -> io::Result<()> {
-    clap_mangen::generate_to(Cli::command(), folder)?;
+    let mut cli = Cli::command().disable_help_subcommand(true);
+    cli.build();
+    let shown = cli.get_subcommands().filter(|command| !command.is_hide_set());
+    for command in shown.chain([&cli]) {
+        let page = Man::new(command.clone()).source(SOURCE).manual("cowtrace");
+        page.generate_to(folder)?;
+    }
     for shell in SHELLS {
         clap_complete::generate_to(shell, &mut Cli::command(), "cowtrace", folder)?;
     }

@@ -16,7 +16,7 @@ use super::{Arch, Making, layout, tarball};
 use crate::{binary::Release, process};
 
 /// What decides what is in an object, as `git ls-files` takes it.
-const OF_THE_PROGRAMS: [&str; 3] = ["cowtrace-common", "cowtrace-ebpf", "Cargo.lock"];
+const OF_THE_PROGRAMS: [&str; 2] = ["cowtrace-common", "cowtrace-ebpf"];
 
 /// Makes it.
 pub fn package(making: &Making, releases: &[(Arch, Release)]) -> Result<()> {

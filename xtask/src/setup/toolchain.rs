@@ -1,5 +1,5 @@
 //! Which Rust toolchain can build for bpfel-unknown-none: the same choice, in
-//! the same order, as cowtrace/build.rs makes.
+//! the same order, as cowtrace/build/ makes.
 
 use std::{
     env,

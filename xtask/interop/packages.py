@@ -50,7 +50,8 @@ def clean():
 
 def inside(root, script, ok=(0,)):
     """What a shell in the clean Debian prints."""
-    return run("chroot", root, "bash", "-c", script, ok=ok, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"})
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    return run("chroot", root, "bash", "-c", script, ok=ok, env=environment)
 
 
 def debian(root):
@@ -59,11 +60,12 @@ def debian(root):
     inside(root, "dpkg --install /cowtrace.deb")
     equal("version", inside(root, "cowtrace --version").split()[0], "cowtrace")
     # This kernel may lack what cowtrace needs: doctor says so, row by row or in its error, and ends with 0 or 2.
-    doctor = inside(root, "mount -t proc proc /proc; mount -t sysfs sys /sys; cowtrace doctor; status=$?; umount /proc /sys; exit $status", ok=(0, 2))
+    mounted = "mount -t proc proc /proc; mount -t sysfs sys /sys; trap 'umount /proc /sys' EXIT"
+    doctor = inside(root, f"{mounted}; cowtrace doctor", ok=(0, 2))
     if "kernel" not in doctor:
         sys.exit(f"doctor says {doctor!r}")
     for page in ("cowtrace", "cowtrace-agent", "cowtrace-gate"):
-        text = inside(root, f"man {page} | col -b 2>/dev/null || man {page}")
+        text = inside(root, f"man {page}")
         for heading in ("NAME", "SYNOPSIS", "OPTIONS"):
             if heading not in text:
                 sys.exit(f"man {page} has no {heading}: {text}")

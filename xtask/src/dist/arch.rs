@@ -10,7 +10,7 @@ pub enum Arch {
     /// Built, and tested in the lab.
     #[value(name = "x86_64")]
     X86_64,
-    /// Built, and never run.
+    /// For recordings: cowtrace does not trace there. No test runs it.
     #[value(name = "aarch64")]
     Aarch64,
 }

@@ -182,13 +182,10 @@ fn for_interop() -> Result<Vec<Step>> {
 
 #[expect(clippy::unnecessary_wraps, reason = "of the same type as `for_building`")]
 fn for_the_bench() -> Result<Vec<Step>> {
-    if process::find("bpftrace").is_some() {
-        return Ok(Vec::new());
-    }
-    Ok(vec![Step {
-        why: "the bench measures cowtrace beside bpftrace, which runs in the guest with its libraries",
-        action: Action::Packages(vec!["bpftrace".to_owned()]),
-    }])
+    Ok(lacking(
+        "the bench measures cowtrace beside bpftrace, which runs in the guest with its libraries",
+        &[("bpftrace", "bpftrace")],
+    ))
 }
 
 /// A step for those of some programs that are not there, each with the package that has it.

@@ -118,22 +118,30 @@ pub fn stage(making: &Making, release: &Release, form: Form, root: &Path) -> Res
     Ok(())
 }
 
-/// Files of a folder, by a name that may have one `*`.
+/// Files by a path whose last part may have one `*`.
 fn matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
-    let pattern = folder.join(pattern);
-    let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (start, end) = name.split_once('*').unwrap_or((&name, ""));
-    let folder = pattern.parent().unwrap_or(folder);
+    let path = folder.join(pattern);
+    let mut files = match pattern.split_once('*') {
+        None => vec![path.clone()],
+        Some((start, end)) => listed(&path)?
+            .filter(|file| {
+                let file = file.to_string_lossy();
+                file.starts_with(&*folder.join(start).to_string_lossy()) && file.ends_with(end)
+            })
+            .collect(),
+    };
+    files.sort();
+    let is_there = !files.is_empty() && files.iter().all(|file| file.is_file());
+    ensure!(is_there, "no file is {}, which packages have to have", path.display());
+    Ok(files)
+}
+
+/// What lies in the folder of a path.
+fn listed(path: &Path) -> Result<impl Iterator<Item = PathBuf>> {
+    let folder = path.parent().unwrap_or(path);
     let listed =
         fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    let names = listed.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let is_wanted = |found: &String| {
-        found.starts_with(start) && found.ends_with(end) && (name.contains('*') || *found == name)
-    };
-    let mut files: Vec<_> = names.filter(is_wanted).map(|name| folder.join(name)).collect();
-    files.sort();
-    ensure!(!files.is_empty(), "no file is {}, which packages have to have", pattern.display());
-    Ok(files)
+    Ok(listed.flatten().map(|entry| entry.path()))
 }
 
 fn place(file: &Path, root: &Path, place: &str) -> PathBuf {

@@ -86,12 +86,17 @@ measure_start() {
     rm -f start.cow
 }
 
+# KiB resident besides what is a map of the kernel's: rings, whose size is asked for.
+beside_maps() {
+    awk '/^[0-9a-f]+-[0-9a-f]+ / { map = /anon_inode:bpf-map/ } /^Rss:/ && !map { sum += $2 } END { print sum }' /proc/$pid/smaps
+}
+
 measure_idle() {
     before=$(($(field voluntary_ctxt_switches) + $(field nonvoluntary_ctxt_switches)))
     sleep 10
     after=$(($(field voluntary_ctxt_switches) + $(field nonvoluntary_ctxt_switches)))
     echo "{\"type\":\"idle\",\"tool\":\"$1\",\"seconds\":10,\"switches\":$((after - before))}"
-    echo "{\"type\":\"memory\",\"tool\":\"$1\",\"resident\":$(field VmRSS),\"anonymous\":$(field RssAnon)}"
+    echo "{\"type\":\"memory\",\"tool\":\"$1\",\"resident\":$(field VmRSS),\"anonymous\":$(field RssAnon),\"beside\":$(beside_maps)}"
 }
 
 measure() {

@@ -11,6 +11,7 @@ mod report;
 mod scope;
 mod stretch;
 mod verify;
+mod waiting;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -22,6 +23,7 @@ use crate::{
     errors::{self, exit},
     explain,
     finding::Verdict,
+    privileges::{self, Remains},
     provoke,
     sinks::tui::{self, Show},
     source::{
@@ -29,12 +31,12 @@ use crate::{
         live::{Live, Options},
         recording::{self, Plan, Run},
     },
-    sys,
     tee::Tee,
     trace::Trace,
     when::When,
 };
 use follow::{End, Follow, Until};
+use waiting::Waiting;
 
 /// Runs a command line; its exit status.
 pub async fn run(cli: Cli) -> anyhow::Result<u8> {
@@ -69,7 +71,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
             // The workloads are children of ours; nothing else is traced.
             let children = UntilArgs { command: vec!["provoke".into()], ..UntilArgs::default() };
             let scope = RecordArgs { short_term: true, ..RecordArgs::default() };
-            let source = attach(&scope, Some(&children))?;
+            // It gives nothing up: its workloads pin, fork and map as root does.
+            let source = Source::Live(Box::new(watch(&scope, Some(&children))?));
             verify::run(&args, source, &mut io::stdout().lock()).await
         }
         Command::Provoke(args) => {
@@ -84,15 +87,16 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
         return Err(errors::no_terminal());
     }
     let config = tui::Config::load()?;
-    let source = attach(&RecordArgs { stats: true, ..args.scope.clone() }, None)?;
+    let mut remains = Remains { terminal: true, ..Remains::beside(args.record.as_deref()) };
+    // A recording that is begun at a key, and a selection that is saved.
+    remains.folders.push(".".into());
+    let source = attach(&RecordArgs { stats: true, ..args.scope.clone() }, None, &remains)?;
     let mut tee = tee(args)?;
     let mut trace = Trace::default();
     let show = Show { config, run: None, at: None };
     tui::run(source, &mut trace, show, &mut tee).await?;
     tee.finish();
-    for line in tee.said() {
-        eprintln!("cowtrace: {line}");
-    }
+    tee.said().iter().for_each(|line| say(line));
     Ok(status(&trace))
 }
 
@@ -107,11 +111,13 @@ async fn look(files: &[PathBuf], at: Option<When>) -> anyhow::Result<u8> {
 }
 
 async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow::Result<u8> {
-    let source = attach(&args.scope, Some(&until))?;
+    let waiting = Waiting::of(&until.command)?;
+    let remains = Remains::beside(args.record.as_deref());
+    let source = attach(&args.scope, Some(&until), &remains)?;
     let tee = tee(args)?;
     let out = &mut io::stdout().lock();
     let follow = Follow { print, tee, only_records: false, out };
-    let End { trace, .. } = follow.run(source, Until::start(&until)?).await?;
+    let End { trace, .. } = follow.run(source, Until::start(waiting, until.duration)?).await?;
     Ok(status(&trace))
 }
 
@@ -127,13 +133,15 @@ async fn record(
     parts: &PartArgs,
     until: UntilArgs,
 ) -> anyhow::Result<u8> {
-    let source = attach(args, Some(&until))?;
+    let waiting = Waiting::of(&until.command)?;
+    let source = attach(args, Some(&until), &Remains::beside(Some(path)))?;
     let tee = Tee::create(path, parts.plan(), parts.seal)?;
     // Standard output belongs to the command that is traced.
     let mut stderr = io::stderr().lock();
     let print = PrintArgs::default();
     let follow = Follow { print, tee, only_records: true, out: &mut stderr };
-    let End { trace, recorded, .. } = follow.run(source, Until::start(&until)?).await?;
+    let End { trace, recorded, .. } =
+        follow.run(source, Until::start(waiting, until.duration)?).await?;
     let Some(bytes) = recorded else { return Ok(exit::FAILED) };
     let parts = if parts.plan() == Plan::default() { "" } else { ", in parts" };
     writeln!(stderr, "recorded {bytes} bytes to {}{parts}", path.display())?;
@@ -158,19 +166,33 @@ async fn replay(
     let source = Source::Recording(recording);
     let out = &mut io::stdout().lock();
     let follow = Follow { print, tee: Tee::default(), only_records: false, out };
-    let End { trace, .. } = follow.run(source, Until::end()).await?;
+    let End { trace, .. } = follow.run(source, Until::end()?).await?;
     Ok(status(&trace))
+}
+
+/// A line to the user. Where standard error is gone, nobody is there to be told.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "cowtrace: {line}");
+}
+
+/// Attaches to the running kernel, and gives up what is not needed from there on.
+fn attach(
+    args: &RecordArgs,
+    until: Option<&UntilArgs>,
+    remains: &Remains,
+) -> anyhow::Result<Source> {
+    let live = watch(args, until)?;
+    privileges::confine(remains, || live.can_read())?;
+    Ok(Source::Live(Box::new(live)))
 }
 
 /// Attaches to the running kernel. `until` is for the line-oriented commands, which leave stderr free for
 /// what the programs log.
-fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source> {
+fn watch(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Live> {
     if args.verbose && until.is_some() {
         env_logger::Builder::new().filter_level(log::LevelFilter::Debug).init();
     }
-    if sys::effective_uid() != 0 {
-        return Err(errors::not_root());
-    }
+    privileges::check()?.iter().for_each(|cost| say(cost));
     let runs_command = until.is_some_and(|until| !until.command.is_empty());
     let options = Options {
         filter: scope::filter(args, runs_command)?,
@@ -181,7 +203,7 @@ fn attach(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Source
         stats: args.stats,
         verbose: args.verbose,
     };
-    Ok(Source::Live(Box::new(Live::start(&options)?)))
+    Live::start(&options)
 }
 
 /// The answer as an exit status. A finding is certain enough to say so even where something was missed;

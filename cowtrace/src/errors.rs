@@ -6,7 +6,10 @@ use std::{fmt::Display, io, net::SocketAddr, path::Path};
 use anyhow::{Error, anyhow};
 use cowtrace_common::setting::Member;
 
-use crate::sinks::{count, export::To};
+use crate::{
+    privileges::Need,
+    sinks::{count, export::To},
+};
 
 /// Exit codes: documented in README.md and `--help`.
 pub mod exit {
@@ -31,11 +34,40 @@ pub fn machine(machine: &str) -> Error {
 }
 
 /// Started without rights.
+pub fn no_capability(need: &Need) -> Error {
+    anyhow!(
+        "cannot trace: it needs root, or the capabilities that docs/threat-model.md names\n\
+         {} {}, and is not there\n\
+         run `sudo cowtrace`; looking at a recording (`cowtrace replay FILE`) needs no rights",
+        need.capability,
+        need.gives
+    )
+}
+
+/// Kernel memory is shown to root alone.
 pub fn not_root() -> Error {
     anyhow!(
-        "cannot trace: it needs root\n\
-         loading probes takes CAP_BPF and CAP_PERFMON, and page frame numbers take CAP_SYS_ADMIN\n\
-         run `sudo cowtrace`; looking at a recording (`cowtrace replay FILE`) needs no rights"
+        "cannot audit: it needs root\n\
+         /proc/kcore takes CAP_SYS_RAWIO, and page frame numbers take CAP_SYS_ADMIN\n\
+         run `sudo cowtrace audit`; a trace audits at its end with less"
+    )
+}
+
+/// Privileges could not be given up.
+pub fn not_confined(error: &dyn Display) -> Error {
+    anyhow!(
+        "cannot give up what is no longer needed: {error}\n\
+         cowtrace does not go on with more than it needs; nothing is attached any more\n\
+         please report this, with the kernel's version and what runs cowtrace (a container, a unit)"
+    )
+}
+
+/// The process that opens other processes' files does not start.
+pub fn no_opener(error: &io::Error) -> Error {
+    anyhow!(
+        "cannot start the process that opens other processes' files: {error}\n\
+         without it stacks have no names and nothing can be audited; nothing was attached\n\
+         if this is a container or a unit, let it fork, and make the system calls of docs/threat-model.md"
     )
 }
 
@@ -136,6 +168,27 @@ pub fn unseen(sees: &str, release: &str, tried: &[String]) -> Error {
          without it no verdict would hold, so cowtrace stops here\n\
          `cowtrace doctor` lists what this kernel offers"
     )
+}
+
+/// A folder that root does not write to.
+pub fn open_folder(folder: &Path) -> io::Error {
+    let text = format!(
+        "anybody may put another file in its place, since {} is writable for all and not sticky (as /tmp is)",
+        folder.display()
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
+}
+
+/// A file that decides nothing for root.
+pub fn owned_by(user: u32) -> io::Error {
+    let text = format!("it belongs to user {user}, and cowtrace runs as root: make it root's");
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
+}
+
+/// Likewise.
+pub fn anybody_writes() -> io::Error {
+    let text = "it is writable for all, and cowtrace runs as root: take that away from it";
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
 
 /// A recording cannot be written.

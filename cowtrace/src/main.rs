@@ -1,6 +1,9 @@
 //! The `cowtrace` binary: parses the command line, runs it, turns the answer into an exit status.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use cowtrace::{cli::Cli, commands, errors::exit};
@@ -12,7 +15,8 @@ async fn main() -> ExitCode {
         // Whoever read our output has read enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::from(exit::CLEAN),
         Err(error) => {
-            eprintln!("cowtrace: {error:#}");
+            // Where standard error is gone, nobody is there to be told.
+            let _ = writeln!(io::stderr(), "cowtrace: {error:#}");
             ExitCode::from(exit::FAILED)
         }
     }

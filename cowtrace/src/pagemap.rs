@@ -52,6 +52,11 @@ impl Pagemap {
         Self::open(&format!("/proc/{tgid}/pagemap"))
     }
 
+    /// One that somebody opened who may see frames.
+    pub fn opened(file: File) -> Self {
+        Self { file }
+    }
+
     fn open(path: &str) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {path}"))?;
         Ok(Self { file })

@@ -47,7 +47,7 @@ impl Source {
     /// Looks up where pages are mapped now; nothing for a recording, which has what was looked up then.
     pub fn audit(&self, questions: &[Question]) -> Batch {
         match self {
-            Self::Live(_) => audit::look(questions),
+            Self::Live(live) => live.audit(questions),
             Self::Recording(_) => Batch::new(),
         }
     }

@@ -38,7 +38,7 @@ pub use memory::{
 };
 pub use process::{
     Child, Copying, copy_with_process, descriptor_of, die_with_parent, end_process, fork_child,
-    terminate, vfork_child, wait_readable,
+    is_hangup_ignored, stand_alone, terminate, vfork_child, wait_readable,
 };
 pub use udmabuf::DmaBuffer;
 pub use uring::Uring;

@@ -17,14 +17,15 @@ use tokio::{
 };
 
 use self::{
-    export::Exporter,
-    listen::{Listener, Page, Request},
+    export::{Endpoint, Exporter},
+    listen::{Address, Listener, Page, Request},
 };
-use super::{attach, follow::Until};
+use super::{attach, follow::Until, say};
 use crate::{
     cli::{AgentArgs, UntilArgs},
     decode::Records,
     errors::exit,
+    privileges::Remains,
     sinks::{
         count,
         metrics::{self, Family, Metrics, Own},
@@ -55,7 +56,7 @@ pub async fn run(args: &AgentArgs) -> anyhow::Result<u8> {
     let address = listener.address();
     let source = match &args.replay {
         Some(file) => Source::Recording(Recording::open(file)?),
-        None => attach(&args.scope, Some(&UntilArgs::default()))?,
+        None => attach(&args.scope, Some(&UntilArgs::default()), &remains(args))?,
     };
     let mut agent = Agent::new(args)?;
     let (ask, asked) = mpsc::channel(ASKED);
@@ -67,6 +68,15 @@ pub async fn run(args: &AgentArgs) -> anyhow::Result<u8> {
     server.abort();
     agent.finish();
     ended.map(|()| exit::CLEAN)
+}
+
+/// What it goes on doing: it records, removes its socket at the end, and sends to a collector.
+fn remains(args: &AgentArgs) -> Remains {
+    let mut remains = Remains::beside(args.output.as_deref());
+    if let Address::Unix(socket) = &args.listen {
+        remains.folders.extend(Remains::beside(Some(socket)).folders);
+    }
+    Remains { collector: args.otlp.as_ref().map(Endpoint::port), ..remains }
 }
 
 struct Agent {
@@ -107,7 +117,7 @@ impl Agent {
         address: &str,
         export_each: Duration,
     ) -> anyhow::Result<()> {
-        let mut reached = pin!(Until::end().reached());
+        let mut reached = pin!(Until::end()?.reached());
         let (mut alive, mut export) = (every(alive_each()), every(export_each));
         let (mut stopping, mut ended) = (false, false);
         while !(stopping && ended) {
@@ -200,7 +210,7 @@ impl Agent {
     }
 
     fn is_ready(&self, address: &str) {
-        eprintln!("cowtrace: metrics at {address}");
+        say(&format!("metrics at {address}"));
         // Without systemd there is nobody to tell.
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
     }
@@ -224,9 +234,7 @@ impl Agent {
     }
 
     fn say(&mut self) {
-        for line in self.tee.said() {
-            eprintln!("cowtrace: {line}");
-        }
+        self.tee.said().iter().for_each(|line| say(line));
     }
 
     fn finish(&mut self) {

@@ -2,35 +2,36 @@
 
 use std::io::Write;
 
+use aya::{Ebpf, maps::PerCpuArray};
+
 use crate::{
     btf::Btf,
     errors::{self, exit},
+    privileges::{self, Files, Remains},
     probes::{
         attach::{self, Row},
         kernel::Kernel,
         settings::{Filter, Settings},
     },
-    sys,
 };
 
 /// Attaches everything for a moment and prints, row by row, what came of it. Exit status 0 if all that
 /// verdicts need can be seen, 2 if not.
 pub fn run(out: &mut dyn Write) -> anyhow::Result<u8> {
-    if sys::effective_uid() != 0 {
-        return Err(errors::not_root());
-    }
+    privileges::check()?;
     let kernel = Kernel::read()?;
     let btf = Btf::parse(&kernel.btf).ok_or_else(|| errors::broken_btf(&kernel.release))?;
     let settings = Settings::find(&btf, &kernel.kallsyms, &Filter::default())?;
     let mut ebpf = attach::load(&settings, (4096, None), false)?;
     let rows = attach::attach(&mut ebpf, &kernel, &btf, false)?;
-    drop(ebpf);
     writeln!(out, "kernel {} on {} ({})", kernel.release, kernel.host, kernel.machine)?;
     writeln!(out, "rule for write-protected pages with extra references: {}", rule(&btf))?;
     let mut missing = 0;
     for row in &rows {
         missing += usize::from(print(out, row, &kernel)?);
     }
+    may(out, &ebpf)?;
+    drop(ebpf);
     if missing == 0 {
         writeln!(out, "everything that verdicts need can be seen on this kernel")?;
         return Ok(exit::CLEAN);
@@ -40,6 +41,36 @@ pub fn run(out: &mut dyn Write) -> anyhow::Result<u8> {
         "{missing} needed rows cannot be seen: no verdict would hold, and cowtrace will not start"
     )?;
     Ok(exit::FAILED)
+}
+
+/// Prints which capabilities are there, then gives up what a trace gives up, and prints what the kernel says of it.
+fn may(out: &mut dyn Write, ebpf: &Ebpf) -> anyhow::Result<()> {
+    let missing = privileges::missing()?;
+    writeln!(out, "what it may do")?;
+    for need in privileges::NEEDS {
+        let is_missing = missing.iter().any(|missing| missing.capability == need.capability);
+        let name = need.capability.to_string();
+        match need.without.filter(|_| is_missing) {
+            None => writeln!(out, "  ok       {name:<32} {}", need.gives)?,
+            Some(cost) => writeln!(out, "  MISSING  {name:<32} {cost}")?,
+        }
+    }
+    let reads = || {
+        let map = ebpf.map("OUTCOMES").map(PerCpuArray::<_, u64>::try_from);
+        map.is_some_and(|map| map.is_ok_and(|map| map.get(&0, 0).is_ok()))
+    };
+    let files = match privileges::confine(&Remains::default(), reads)? {
+        Files::Confined => "Landlock: it writes only where a recording is",
+        Files::Partly => {
+            "Landlock: as far as this kernel knows it, it writes only where a recording is"
+        }
+        Files::Open => {
+            "no Landlock on this kernel (5.13 and later, if it is on): files stay as open as its user has them"
+        }
+    };
+    writeln!(out, "  once attached: {}", privileges::status()?.join(", "))?;
+    writeln!(out, "  {files}")?;
+    Ok(())
 }
 
 fn rule(btf: &Btf) -> &'static str {

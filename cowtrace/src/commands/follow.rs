@@ -1,17 +1,14 @@
 //! From a source to lines: the loop of `stream`, `record` and `replay --format`.
 
-use std::{io::Write, pin::pin, process::ExitStatus};
+use std::{io::Write, pin::pin, process::ExitStatus, time::Duration};
 
-use tokio::{
-    process::{Child, Command},
-    signal::unix::{SignalKind, signal},
-    time::sleep,
-};
+use tokio::{process::Child, time::sleep};
 
+use super::{say, waiting::Waiting};
 use crate::{
-    cli::{PrintArgs, UntilArgs},
+    cli::PrintArgs,
     decode::Records,
-    errors,
+    signals::Signals,
     sinks::filter::Filter,
     source::Source,
     tee::Tee,
@@ -20,26 +17,23 @@ use crate::{
 
 /// When to stop: at the source's end, at a signal, and perhaps before.
 pub struct Until {
-    duration: Option<std::time::Duration>,
+    signals: Signals,
+    duration: Option<Duration>,
     command: Option<Child>,
 }
 
 impl Until {
-    /// Starts the command, if there is one. To be called when the probes are attached.
-    pub fn start(args: &UntilArgs) -> anyhow::Result<Self> {
-        let command = match args.command.split_first() {
-            Some((program, rest)) => {
-                let child = Command::new(program).args(rest).spawn();
-                Some(child.map_err(|error| errors::command(&program.to_string_lossy(), &error))?)
-            }
-            None => None,
-        };
-        Ok(Self { duration: args.duration, command })
+    /// Starts the command, if one waits. To be called when the probes are attached. A signal that came before would have
+    /// ended the process, with nothing attached and nothing started; from here on it ends the run.
+    pub fn start(waiting: Option<Waiting>, duration: Option<Duration>) -> anyhow::Result<Self> {
+        let signals = Signals::listen()?;
+        let command = waiting.map(Waiting::start).transpose()?;
+        Ok(Self { signals, duration, command })
     }
 
     /// At the source's end.
-    pub fn end() -> Self {
-        Self { duration: None, command: None }
+    pub fn end() -> anyhow::Result<Self> {
+        Self::start(None, None)
     }
 
     /// The process id of the command.
@@ -48,10 +42,7 @@ impl Until {
     }
 
     /// How the command ended, if that was it.
-    pub async fn reached(self) -> std::io::Result<Option<ExitStatus>> {
-        let [mut interrupt, mut terminate] =
-            [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        let (interrupt, terminate) = (interrupt.as_mut(), terminate.as_mut());
+    pub async fn reached(mut self) -> std::io::Result<Option<ExitStatus>> {
         let duration = async {
             match self.duration {
                 Some(duration) => sleep(duration).await,
@@ -64,14 +55,10 @@ impl Until {
                 None => std::future::pending().await,
             }
         };
-        let (Ok(interrupt), Ok(terminate)) = (interrupt, terminate) else {
-            return Err(std::io::Error::other("no signals can be waited for"));
-        };
         tokio::select! {
             () = duration => Ok(None),
             status = command => status.map(Some),
-            _ = interrupt.recv() => Ok(None),
-            _ = terminate.recv() => Ok(None),
+            () = self.signals.any() => Ok(None),
         }
     }
 }
@@ -142,9 +129,7 @@ impl Follow<'_> {
 
     /// Standard output may be read by a program.
     fn say(&mut self) {
-        for line in self.tee.said() {
-            eprintln!("cowtrace: {line}");
-        }
+        self.tee.said().iter().for_each(|line| say(line));
     }
 
     fn take(&mut self, batch: &[u8], trace: &mut Trace) -> anyhow::Result<()> {

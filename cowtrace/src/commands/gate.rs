@@ -2,20 +2,21 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use super::{
     attach,
     follow::{End, Follow, Until},
     tee,
+    waiting::Waiting,
 };
 use crate::{
     cli::{GateArgs, PrintArgs, UntilArgs},
-    errors,
+    errors, files,
+    privileges::Remains,
     sinks::{
         filter::Filter,
         report::{Form, Gate, Ran, Report},
@@ -28,9 +29,12 @@ pub async fn run(args: GateArgs) -> anyhow::Result<u8> {
     let files = files(&args)?;
     let line = line(&args.command);
     let until = UntilArgs { command: args.command, duration: None };
-    let source = attach(&args.trace.scope, Some(&until))?;
+    let waiting = Waiting::of(&until.command)?;
+    let beside = Remains::beside(args.trace.record.as_deref());
+    let remains = Remains { ends_command: true, ..beside };
+    let source = attach(&args.trace.scope, Some(&until), &remains)?;
     let tee = tee(&args.trace)?;
-    let until = Until::start(&until)?;
+    let until = Until::start(waiting, None)?;
     let command = until.command();
     let follow = Follow {
         print: PrintArgs::default(),
@@ -59,17 +63,11 @@ pub async fn run(args: GateArgs) -> anyhow::Result<u8> {
 fn files(args: &GateArgs) -> anyhow::Result<Vec<(Form, PathBuf, File)>> {
     let asked = [(Form::Junit, &args.junit), (Form::Sarif, &args.sarif)];
     let asked = asked.into_iter().filter_map(|(form, path)| Some((form, path.clone()?)));
-    let open = |(form, path): (Form, PathBuf)| match open(&path) {
+    let open = |(form, path): (Form, PathBuf)| match files::replace(&path) {
         Ok(file) => Ok((form, path, file)),
         Err(error) => Err(errors::gate_create(&path, &error)),
     };
     asked.map(open).collect()
-}
-
-/// We are root, and the folder may be somebody else's: a link is not followed.
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
 /// A command as a line for people. Its words may hold anything.

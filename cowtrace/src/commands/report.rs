@@ -12,6 +12,7 @@ use super::status;
 use crate::{
     decode::Records,
     errors::{self, exit},
+    files,
     sinks::{
         diff::Diff,
         filter::Filter,
@@ -80,7 +81,7 @@ fn trace(run: &Run) -> anyhow::Result<Trace> {
 }
 
 pub(super) fn new_file(path: &Path) -> io::Result<File> {
-    recording::new_file(path).map_err(|error| errors::report_create(path, &error))
+    files::create(path).map_err(|error| errors::report_create(path, &error))
 }
 
 fn create(path: &Path, report: &Report, form: Form) -> io::Result<()> {

@@ -11,7 +11,6 @@ mod draw;
 mod keys;
 mod palette;
 mod player;
-mod signals;
 mod stream;
 mod terminal;
 mod view;
@@ -39,7 +38,6 @@ pub use self::config::Config;
 use self::{
     draw::copied,
     keys::Action,
-    signals::Signals,
     stream::Stream,
     terminal::Screen,
     view::{Effect, Feed, View},
@@ -47,6 +45,7 @@ use self::{
 use crate::{
     decode::Records,
     event::Event,
+    signals::Signals,
     source::{
         Batch, Source,
         recording::{self, Run},
@@ -88,7 +87,7 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show, tee: &mut Tee) -
     rates.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changed = true;
     let mut saving = None;
-    loop {
+    let left = async { loop {
         let plays = view.play.is_some_and(|play| play.speed.is_some());
         tokio::select! {
             biased;
@@ -132,11 +131,13 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show, tee: &mut Tee) -
             }
         }
     }
+    Ok(()) }.await;
     drop(screen);
     match stream {
-        Stream::Live(source) => drain(*source, trace, tee).await,
+        // Also where the terminal is gone: the recording is to have an end.
+        Stream::Live(source) => drain(*source, trace, tee).await.and(left),
         // Who leaves a replay early does not want the rest.
-        Stream::Replay(_) => Ok(()),
+        Stream::Replay(_) => left,
     }
 }
 

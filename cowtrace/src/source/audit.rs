@@ -7,6 +7,7 @@ use crate::{
     encode::Writer,
     event::Extent,
     pagemap::{Pagemap, Question},
+    privileges::opener::Opener,
     sys,
 };
 
@@ -18,12 +19,16 @@ const STEP: u64 = 4096;
 const MOST: usize = 1 << 20;
 
 /// Looks up all of them.
-pub fn look(questions: &[Question]) -> Batch {
+pub fn look(questions: &[Question], opener: &Opener) -> Batch {
     let mut batch = Batch::new();
+    if !questions.is_empty() && !opener.is_there() {
+        Writer::new(&mut batch, sys::boottime_ns()).audit_ended();
+        return batch;
+    }
     let mut told = 0;
     for question in questions {
         // A process that is gone has no page map, and holds nothing by an address.
-        let Ok(pagemap) = Pagemap::of(question.tgid) else { continue };
+        let Ok(pagemap) = opener.pagemap(question.tgid).map(Pagemap::opened) else { continue };
         let mut done = 0;
         while done < question.pages {
             let pages = (question.pages - done).min(STEP);

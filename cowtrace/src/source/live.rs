@@ -17,14 +17,15 @@ use tokio::{
 };
 
 use self::{counters::Counters, unreturned::Unreturned};
-use super::{Batch, cgroups::Cgroups, rest, symbols::Symbols, vmas::Vmas};
+use super::{Batch, audit, cgroups::Cgroups, rest, symbols::Symbols, vmas::Vmas};
 use crate::{
     btf::Btf,
     decode::Records,
     encode::Writer,
     errors,
     facts::key,
-    pagemap::Pagemap,
+    pagemap::{Pagemap, Question},
+    privileges::opener::Opener,
     probes::{
         attach::{self, Row},
         kernel::Kernel,
@@ -67,6 +68,7 @@ pub struct Live {
     counters: Counters,
     unreturned: Unreturned,
     symbols: Symbols,
+    opener: Opener,
     cgroups: Cgroups,
     vmas: Vmas,
     /// The kernel measures how long programs run, all there are, as long as this is open.
@@ -80,6 +82,7 @@ pub struct Live {
 impl Live {
     /// Attaches everything, or nothing and says why not.
     pub fn start(options: &Options) -> anyhow::Result<Self> {
+        let opener = Opener::start()?;
         let kernel = Kernel::read()?;
         let btf = Btf::parse(&kernel.btf).ok_or_else(|| errors::broken_btf(&kernel.release))?;
         let settings = Settings::find(&btf, &kernel.kallsyms, &options.filter)?;
@@ -111,6 +114,7 @@ impl Live {
             counters,
             unreturned,
             symbols: Symbols::new(kernel.kallsyms),
+            opener,
             cgroups: Cgroups::default(),
             vmas: Vmas::new(facts),
             // Whoever cannot have it goes without: no verdict hangs on it.
@@ -148,6 +152,16 @@ impl Live {
         std::mem::take(&mut self.ready)
     }
 
+    /// Looks up where pages are mapped now.
+    pub fn audit(&self, questions: &[Question]) -> Batch {
+        audit::look(questions, &self.opener)
+    }
+
+    /// Whether what the programs count can be read, with the capabilities that there are now.
+    pub fn can_read(&self) -> bool {
+        self.counters.can_be_read()
+    }
+
     /// Takes all probes off the kernel. The maps stay until the last batch.
     pub fn stop(&mut self) {
         if let Some(ebpf) = self.ebpf.take() {
@@ -182,10 +196,10 @@ impl Live {
     fn make_ready(&mut self, batch: &[u8]) {
         let mut behind = Batch::new();
         for event in Records::new(batch).flatten() {
-            self.symbols.tell(&event, &mut self.ready);
+            self.symbols.tell(&event, &self.opener, &mut self.ready);
             self.cgroups.tell(&event, &mut self.ready);
-            self.vmas.tell(&event, &mut self.ready);
-            rest::tell(&event, &mut behind);
+            self.vmas.tell(&event, &self.opener, &mut self.ready);
+            rest::tell(&event, &self.opener, &mut behind);
         }
         self.ready.extend_from_slice(batch);
         self.ready.append(&mut behind);

@@ -21,7 +21,7 @@ use std::{fmt, io, path::Path};
 
 pub use self::{
     extract::extract,
-    part::{dated, new_file},
+    part::dated,
     parts::MOST_SEALED,
     plan::{Limit, Plan},
     recorder::Recorder,

@@ -11,6 +11,7 @@ use crate::{
     encode::Writer,
     event::{Event, Pin, What, is_file},
     pagemap::Pagemap,
+    privileges::opener::Opener,
 };
 
 /// Page size on the one architecture that is traced.
@@ -18,7 +19,7 @@ const PAGE: u64 = 4096;
 
 /// Writes the pages that an event leaves unlisted. What cannot be found stays counted as unlisted, which no verdict
 /// overlooks.
-pub fn tell(event: &Event, found: &mut Batch) {
+pub fn tell(event: &Event, opener: &Opener, found: &mut Batch) {
     // A remote pin is of another process's pages than the caller's; which one's, the record does not
     // say. None of the kernel's own callers makes remote calls of such a length.
     let remote = matches!(event.program, Some(Program::PinRemoteExit | Program::PinReturn));
@@ -28,17 +29,17 @@ pub fn tell(event: &Event, found: &mut Batch) {
         && !remote
         && !is_file(pin.mm)
     {
-        look_up(event, pin, found);
+        look_up(event, pin, opener, found);
     }
 }
 
-fn look_up(event: &Event, pin: &Pin, found: &mut Batch) {
+fn look_up(event: &Event, pin: &Pin, opener: &Opener, found: &mut Batch) {
     let address = pin.address.wrapping_add(pin.pages * PAGE);
     let (Ok(first), Ok(pages)) = (usize::try_from(address / PAGE), usize::try_from(pin.unlisted))
     else {
         return;
     };
-    let Ok(pagemap) = Pagemap::of(event.task.tgid) else {
+    let Ok(pagemap) = opener.pagemap(event.task.tgid).map(Pagemap::opened) else {
         return;
     };
     let Ok(pfns) = pagemap.range(first, pages) else {

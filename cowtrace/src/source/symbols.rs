@@ -5,7 +5,9 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fs::File,
+    io,
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
@@ -23,6 +25,7 @@ use crate::{
     event::{Event, What},
     facts::key,
     kallsyms::Kallsyms,
+    privileges::opener::Opener,
 };
 
 /// Processes whose mappings are kept, and addresses that are known to have been named: bounds on
@@ -62,13 +65,13 @@ impl Symbols {
     }
 
     /// Writes the names that an event needs and that were not told before.
-    pub fn tell(&mut self, event: &Event, names: &mut Batch) {
+    pub fn tell(&mut self, event: &Event, opener: &Opener, names: &mut Batch) {
         if self.told.len() > ADDRESSES {
             self.told.clear();
         }
         let mut writer = Writer::new(names, event.time);
         self.kernel(event, &mut writer);
-        self.user(event, &mut writer);
+        self.user(event, opener, &mut writer);
     }
 
     fn kernel(&mut self, event: &Event, writer: &mut Writer) {
@@ -86,7 +89,7 @@ impl Symbols {
         }
     }
 
-    fn user(&mut self, event: &Event, writer: &mut Writer) {
+    fn user(&mut self, event: &Event, opener: &Opener, writer: &mut Writer) {
         let tgid = event.task.tgid;
         for (depth, address) in event.stack.user().iter().enumerate() {
             if !self.told.insert((tgid, *address)) {
@@ -95,18 +98,25 @@ impl Symbols {
             // Behind the innermost frame an address is where a call returns to, which may already be
             // the next line or function.
             let within = if depth == 0 { *address } else { address.saturating_sub(1) };
-            if let Some(name) = self.describe(tgid, within, writer) {
+            if let Some(name) = self.describe((tgid, within), opener, writer) {
                 writer.symbol(tgid, *address, &name);
             }
         }
     }
 
-    fn describe(&mut self, tgid: u32, address: u64, writer: &mut Writer) -> Option<String> {
-        let mapped = self.mapped(tgid, address)?;
+    fn describe(
+        &mut self,
+        (tgid, address): (u32, u64),
+        opener: &Opener,
+        writer: &mut Writer,
+    ) -> Option<String> {
+        let mapped = self.mapped(tgid, address, opener)?;
         let (offset, path) = (address - mapped.start + mapped.offset, mapped.path.clone());
-        // A container's path means another file here, if any; its own root shows the right one.
-        let inside = PathBuf::from(format!("/proc/{tgid}/root{}", path.display()));
-        let file = if inside.exists() { inside } else { path.clone() };
+        let range = (mapped.start, mapped.end);
+        // A container's path means another file here, if any; what the process has mapped is the right one.
+        let found = opener.binary(tgid, range);
+        let found = found.map(|file| (format!("/proc/self/fd/{}", file.as_raw_fd()), file));
+        let file = found.as_ref().map_or_else(|_| path.clone(), |(path, _)| path.into());
         if self.binaries.len() < BINARIES && self.binaries.insert(path.clone()) {
             tell_build_id(&path, &file, writer);
         }
@@ -120,13 +130,13 @@ impl Symbols {
     }
 
     /// The file mapped at an address; the process's mappings are read again if there was none.
-    fn mapped(&mut self, tgid: u32, address: u64) -> Option<&Mapped> {
+    fn mapped(&mut self, tgid: u32, address: u64, opener: &Opener) -> Option<&Mapped> {
         let known = |mappings: &[Mapped]| {
             mappings.iter().position(|mapped| (mapped.start..mapped.end).contains(&address))
         };
         let found = self.mappings.get(&tgid).and_then(|mappings| known(mappings));
         if found.is_none() {
-            let read = read_mappings(tgid)?;
+            let read = read_mappings(opener.maps(tgid).ok()?)?;
             if self.mappings.len() >= PROCESSES {
                 self.mappings.clear();
             }
@@ -162,8 +172,8 @@ fn name(sym: &Sym) -> String {
 
 /// The executable mappings of files, `None` if the process is gone: of one that is just exiting the list is
 /// there and empty, which must not replace what was read before.
-fn read_mappings(tgid: u32) -> Option<Vec<Mapped>> {
-    let text = fs::read_to_string(format!("/proc/{tgid}/maps")).ok()?;
+fn read_mappings(maps: File) -> Option<Vec<Mapped>> {
+    let text = io::read_to_string(maps).ok()?;
     let mappings: Vec<_> = text.lines().filter_map(mapping).collect();
     (!mappings.is_empty()).then_some(mappings)
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    io::Read as _,
     ops::Range,
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use crate::{
     encode::Writer,
     event::{Event, Mm, Pin, What, is_file},
     facts::Facts,
+    privileges::opener::Opener,
 };
 
 /// Mappings that were read so lately are those of now: a burst of pins reads them once.
@@ -41,19 +42,19 @@ impl Vmas {
     }
 
     /// Writes the names that a pin needs and that were not told before.
-    pub fn tell(&mut self, event: &Event, names: &mut Batch) {
+    pub fn tell(&mut self, event: &Event, opener: &Opener, names: &mut Batch) {
         if let What::Pin(pin) = &event.what
             && pin.part == 0
             && self.facts.is_longterm(pin.gup_flags)
             && !is_file(pin.mm)
         {
-            self.tell_of(event, pin, names);
+            self.tell_of(event, pin, opener, names);
         }
     }
 
-    fn tell_of(&mut self, event: &Event, pin: &Pin, names: &mut Batch) {
+    fn tell_of(&mut self, event: &Event, pin: &Pin, opener: &Opener, names: &mut Batch) {
         // Whose pages a remote call has pinned the record does not say. What pins for long pins for its caller: vfio.
-        self.read(event.task.tgid, Instant::now());
+        self.read(event.task.tgid, opener, Instant::now());
         let Some(maps) = self.last.as_ref().filter(|maps| maps.tgid == event.task.tgid) else {
             return;
         };
@@ -72,7 +73,7 @@ impl Vmas {
     }
 
     /// Reads a process's mappings, unless that was done just now or has taken too much time lately.
-    fn read(&mut self, tgid: u32, now: Instant) {
+    fn read(&mut self, tgid: u32, opener: &Opener, now: Instant) {
         let is_fresh =
             |maps: &Maps| maps.tgid == tgid && now.saturating_duration_since(maps.at) < FRESH;
         if self.last.as_ref().is_some_and(is_fresh) {
@@ -83,7 +84,9 @@ impl Vmas {
             return;
         }
         // Of a process that is gone there is none, or an empty one.
-        if let Ok(text) = fs::read(format!("/proc/{tgid}/maps")) {
+        let mut text = Vec::new();
+        let opened = opener.maps(tgid);
+        if opened.and_then(|mut maps| maps.read_to_end(&mut text)).is_ok() {
             self.last = Some(Maps::parse(tgid, now, &String::from_utf8_lossy(&text)));
         }
         self.budget.spend(now.elapsed());
@@ -172,6 +175,7 @@ nonsense
 
     #[test]
     fn our_own_mappings_are_told_once() {
+        let opener = Opener::start().expect("started");
         let mut vmas = Vmas::new(Facts::default());
         let here = names as *const () as usize as u64;
         let task = crate::event::Task { tgid: std::process::id(), ..Default::default() };
@@ -188,9 +192,9 @@ nonsense
         let stack = crate::event::Stack::default();
         let event = Event { time: 1, task, cpu: 0, program: None, stack, what: What::Pin(pin) };
         let mut batch = Batch::new();
-        vmas.tell(&event, &mut batch);
+        vmas.tell(&event, &opener, &mut batch);
         let told = batch.len();
-        vmas.tell(&event, &mut batch);
+        vmas.tell(&event, &opener, &mut batch);
         let name = String::from_utf8_lossy(&batch);
         assert!(told > 0 && batch.len() == told && name.contains("cowtrace"), "{name}");
     }

@@ -5,6 +5,7 @@
 
 use std::{
     ffi::CStr,
+    fs::File,
     io,
     os::{
         fd::{AsFd, AsRawFd as _, OwnedFd},
@@ -77,6 +78,38 @@ impl Child {
 pub fn die_with_parent() {
     // SAFETY: takes numbers only, and cannot fail with a valid signal.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Parts a forked process from what its parent has open, but for one descriptor: no pipe is kept from its end, and
+/// signals of the terminal, or of whoever ends a group of processes, do not end it in front of its parent.
+pub fn stand_alone(keep: OwnedFd) -> io::Result<OwnedFd> {
+    const KEPT: c_int = 3;
+    let nothing = File::options().read(true).write(true).open("/dev/null")?;
+    for standard in 0..KEPT {
+        // SAFETY: replaces a descriptor of this process by one that is open; nothing else here owns it.
+        succeeded(unsafe { libc::dup2(nothing.as_raw_fd(), standard) })?;
+    }
+    // SAFETY: as above; what the number stood for is closed below in any case, and never used again.
+    succeeded(unsafe { libc::dup2(keep.as_raw_fd(), KEPT) })?;
+    let (first, last) = (KEPT.cast_unsigned() + 1, u32::MAX);
+    // Their owners are copies of those of the parent, and never run in this process.
+    std::mem::forget((nothing, keep));
+    // SAFETY: takes numbers only; what is closed is not used any more, as above.
+    succeeded(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } as c_int)?;
+    for number in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: to ignore a signal runs no code.
+        unsafe { libc::signal(number, libc::SIG_IGN) };
+    }
+    new_descriptor(KEPT.into())
+}
+
+/// Whether this process was started so that the end of its terminal does not concern it.
+pub fn is_hangup_ignored() -> bool {
+    // SAFETY: all zeros is a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: changes nothing, and `action` is a valid place for the answer.
+    let asked = unsafe { libc::sigaction(libc::SIGHUP, ptr::null(), &raw mut action) };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
 /// Asks a process to end. One that has ended already is not noticed.

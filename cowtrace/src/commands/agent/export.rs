@@ -41,6 +41,13 @@ pub struct Endpoint {
     prefix: String,
 }
 
+impl Endpoint {
+    /// The collector's port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = String;
 

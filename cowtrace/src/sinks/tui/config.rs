@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs, io,
+    env, io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
 use super::{keys::Keys, palette::Palette};
-use crate::errors;
+use crate::{errors, files};
 
 /// How the view looks and which keys it takes.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Config {
         // https://no-color.org
         let colours = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         for path in places {
-            match fs::read_to_string(&path) {
+            match files::believed(&path) {
                 Ok(text) => {
                     let config = Self::parse(&text, colours);
                     return config.map_err(|wrong| errors::config(&path, &wrong));

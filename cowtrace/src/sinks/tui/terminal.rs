@@ -62,7 +62,8 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let _ = execute!(io::stdout(), DisableMouseCapture);
-        ratatui::restore();
+        // Not `restore`, which panics where the terminal has gone and standard error with it.
+        let _ = ratatui::try_restore();
     }
 }
 

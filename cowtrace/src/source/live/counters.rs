@@ -50,6 +50,11 @@ impl Counters {
         })
     }
 
+    /// Whether the maps can be read, with the capabilities that there are now.
+    pub fn can_be_read(&self) -> bool {
+        self.outcomes.get(&0, 0).is_ok()
+    }
+
     /// Reads what the kernel counts for each program: the runs that it skipped (5.12 and later,
     /// `bpf_prog_show_fdinfo`), and how long the others took, where it measures that.
     pub fn read_programs(&mut self, ebpf: &Ebpf) {

@@ -1,10 +1,9 @@
 //! A file of a recording being written: whole blocks, and nothing twice.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
     mem,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{Instant, SystemTime},
 };
@@ -15,7 +14,7 @@ use super::{
     columns,
     index::{self, Entry},
 };
-use crate::source::Batch;
+use crate::{files, source::Batch};
 
 /// A block has enough records with so many bytes: more compress little better.
 const ENOUGH: usize = 1 << 20;
@@ -31,12 +30,6 @@ fn fitting(batch: &[u8], most: usize) -> usize {
         fit += len;
     }
     if fit == 0 { batch.len().min(most) } else { fit }
-}
-
-/// A file for its owner only: recordings and what is made of them have names of processes and functions. An existing
-/// one is not overwritten, a link not followed.
-pub fn new_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// A name for a recording that is made now: `NAME-20260102T030405Z.cow`.
@@ -76,9 +69,9 @@ pub struct Part {
 }
 
 impl Part {
-    /// Creates it, see [`new_file`].
+    /// Creates it, see [`files::create`].
     pub fn create(path: &Path) -> io::Result<Self> {
-        Self::begin(new_file(path)?, path)
+        Self::begin(files::create(path)?, path)
     }
 
     /// In a file that is there and empty.

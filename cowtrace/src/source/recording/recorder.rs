@@ -48,7 +48,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Creates the first file, see [`super::new_file`].
+    /// Creates the first file, see [`crate::files::create`].
     pub fn create(path: &Path, plan: Plan) -> anyhow::Result<Self> {
         let create = || {
             let (tell, sealed) = mpsc::channel();

@@ -1,12 +1,15 @@
-//! The signals that end the run the way `q` does.
+//! The signals that end a run the way `q` does: what is attached comes off, and the recording is ended.
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::sys;
+
 /// SIGTERM, SIGHUP and SIGINT, caught from when this is made.
 pub struct Signals {
     terminate: Signal,
-    hangup: Signal,
+    /// None where it is ignored, as `nohup` has it.
+    hangup: Option<Signal>,
     // Ctrl-C comes as a key in raw mode; this is `kill -INT`.
     interrupt: Signal,
 }
@@ -17,16 +20,26 @@ impl Signals {
         let catch = |kind| signal(kind).context("catching signals");
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
-            hangup: catch(SignalKind::hangup())?,
+            hangup: if sys::is_hangup_ignored() {
+                None
+            } else {
+                Some(catch(SignalKind::hangup())?)
+            },
             interrupt: catch(SignalKind::interrupt())?,
         })
     }
 
     /// Waits for one of them. Safe to cancel.
     pub async fn any(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = hangup => {}
             _ = self.interrupt.recv() => {}
         }
     }

@@ -183,6 +183,7 @@ fn attach(
 ) -> anyhow::Result<Source> {
     let live = watch(args, until)?;
     privileges::confine(remains, || live.can_read())?;
+    privileges::sees_itself()?;
     Ok(Source::Live(Box::new(live)))
 }
 

@@ -56,9 +56,18 @@ pub fn not_root() -> Error {
 /// Privileges could not be given up.
 pub fn not_confined(error: &dyn Display) -> Error {
     anyhow!(
-        "cannot give up what is no longer needed: {error}\n\
+        "cannot give up the capabilities that are no longer needed: {error}\n\
          cowtrace does not go on with more than it needs; nothing is attached any more\n\
          please report this, with the kernel's version and what runs cowtrace (a container, a unit)"
+    )
+}
+
+/// The kernel does not show what it counts of our programs.
+pub fn no_fdinfo(error: &io::Error) -> Error {
+    anyhow!(
+        "cannot trace: /proc/self/fdinfo: {error}\n\
+         without it nothing tells which runs the kernel skipped, and no run could be called clean\n\
+         give capabilities as a unit or `setpriv --ambient-caps` does, not to the file (setcap)"
     )
 }
 

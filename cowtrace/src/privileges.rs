@@ -10,7 +10,7 @@ mod calls;
 mod confine;
 pub mod opener;
 
-use std::{io, path::Path};
+use std::{fs, io};
 
 use caps::{CapSet, Capability, CapsHashSet};
 
@@ -46,19 +46,21 @@ pub const NEEDS: &[Need] = &[
         Capability::CAP_SYS_ADMIN,
         "reads page frame numbers",
         Some(
-            "no audit at the end, no PFNs beyond the first 4096 of a pin call, no zero page, no --stats; \
-             verdicts that rest on them are inconclusive",
+            "no audit at the end, no --stats, and no PFNs beyond the first 4096 of a pin call: what \
+             rests on those is inconclusive",
         ),
     ),
     need(
         Capability::CAP_SYS_PTRACE,
         "reads mappings and page maps of other users' processes",
-        Some("frames of other users' processes have no names, and their pages no audit"),
+        Some("frames of other users' processes have no names, and their pins are not audited"),
     ),
     need(
         Capability::CAP_DAC_READ_SEARCH,
         "reads binaries that not everybody may, and the kernel's preemption mode",
-        Some("frames in such binaries have no names, and understudies are attached everywhere"),
+        Some(
+            "frames in binaries that not everybody may read have no names; understudies are attached everywhere",
+        ),
     ),
 ];
 
@@ -91,9 +93,15 @@ fn missing_of(effective: &CapsHashSet) -> Vec<&'static Need> {
     NEEDS.iter().filter(|need| !has(need.capability)).collect()
 }
 
+/// Refuses to go on where the kernel hides from this process what it counts for the process's own programs: runs that it
+/// skipped would not be known. It hides that from whoever got capabilities from a file (`setcap`).
+pub fn sees_itself() -> anyhow::Result<()> {
+    fs::read_dir("/proc/self/fdinfo").map(drop).map_err(|error| errors::no_fdinfo(&error))
+}
+
 /// What a status of a process says of its privileges, as `doctor` shows it.
 pub fn status() -> io::Result<Vec<String>> {
-    let status = std::fs::read_to_string(Path::new("/proc/thread-self/status"))?;
+    let status = fs::read_to_string("/proc/thread-self/status")?;
     let is_one = |line: &&str| {
         ["CapEff:", "CapPrm:", "CapBnd:", "NoNewPrivs:", "Seccomp:"]
             .iter()

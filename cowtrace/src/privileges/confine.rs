@@ -60,23 +60,29 @@ pub enum Files {
 /// Gives up what is not among the remains. `reads` tells whether maps can still be read: before 5.19 that took CAP_BPF
 /// where `kernel.unprivileged_bpf_disabled` is set.
 pub fn confine(remains: &Remains, reads: impl Fn() -> bool) -> anyhow::Result<Files> {
+    give_up(remains, reads).map_err(|error| errors::not_confined(&error))?;
+    let files = match restrict(remains).map(|restricted| restricted.ruleset) {
+        Ok(RulesetStatus::FullyEnforced) => Files::Confined,
+        Ok(RulesetStatus::PartiallyEnforced) => Files::Partly,
+        // A container may forbid to confine oneself, too. What it forbids beside, it forbids.
+        Ok(RulesetStatus::NotEnforced) | Err(_) => Files::Open,
+    };
+    let _ = calls::forbid();
+    Ok(files)
+}
+
+/// Leaves the capabilities that the remains take.
+fn give_up(remains: &Remains, reads: impl Fn() -> bool) -> anyhow::Result<()> {
     let mut keep = kept(remains);
-    drop_bounding();
     let had = caps::read(None, CapSet::Permitted)?;
+    drop_bounding();
     keep.retain(|capability| had.contains(capability));
     caps::set(None, CapSet::Effective, &keep)?;
     if !reads() {
         let bpf = [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN];
         keep.extend(bpf.into_iter().find(|capability| had.contains(capability)));
     }
-    reduce_to(&keep)?;
-    let files = restrict(remains).map_err(|error| errors::not_confined(&error))?.ruleset;
-    calls::forbid().map_err(|error| errors::not_confined(&error))?;
-    Ok(match files {
-        RulesetStatus::FullyEnforced => Files::Confined,
-        RulesetStatus::PartiallyEnforced => Files::Partly,
-        RulesetStatus::NotEnforced => Files::Open,
-    })
+    reduce_to(&keep)
 }
 
 /// The capabilities that the remains take.
@@ -106,8 +112,9 @@ fn drop_bounding() {
     }
 }
 
-/// Leaves these capabilities, in no set that is inherited.
+/// Leaves these capabilities, in no set that is inherited, and no way to more.
 pub fn reduce_to(keep: &CapsHashSet) -> anyhow::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
     drop_bounding();
     let had = caps::read(None, CapSet::Permitted)?;
     let keep = keep.intersection(&had).copied().collect();
@@ -118,7 +125,7 @@ pub fn reduce_to(keep: &CapsHashSet) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// No new privileges, and Landlock as far as the kernel has it. Reading stays open: the files of a container are beneath
+/// Landlock as far as the kernel has it. Reading stays open: the files of a container are beneath
 /// no folder that could be named here.
 fn restrict(remains: &Remains) -> Result<RestrictionStatus, RulesetError> {
     let mut rules = Ruleset::default()

@@ -13,8 +13,10 @@ use super::{
         bytes_are_equal, cut_recording_is_inconclusive, doctor_is_content, filtered_out,
         finds_nothing, finds_one_of_each,
         gate::fails_for_a_loss_alone,
-        ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call, loses_what_is_unpinned_dirty,
-        one_pin_record_each, parts_stand_alone, refuses_with_status_2, says_that_the_disk_is_full,
+        ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
+        lifecycle::{gives_up_what_it_does_not_need, leaves_nothing_behind},
+        loses_what_is_unpinned_dirty, one_pin_record_each, parts_stand_alone,
+        refuses_with_status_2, says_that_the_disk_is_full,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
         three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
@@ -62,6 +64,7 @@ pub fn cases() -> Vec<Case> {
         recordings,
         staying,
         gates,
+        lives,
         filters,
         secondary_mmus,
         matrix,
@@ -330,6 +333,29 @@ fn gates() -> Vec<Case> {
             fails_for_a_loss_alone,
         )
     }]
+}
+
+/// What it may do while it runs, and what is left when it has ended.
+fn lives() -> Vec<Case> {
+    vec![
+        Case {
+            kernels: &["6.12"],
+            ..Case::new(
+                "an attached cowtrace has no capability and writes in its folder alone, its command has all",
+                include_str!("scripts/confined.sh"),
+                gives_up_what_it_does_not_need,
+            )
+        },
+        Case {
+            kernels: &["6.12"],
+            limit: 1500,
+            ..Case::new(
+                "however a cowtrace ends, no program, probe or process is left",
+                include_str!("scripts/ended.sh"),
+                leaves_nothing_behind,
+            )
+        },
+    ]
 }
 
 /// The agent.

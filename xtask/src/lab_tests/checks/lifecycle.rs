@@ -1,0 +1,60 @@
+//! What a cowtrace may do once it is attached, and what is left of it when it has gone.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::super::case::Run;
+
+/// CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and CAP_SYS_ADMIN: bits 2, 19 and 21.
+const LOOKS: u64 = 1 << 2 | 1 << 19 | 1 << 21;
+
+pub(in super::super) fn gives_up_what_it_does_not_need(run: &Run) -> Result<()> {
+    // The recording ended, and with it the run.
+    run.expect_status(super::FAILED)?;
+    let denied = run.complaints();
+    ensure!(denied.contains("ends here: Permission denied"), "written elsewhere: {denied}");
+    let may = run.json_of_type("may")?;
+    let who = |name: &str| may.iter().filter(|line| line["who"] == name).collect::<Vec<_>>();
+    for thread in who("cowtrace") {
+        ensure!(capabilities(thread)? == 0, "kept: {thread}");
+        ensure!(is_confined(thread), "not confined: {thread}");
+    }
+    ensure!(who("cowtrace").len() >= 2, "the loop and the recorder: {may:?}");
+    let openers = who("opener");
+    let opener = openers.first().context("no opener")?;
+    ensure!(capabilities(opener)? == LOOKS && is_confined(opener), "the opener: {opener}");
+    let commands = who("command");
+    let command = commands.first().context("no command")?;
+    ensure!(capabilities(command)?.count_ones() > 30, "the command has lost some: {command}");
+    ensure!(!is_confined(command), "the command is confined: {command}");
+    Ok(())
+}
+
+/// What is permitted, which is at least what is effective.
+fn capabilities(line: &Value) -> Result<u64> {
+    let text = line["CapPrm"].as_str().context("no CapPrm")?;
+    Ok(u64::from_str_radix(text, 16)?)
+}
+
+fn is_confined(line: &Value) -> bool {
+    line["NoNewPrivs"] == "1" && line["Seccomp"] == "2"
+}
+
+/// The script waits until no more is left than there was before.
+pub(in super::super) fn leaves_nothing_behind(run: &Run) -> Result<()> {
+    run.expect_status(0)?;
+    let ended = run.json_of_type("ended")?;
+    ensure!(ended.len() == 6, "{} ends", ended.len());
+    for way in &ended {
+        ensure!(way["status"] == way["wanted"], "another status: {way}");
+    }
+    let summaries = run.json_of_type("summary")?;
+    ensure!(summaries.len() == 3, "{} summaries", summaries.len());
+    for summary in &summaries {
+        ensure!(summary["unseen"] == Value::Array(Vec::new()), "unseen: {}", summary["unseen"]);
+    }
+    // Two instances, one inside the other.
+    let lost = summaries.iter().filter(|summary| summary["verdicts"]["lost"] == 1);
+    ensure!(lost.count() == 2, "two instances do not find the same");
+    Ok(())
+}

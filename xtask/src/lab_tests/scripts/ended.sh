@@ -1,0 +1,43 @@
+# However a cowtrace ends: what is there afterwards is what was there before.
+echo 1 >/proc/sys/net/core/bpf_jit_kallsyms
+
+# Programs and trampolines, kprobes, what is pinned in bpffs, processes.
+left() {
+    echo $(grep -c '\[bpf\]' /proc/kallsyms) $(wc -l </sys/kernel/debug/kprobes/list) \
+        $(ls /sys/fs/bpf | wc -l) $(cat /proc/[0-9]*/comm 2>/dev/null | grep -c '^cowtrace')
+}
+before=$(left)
+
+# HOW WANTED: the last status, and what is left. The kernel frees programs a moment later; it has as long as the case.
+ended() {
+    status=$?
+    until [ "$(left)" = "$before" ]; do usleep 100000; done
+    echo "{\"type\":\"ended\",\"how\":\"$1\",\"status\":$status,\"wanted\":$2,\"left\":\"$(left)\"}"
+}
+
+cycles() {
+    for n in $(seq $1); do
+        rm -f x.cow
+        cowtrace record -o x.cow -- true 2>/dev/null || return
+    done
+}
+cycles $([ -n "$LAB_FULL" ] && echo 1000 || echo 2); ended by-itself 0
+
+# Perhaps before, while or after it attaches.
+for n in 1 2 3; do
+    cowtrace record -o $n.cow 2>/dev/null & child=$!
+    usleep ${n}234567
+    kill -9 $child; wait $child; ended killed 137
+done
+
+cowtrace record -o hup.cow 2>/dev/null & child=$!
+until [ -s hup.cow ]; do usleep 100000; done
+[ $(left | cut -d ' ' -f 1) -gt 20 ] || exit 9 # Else this counts nothing.
+kill -HUP $child; wait $child; ended hung-up 0
+cowtrace replay --format json hup.cow | tail -1
+
+# Two at a time, one inside the other.
+cowtrace stream --format json -- \
+    sh -c 'cowtrace stream --format json -- cowtrace provoke io-uring/4k/dontneed >inner' >outer
+ended two 1
+tail -n 1 inner; tail -n 1 outer

@@ -15,12 +15,12 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Starts to catch them.
-    pub fn listen() -> Result<Self> {
+    /// Starts to catch them; SIGHUP also where it is ignored if there is nothing to do without a terminal.
+    pub fn listen(needs_terminal: bool) -> Result<Self> {
         let catch = |kind| signal(kind).context("catching signals");
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
-            hangup: if sys::is_hangup_ignored() {
+            hangup: if !needs_terminal && sys::is_hangup_ignored() {
                 None
             } else {
                 Some(catch(SignalKind::hangup())?)

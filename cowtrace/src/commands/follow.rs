@@ -26,7 +26,7 @@ impl Until {
     /// Starts the command, if one waits. To be called when the probes are attached. A signal that came before would have
     /// ended the process, with nothing attached and nothing started; from here on it ends the run.
     pub fn start(waiting: Option<Waiting>, duration: Option<Duration>) -> anyhow::Result<Self> {
-        let signals = Signals::listen()?;
+        let signals = Signals::listen(false)?;
         let command = waiting.map(Waiting::start).transpose()?;
         Ok(Self { signals, duration, command })
     }

@@ -77,7 +77,7 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show, tee: &mut Tee) -
     let Config { keys, palette, mouse } = show.config;
     let mut view = View::new(Feed::Live, keys);
     let mut stream = Stream::new(source, trace, &mut view, show.at)?;
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen(true)?;
     let mut screen = Screen::enter(mouse)?;
     let mut terminal = EventStream::new();
     let mut frames = interval(FRAME);

@@ -1,6 +1,6 @@
 //! The user's terminal, ours while a [`Screen`] lives.
 
-use std::io;
+use std::{io, mem};
 
 use anyhow::{Context, Result};
 use crossterm::{
@@ -25,7 +25,8 @@ const USUAL: Rect = Rect { x: 0, y: 0, width: 80, height: 24 };
 /// Alternate screen and raw mode. Dropping it gives the terminal back; a panic does so too, before
 /// it prints its message where that can be read.
 pub struct Screen {
-    terminal: DefaultTerminal,
+    /// There until it is dropped.
+    terminal: Option<DefaultTerminal>,
 }
 
 impl Screen {
@@ -40,30 +41,38 @@ impl Screen {
         if mouse {
             execute!(io::stdout(), EnableMouseCapture).context("asking for the mouse")?;
         }
-        Ok(Self { terminal })
+        Ok(Self { terminal: Some(terminal) })
     }
 
     /// Shows the state; how much of it there was room for.
     pub fn draw(&mut self, view: &View, trace: &Trace, palette: Palette) -> Result<Drawn> {
         let mut drawn = Drawn::default();
-        self.terminal
-            .draw(|frame| drawn = draw(frame, view, trace, palette))
-            .context("drawing on the terminal")?;
+        if let Some(terminal) = &mut self.terminal {
+            terminal
+                .draw(|frame| drawn = draw(frame, view, trace, palette))
+                .context("drawing on the terminal")?;
+        }
         Ok(drawn)
     }
 
     /// Gives a text to the terminal's clipboard, also of one at the other end of ssh.
     pub fn copy(&mut self, text: &str) -> Result<()> {
+        let Some(terminal) = &mut self.terminal else { return Ok(()) };
         let copy = CopyToClipboard::to_clipboard_from(text);
-        execute!(self.terminal.backend_mut(), copy).context("writing to the terminal")
+        execute!(terminal.backend_mut(), copy).context("writing to the terminal")
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         let _ = execute!(io::stdout(), DisableMouseCapture);
-        // Not `restore`, which panics where the terminal has gone and standard error with it.
+        // Where the terminal has gone, and standard error with it, `restore` panics, and so does ratatui's own drop.
         let _ = ratatui::try_restore();
+        if let Some(mut terminal) = self.terminal.take()
+            && terminal.show_cursor().is_err()
+        {
+            mem::forget(terminal);
+        }
     }
 }
 

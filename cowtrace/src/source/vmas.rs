@@ -85,8 +85,8 @@ impl Vmas {
         }
         // Of a process that is gone there is none, or an empty one.
         let mut text = Vec::new();
-        let opened = opener.maps(tgid);
-        if opened.and_then(|mut maps| maps.read_to_end(&mut text)).is_ok() {
+        let found = opener.maps(tgid);
+        if found.and_then(|mut maps| maps.read_to_end(&mut text)).is_ok() {
             self.last = Some(Maps::parse(tgid, now, &String::from_utf8_lossy(&text)));
         }
         self.budget.spend(now.elapsed());

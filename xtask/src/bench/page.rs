@@ -199,6 +199,7 @@ fn late(page: &mut String, figures: &Figures) {
 }
 
 const SLOW_START: &str = "* Attaching is slow: most of it is the kernel's verifier; the rest is attaching the programs one by one.\n";
-const MUCH_MEMORY: &str = "* What is resident and neither anonymous nor the ring is the program itself.\n";
+const MUCH_MEMORY: &str =
+    "* What is resident and neither anonymous nor the ring is the program itself.\n";
 const NOT_ASLEEP: &str =
     "* The counters are read less and less often while nothing happens, and not never.\n";

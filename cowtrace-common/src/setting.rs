@@ -201,8 +201,27 @@ settings! {
     FilterCommMask,
     /// Second half.
     FilterCommRestMask,
+    /// Not 0: the map `SHED` tells which work is left out to keep a budget; else programs do not ask it.
+    Sheds,
     /// Not 0: a task may be preempted inside the kernel, so that programs need their understudies.
     Preemptible,
+}
+
+/// Work that is left out to keep a budget, in this order: the number of stages that are is what the map `SHED` holds.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Records that no verdict on a long-term pin needs.
+    Events = 1,
+    /// Who holds a page for a moment.
+    Holders = 2,
+    /// What brings a loss about, and from where.
+    Causes = 3,
+}
+
+impl Stage {
+    /// All of them, the first to go first.
+    pub const ALL: [Self; 3] = [Self::Events, Self::Holders, Self::Causes];
 }
 
 /// Values of [`Setting::ZapSpares`].

@@ -19,10 +19,11 @@ use aya_ebpf::{
 };
 use cowtrace_common::{
     program::Program,
+    setting::Stage,
     wire::{Header, KERNEL_FRAMES, Outcome, POINTERS, Tally, USER_FRAMES},
 };
 
-use crate::kernel;
+use crate::{kernel, shed::is_shed};
 
 /// Records on their way to the user side. The loader sets the size.
 #[map]
@@ -208,14 +209,34 @@ impl<B> Record<B> {
         unsafe { &mut (*self.buffer).header }
     }
 
-    /// Appends the stacks of the current task, kernel frames first.
+    /// Appends the stacks of the current task, kernel frames first, unless they are left out.
     #[inline(always)]
     pub fn stacks(&mut self, ctx: &impl EbpfContext) {
-        let kernel = self.stack::<KERNEL_BYTES>(ctx, 0);
-        let user = self.stack::<USER_BYTES>(ctx, u64::from(BPF_F_USER_STACK));
-        let header = self.header();
-        header.kernel_frames = kernel;
-        header.user_frames = user;
+        if !is_shed(Stage::Causes) {
+            self.kernel_stack(ctx);
+            self.user_stack(ctx);
+        }
+    }
+
+    /// The same where a verdict asks which kernel functions were on the way: those are never left out.
+    #[inline(always)]
+    pub fn telling_stacks(&mut self, ctx: &impl EbpfContext) {
+        self.kernel_stack(ctx);
+        if !is_shed(Stage::Causes) {
+            self.user_stack(ctx);
+        }
+    }
+
+    #[inline(always)]
+    fn kernel_stack(&mut self, ctx: &impl EbpfContext) {
+        let frames = self.stack::<KERNEL_BYTES>(ctx, 0);
+        self.header().kernel_frames = frames;
+    }
+
+    #[inline(always)]
+    fn user_stack(&mut self, ctx: &impl EbpfContext) {
+        let frames = self.stack::<USER_BYTES>(ctx, u64::from(BPF_F_USER_STACK));
+        self.header().user_frames = frames;
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use cowtrace_common::{
     program::Program,
-    setting::Setting,
+    setting::{Setting, Stage},
     wire::{self, ShortTerm, holder_by, kind},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     emit::{self, Record},
     kernel::{self, setting},
     scope::{self, Role},
+    shed::is_shed,
 };
 
 /// Most pages of a call that are remembered; longer calls are told, which is cheaper for each page.
@@ -42,6 +43,20 @@ struct Holder {
 }
 
 impl Holder {
+    /// Who is not looked at. Its pages have to be remembered all the same, or their unpins would be told.
+    const NOBODY: Self = Self {
+        page: 0,
+        mm: 0,
+        address: 0,
+        time_ns: 0,
+        cgroup: 0,
+        tgid: 0,
+        tid: 0,
+        gup_flags: 0,
+        more: 0,
+        comm: [0; 16],
+    };
+
     #[inline(always)]
     fn of_current(mm: u64, address: u64, gup_flags: u32) -> Self {
         let task = bpf_get_current_pid_tgid();
@@ -132,11 +147,14 @@ pub fn remember(
     let Some(scratch) = emit::scratch(program as u32) else {
         return false;
     };
+    let shed = is_shed(Stage::Holders);
+    let holder = if shed {
+        Holder::NOBODY
+    } else {
+        Holder::of_current(mm, address & !0xfff, gup_flags as u32)
+    };
     // SAFETY: it is long enough, begins at a multiple of 8, and is this program's on this CPU.
-    unsafe {
-        let holder = Holder::of_current(mm, address & !0xfff, gup_flags as u32);
-        (&raw mut *scratch).cast::<Holder>().write(holder);
-    }
+    unsafe { (&raw mut *scratch).cast::<Holder>().write(holder) };
     n = 0;
     while n < FEW {
         if n >= pages {
@@ -145,7 +163,9 @@ pub fn remember(
         hold(program as u64, array + 8 * n, n);
         n += 1;
     }
-    scope::referenced(mm);
+    if !shed {
+        scope::referenced(mm);
+    }
     true
 }
 
@@ -221,6 +241,9 @@ pub fn tell(program: Program, pfn: u64, pinned: bool) {
         return;
     };
     let holder = *place;
+    if holder.mm == 0 {
+        return; // Nobody's name: the ledger is to know of the unpin as little as of the pin.
+    }
     if pinned {
         place.page = 0;
         count(|counts| &mut counts.told);

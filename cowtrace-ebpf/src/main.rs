@@ -24,6 +24,7 @@ mod probes {
     mod zap;
 }
 mod scope;
+mod shed;
 mod understudy;
 
 #[cfg(not(test))]

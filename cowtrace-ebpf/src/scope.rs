@@ -178,6 +178,12 @@ pub fn set_pinned(mm: u64, start: u64, end: u64) {
     }
 }
 
+/// From now on everything may be near pins.
+#[inline(always)]
+pub fn set_all_near() {
+    set_near(NEAR_CELLS);
+}
+
 /// Cells of parts of both sizes lie mixed.
 #[inline(always)]
 fn near_cell(part: u64, scale: u64) -> u32 {

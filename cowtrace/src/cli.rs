@@ -13,6 +13,7 @@ use self::values::{duration, event_filter, failing, finding_filter, limit, ring_
 #[cfg(feature = "agent")]
 use crate::commands::agent::{export::Endpoint, listen::Address};
 use crate::{
+    budget::Share,
     finding::Verdict,
     provoke,
     sinks::{Format, export::To, filter::Filter, report::Form},
@@ -205,6 +206,11 @@ pub struct RecordArgs {
     /// any eBPF program of the machine
     #[arg(long)]
     pub stats: bool,
+    /// What tracing may cost of one CPU, eBPF programs and cowtrace together: 1%. When it costs more, work is shed in this
+    /// order: events that no verdict needs, who holds pages for a moment, causes and stacks. Verdicts on long-term pins
+    /// never are. Measured as with --stats
+    #[arg(long, value_name = "SHARE")]
+    pub budget: Option<Share>,
     /// Take kprobes where a row of the probe table has them, as on kernels without fexit; for tests
     #[arg(long, hide = true)]
     pub kprobes: bool,
@@ -309,6 +315,13 @@ pub struct VerifyArgs {
     /// keep books; by the clock if no seed is given. The seed is printed
     #[arg(long, value_name = "SEED", num_args = 0..=1, conflicts_with = "case")]
     pub random: Option<Option<u64>>,
+    /// In place of the cases, what tracing costs here: the same loads without and with cowtrace in turns, and how long
+    /// each eBPF program runs
+    #[arg(long, conflicts_with_all = ["case", "random"])]
+    pub cost: bool,
+    /// For the O_DIRECT reads of --cost, a file or a disk, which is only read; cowtrace's own file if not given
+    #[arg(long, value_name = "PATH", requires = "cost")]
+    pub disk: Option<PathBuf>,
     /// How long the schedule is: 30s, 5m
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
     pub length: Duration,

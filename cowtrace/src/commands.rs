@@ -67,6 +67,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
             Ok(exit::CLEAN)
         }
         Command::Audit(args) => audit::run(&args, &mut io::stdout().lock()),
+        Command::Verify(args) if args.cost => {
+            verify::cost::run(&args, &mut io::stdout().lock()).await
+        }
         Command::Verify(args) => {
             // The workloads are children of ours; nothing else is traced.
             let children = UntilArgs { command: vec!["provoke".into()], ..UntilArgs::default() };
@@ -182,7 +185,8 @@ fn attach(
     remains: &Remains,
 ) -> anyhow::Result<Source> {
     let live = watch(args, until)?;
-    privileges::confine(remains, || live.can_read())?;
+    let remains = Remains { attaches: args.budget.is_some(), ..remains.clone() };
+    privileges::confine(&remains, || live.can_read())?;
     privileges::sees_itself()?;
     Ok(Source::Live(Box::new(live)))
 }
@@ -202,6 +206,7 @@ fn watch(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Live> {
         kprobes: args.kprobes,
         short_term: args.short_term,
         stats: args.stats,
+        budget: args.budget,
         verbose: args.verbose,
     };
     Live::start(&options)

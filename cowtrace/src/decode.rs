@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+mod budget;
 mod keyframe;
 mod names;
 mod pages;
@@ -209,6 +210,7 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
         kind::CGROUP => names::cgroup(body)?,
         kind::VMA_NAME => names::vma(body)?,
         kind::COST => What::Cost(Cost { runs: u64_le(body)?, nanos: u64_le(body)? }),
+        kind::BUDGET => What::Budget(Box::new(budget::kept(body)?)),
         kind::TALLY => What::Tally(Tally {
             hits: u64_le(body)?,
             ring_full: u64_le(body)?,
@@ -217,9 +219,7 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
         }),
         kind::OUTCOMES => {
             let mut counts = [0; Outcome::ALL.len()];
-            for count in &mut counts {
-                *count = u64_le(body)?;
-            }
+            counts.iter_mut().try_for_each(|count| u64_le(body).map(|told| *count = told))?;
             What::Outcomes(counts)
         }
         kind => What::Unknown { kind },

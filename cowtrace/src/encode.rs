@@ -9,6 +9,7 @@ use cowtrace_common::{
 
 use crate::source::Batch;
 use crate::{
+    budget::{Kept, Shed},
     event::{
         Cost, Event, Extent, Held, Mm, Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time, Untold,
     },
@@ -78,6 +79,17 @@ impl<'a> Writer<'a> {
     pub fn cost(&mut self, program: Program, cost: &Cost) {
         let numbers = [cost.runs, cost.nanos];
         self.record(kind::COST, program as u16, numbers.map(u64::to_le_bytes).as_flattened());
+    }
+
+    /// What the budget came to.
+    pub fn budget(&mut self, kept: &Kept) {
+        let Kept { limit, shed, programs, user, window, beyond, .. } = *kept;
+        let Kept { beyond_spent, spent, measured, stages, .. } = *kept;
+        let head = [limit.ppm, shed, programs, user, window, beyond, beyond_spent, spent, measured];
+        let stages = stages.map(|Shed { times, nanos, from, until }| [times, nanos, from, until]);
+        let numbers = head.into_iter().chain(stages.into_iter().flatten());
+        let body: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
+        self.record(kind::BUDGET, 0, &body);
     }
 
     /// Write-protect faults by outcome.

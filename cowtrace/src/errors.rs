@@ -152,6 +152,15 @@ pub fn no_variable(name: &str) -> Error {
     )
 }
 
+/// The kernel does not measure programs.
+pub fn no_stats(error: &dyn Display) -> Error {
+    anyhow!(
+        "cannot keep a budget: the kernel does not measure how long programs run: {error}\n\
+         without that nobody knows what tracing costs\n\
+         run as root (BPF_ENABLE_STATS takes CAP_SYS_ADMIN), or without --budget"
+    )
+}
+
 /// The kernel refuses maps or programs as such.
 pub fn refused(error: &dyn std::fmt::Display) -> Error {
     let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();

@@ -13,6 +13,8 @@ use cowtrace_common::{
 };
 use smallvec::SmallVec;
 
+use crate::budget::Kept;
+
 pub use self::{
     before::{Before, Held, HeldAt, Untold},
     fault::Fault,
@@ -202,6 +204,8 @@ pub enum What {
     Tally(Tally),
     /// How long a program has run so far.
     Cost(Cost),
+    /// What the budget came to so far.
+    Budget(Box<Kept>),
     /// Write-protect faults by [`Outcome`] so far.
     Outcomes([u64; Outcome::ALL.len()]),
     /// What was mapped where pages are pinned, as the source looked.

@@ -5,6 +5,7 @@
 //! has the map.
 
 pub mod btf;
+pub mod budget;
 pub mod cli;
 pub mod commands;
 pub mod container;

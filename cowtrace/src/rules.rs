@@ -39,6 +39,17 @@ pub enum Judgement {
     },
 }
 
+/// What can be why the ledger does not know a pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// Nothing.
+    Nothing,
+    /// Its record may be among those lost.
+    Lost,
+    /// It was for short, and nobody looked.
+    Shed,
+}
+
 /// Why a fault or an unmap of a pinned page is as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Benign {
@@ -81,13 +92,13 @@ impl Benign {
 }
 
 /// Judges a write-protect fault. `referenced`: the address space in which somebody is known to have taken a
-/// plain reference to the old page. `lost`: records known to be lost so far; asked for only where it matters.
+/// plain reference to the old page. `missed`: asked for only where it matters.
 pub fn write_protect_fault(
     fault: &Fault,
     ledger: &Ledger,
     facts: &Facts,
     referenced: Option<Mm>,
-    lost: impl FnOnce() -> u64,
+    missed: impl FnOnce() -> Missed,
 ) -> Judgement {
     match fault.outcome {
         Outcome::Copy | Outcome::Unshare => {}
@@ -103,7 +114,7 @@ pub fn write_protect_fault(
         .max_by_key(|pin| (facts.is_write(pin.gup_flags), facts.is_longterm(pin.gup_flags)));
     match worst {
         Some(pin) => broken_pin(fault, pin, facts),
-        None => no_pin(fault, ledger, referenced, lost),
+        None => no_pin(fault, ledger, referenced, missed),
     }
 }
 
@@ -134,7 +145,7 @@ fn no_pin(
     fault: &Fault,
     ledger: &Ledger,
     referenced: Option<Mm>,
-    lost: impl FnOnce() -> u64,
+    missed: impl FnOnce() -> Missed,
 ) -> Judgement {
     if !fault.maybe_pinned() {
         return plain_references(fault, referenced);
@@ -145,16 +156,19 @@ fn no_pin(
     if !ledger.holders(fault.old_pfn).is_empty() {
         return Judgement::Benign(Benign::OtherMm);
     }
-    let (verdict, reason) = if lost() == 0 {
-        (
+    let (verdict, reason) = match missed() {
+        Missed::Nothing => (
             Verdict::Suspect,
             "the kernel's own test calls the old page maybe-pinned, but no pin of it was seen: it predates the trace, or 1024 plain references look like one",
-        )
-    } else {
-        (
+        ),
+        Missed::Lost => (
             Verdict::Inconclusive,
             "the kernel's own test calls the old page maybe-pinned; the record of its pin may be among those lost",
-        )
+        ),
+        Missed::Shed => (
+            Verdict::Inconclusive,
+            "the kernel's own test calls the old page maybe-pinned; who held it for a moment was shed to keep the budget",
+        ),
     };
     Judgement::Found { verdict, reason, pin: None }
 }

@@ -9,6 +9,7 @@ mod keyframe;
 mod lineage;
 mod listed;
 mod losses;
+mod names;
 mod notifiers;
 mod open;
 mod stacks;
@@ -28,9 +29,10 @@ pub use self::{
 };
 use self::{
     held::Held, holders::References, keyframe::Restoring, lineage::Lineage, listed::Listed,
-    notifiers::Notifiers, open::Open, stacks::Stacks, vmas::VmaNames,
+    names::Room, notifiers::Notifiers, open::Open, stacks::Stacks, vmas::VmaNames,
 };
 use crate::{
+    budget::Kept,
     decode::Malformed,
     event::{Before, Cost, Event, Fault, FileRange, ProbeState, ShortTerm, Tally, Time, What},
     facts::{Facts, key},
@@ -91,6 +93,8 @@ pub struct Trace {
     pub tallies: BTreeMap<Program, Tally>,
     /// How long each program has run, where that was measured.
     pub costs: BTreeMap<Program, Cost>,
+    /// What the budget came to, where there is one.
+    pub budget: Option<Box<Kept>>,
     /// Write-protect faults by outcome, streamed or not.
     pub outcomes: [u64; Outcome::ALL.len()],
     /// Who holds what.
@@ -116,6 +120,7 @@ pub struct Trace {
     zap_frames: HashMap<u64, Telling>,
     cgroups: HashMap<u64, String>,
     vma_names: VmaNames,
+    room: Room,
     history: History,
     open: Open,
     listed: Listed,
@@ -298,12 +303,13 @@ impl Trace {
                     None if tgid == 0 => drop(self.zap_frames.remove(&address)),
                     None => {}
                 }
-                self.symbols.insert((tgid, address), name);
+                self.name(tgid, address, name);
             }
             What::VmaName(vma) => self.vma_names.tell(&vma, event.time),
-            What::Cgroup { id, path } => drop(self.cgroups.insert(id, path)),
+            What::Cgroup { id, path } => self.name_cgroup(id, path),
             What::Outcomes(outcomes) => self.outcomes = outcomes,
             What::ShortTerm(counts) => self.short_term = counts,
+            What::Budget(kept) => self.budget = Some(kept),
             What::Unknown { .. } => self.counts.unknown += 1,
             _ => {}
         }
@@ -319,8 +325,8 @@ impl Trace {
     fn fault(&mut self, event: &Event, fault: &Fault) -> Vec<Change> {
         self.counts.faults += 1;
         let referenced = self.references.mm_of(fault.old_pfn);
-        let lost = || self.lost();
-        match rules::write_protect_fault(fault, &self.ledger, &self.facts, referenced, lost) {
+        let missed = || self.may_have_missed();
+        match rules::write_protect_fault(fault, &self.ledger, &self.facts, referenced, missed) {
             Judgement::Unconcerned => Vec::new(),
             Judgement::Benign(why) => {
                 *self.benign.entry(why).or_default() += 1;

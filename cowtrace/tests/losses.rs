@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use cowtrace::{
+    budget::{Kept, Share},
     encode::Writer,
     event::{ProbeState, Tally, Untold},
     facts::key,
@@ -10,7 +11,7 @@ use cowtrace::{
     source::recording::Plan,
     tee::Tee,
 };
-use cowtrace_common::program::Program;
+use cowtrace_common::{program::Program, setting::Stage};
 
 /// How much there is of it matters to nobody.
 const SOME: Tally = Tally { hits: 100, ring_full: 0, map_full: 0, recursion: 0 };
@@ -18,7 +19,7 @@ const SOME: Tally = Tally { hits: 100, ring_full: 0, map_full: 0, recursion: 0 }
 type Loss = (&'static str, &'static str, fn(&mut Writer));
 
 /// Each with what is said of it.
-const LOSSES: [Loss; 9] = [
+const LOSSES: [Loss; 11] = [
     ("ring-full", "3 did not fit the ring", |to| {
         to.tally(Program::PinFastExit, &Tally { ring_full: 3, ..SOME });
     }),
@@ -46,11 +47,29 @@ const LOSSES: [Loss; 9] = [
         to.end(&Untold { unknown: 7, ..Untold::default() });
     }),
     ("audit", "not all pinned pages were held against the page map", |to| to.audit_ended()),
+    ("shed-holders", "holders were shed for 4.0 s to keep the budget", |to| {
+        to.budget(&shed([Stage::Events, Stage::Holders]));
+    }),
+    ("shed-causes", "causes were shed for 4.0 s to keep the budget", |to| {
+        to.budget(&shed([Stage::Events, Stage::Holders, Stage::Causes]));
+    }),
     ("unwatched", "\"page pinned\" is not watched", |to| {
         let [sees, attached, unseen] = ["page pinned", "", "pins"].map(str::to_owned);
         to.probe(&ProbeState { row: 1, sees, attached, unseen });
     }),
 ];
+
+/// A budget that these stages were shed for, each for four seconds.
+fn shed(stages: impl IntoIterator<Item = Stage>) -> Kept {
+    let limit = Share { ppm: 10_000 };
+    let mut kept = Kept { limit, ..Kept::default() };
+    for stage in stages {
+        kept.shed(stage, 1);
+        kept.stages[stage as usize - 1].nanos = 4_000_000_000;
+        kept.taken_up(stage, 5);
+    }
+    kept
+}
 
 /// Writes a recording of a run that found nothing, and what else `tell` tells; its name.
 fn recording(name: &str, ended: bool, tell: impl FnOnce(&mut Writer)) -> String {
@@ -104,6 +123,17 @@ fn without_a_loss_it_is_clean() {
 fn with_any_loss_it_is_not() {
     for (name, telling, tell) in LOSSES {
         answers(&recording(name, true, tell), 3, Some(telling));
+    }
+}
+
+#[test]
+fn what_no_verdict_hangs_on_may_be_shed_and_it_is_clean_and_told() {
+    let path = recording("shed-events", true, |to| to.budget(&shed([Stage::Events])));
+    for words in [["report", "--format", "text"], ["replay", "--format", "text"]] {
+        let (status, printed) = cowtrace(&[&words[..], &[&path]].concat());
+        let plain = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(status, Some(0), "{plain}");
+        assert!(plain.contains("events were shed once, for 4.0 s in all"), "{plain}");
     }
 }
 

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use cowtrace_common::{
     program::Program,
-    setting::{Field, Setting},
+    setting::{Field, Setting, Stage},
     wire::{Fault, Outcome, kind, page_bit},
 };
 
@@ -22,6 +22,7 @@ use crate::{
     kernel::{self, PageState, Pointer, Pte, Typed, Untyped, VM_SHARED, setting},
     orphan,
     scope::{self, Mark},
+    shed::is_shed,
     understudy::twice,
 };
 
@@ -111,6 +112,9 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
     emit::outcome(outcome);
     if !matches!(outcome, Outcome::Copy | Outcome::Unshare | Outcome::Reuse) {
         return;
+    }
+    if outcome == Outcome::Reuse && is_shed(Stage::Events) {
+        return; // It would be benign.
     }
     let replaced = outcome != Outcome::Reuse && scope::is_near_pins(answer.address);
     if !replaced && kernel::is_only_mapped(vmf.follow(Field::VmfPage)) {

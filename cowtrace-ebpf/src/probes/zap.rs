@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use cowtrace_common::{
     program::Program,
-    setting::{Field, Setting, zap_spares},
+    setting::{Field, Setting, Stage, zap_spares},
     wire::{self, kind, zap_first},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     kernel::{self, Mapped, PageState, Pointer, Typed, Untyped, VM_SHARED, setting},
     orphan,
     scope::{self, Mark},
+    shed::is_shed,
     understudy::twice,
 };
 
@@ -79,6 +80,10 @@ fn zapped(
     }
     Mark::Zapped.set(mm, start, end);
     Mark::Lost.set(mm, start, end);
+    if of_file && setting(Setting::Sheds) != 0 {
+        // By its offset alone what comes back here would not be near a pin, and be shed.
+        scope::set_all_near();
+    }
     // The first page alone: a search through the range costs the verifier too much.
     let pfn = pfn_at(mm, start);
     let pinned = pfn != 0 && is_maybe_pinned(pfn) != 0;
@@ -98,7 +103,7 @@ fn zapped(
             },
             first_pfn: pfn,
         });
-        record.stacks(ctx);
+        record.telling_stacks(ctx);
         record.submit();
     }
     if pinned {
@@ -267,6 +272,11 @@ fn mapped(ctx: &FExitContext, program: Program, vma: Typed, address: u64, fault_
     let Some(mapped) = Mapped::at(mm, address) else {
         return;
     };
+    // A huge page's fault tells any address in it.
+    let small = mapped.shift <= setting(Setting::PageShift);
+    if small && is_shed(Stage::Events) && !scope::is_near_pins(address) {
+        return;
+    }
     if let Some(mut record) = Record::new(program, kind::REFAULT) {
         record.body(wire::Refault {
             mm,

@@ -27,7 +27,7 @@ use crate::{
     errors::exit,
     privileges::Remains,
     sinks::{
-        count,
+        budget, count,
         metrics::{self, Family, Metrics, Own},
         otlp::{self, Extra},
     },
@@ -230,7 +230,8 @@ impl Agent {
         let spots = self.trace.blind_spots().len();
         let missed = if spots == 0 { "nothing missed" } else { "not everything was seen" };
         let pages = self.trace.ledger.live_pages();
-        format!("{found}; {missed}; {} pinned", count(pages, "page"))
+        let shed = budget::title(&self.trace).map(|title| format!("; {title}")).unwrap_or_default();
+        format!("{found}; {missed}; {} pinned{shed}", count(pages, "page"))
     }
 
     fn say(&mut self) {

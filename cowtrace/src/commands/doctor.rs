@@ -23,7 +23,7 @@ pub fn run(out: &mut dyn Write) -> anyhow::Result<u8> {
     let btf = Btf::parse(&kernel.btf).ok_or_else(|| errors::broken_btf(&kernel.release))?;
     let settings = Settings::find(&btf, &kernel.kallsyms, &Filter::default())?;
     let mut ebpf = attach::load(&settings, (4096, None), false)?;
-    let rows = attach::attach(&mut ebpf, &kernel, &btf, false)?;
+    let rows = attach::attach(&mut ebpf, &kernel, &btf, false)?.rows;
     writeln!(out, "kernel {} on {} ({})", kernel.release, kernel.host, kernel.machine)?;
     writeln!(out, "rule for write-protected pages with extra references: {}", rule(&btf))?;
     let mut missing = 0;

@@ -6,6 +6,7 @@
 //! Surprise: findings are compared when the workload has ended and the ring is empty; what a kernel thread
 //! unpins later only adds to a finding that is there.
 
+pub mod cost;
 mod judge;
 mod report;
 mod schedule;

@@ -43,6 +43,8 @@ pub enum CauseKind {
     Ksm,
     /// The page was the file's, or the zero page: the first write to a private mapping is always answered so.
     FirstWrite,
+    /// Nobody looked: causes were shed to keep the budget.
+    Shed,
 }
 
 impl CauseKind {
@@ -59,13 +61,17 @@ impl CauseKind {
             | Self::StillShared
             | Self::Swapped
             | Self::Ksm
-            | Self::FirstWrite => 3,
+            | Self::FirstWrite
+            | Self::Shed => 3,
         }
     }
 
-    /// Whether nobody was seen: the page itself told it when it was lost.
+    /// Whether nobody was seen: the page itself told it when it was lost, or nobody looked.
     pub fn is_told_by_the_page(self) -> bool {
-        matches!(self, Self::StillShared | Self::Swapped | Self::Ksm | Self::FirstWrite)
+        matches!(
+            self,
+            Self::StillShared | Self::Swapped | Self::Ksm | Self::FirstWrite | Self::Shed
+        )
     }
 
     /// Whether what the page itself tells (`told`) is the better cause.
@@ -90,6 +96,7 @@ impl CauseKind {
             Self::Swapped => "swap",
             Self::Ksm => "ksm",
             Self::FirstWrite => "first-write",
+            Self::Shed => "shed",
         }
     }
 }
@@ -105,6 +112,9 @@ impl fmt::Display for CauseKind {
             Self::StillShared => f.write_str("a fork that nobody saw: the page is still shared"),
             Self::Swapped => f.write_str("swap: the page was unmapped and is in the swap cache"),
             Self::Ksm => f.write_str("KSM had merged the page with others"),
+            Self::Shed => {
+                f.write_str("a cause that was not looked for: causes were shed to keep the budget")
+            }
             Self::FirstWrite => f.write_str(
                 "the first write to a private mapping: the page was the file's, or the zero page",
             ),

@@ -37,7 +37,6 @@ const FORBIDDEN: &[i64] = &[
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_open_by_handle_at,
-    libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
     libc::SYS_io_uring_setup,
     libc::SYS_init_module,
@@ -56,8 +55,19 @@ const FORBIDDEN: &[i64] = &[
 ];
 
 /// bpf(2) commands that read what is open already; whatever makes or attaches something is none of them.
-const READS: [u64; 3] =
-    [1 /* MAP_LOOKUP_ELEM */, 4 /* MAP_GET_NEXT_KEY */, 15 /* OBJ_GET_INFO_BY_FD */];
+const READS: &[u64] = &[
+    1,  /* MAP_LOOKUP_ELEM */
+    4,  /* MAP_GET_NEXT_KEY */
+    15, /* OBJ_GET_INFO_BY_FD */
+];
+
+/// Those that attach programs which are loaded, too, and tell them so: two that write to maps, and two that attach.
+const ATTACHES: &[u64] = &[
+    2,  /* MAP_UPDATE_ELEM */
+    3,  /* MAP_DELETE_ELEM */
+    17, /* RAW_TRACEPOINT_OPEN */
+    28, /* LINK_CREATE */
+];
 
 /// What the opener does: wait for a question, open, look at four bytes, hand out; and what memory takes.
 const OPENERS: &[i64] = &[
@@ -84,14 +94,18 @@ const OPENERS: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// Forbids the calling thread, and those that it starts, what [`FORBIDDEN`] has.
-pub fn forbid() -> io::Result<()> {
+/// Forbids the calling thread, and those that it starts, what [`FORBIDDEN`] has; and to attach, if that is over.
+pub fn forbid(attaches: bool) -> io::Result<()> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
-    let others = READS.map(|command| {
-        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, command)
+    if !attaches {
+        rules.insert(libc::SYS_perf_event_open, Vec::new());
+    }
+    let commands = READS.iter().chain(if attaches { ATTACHES } else { &[] });
+    let others = commands.map(|command| {
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *command)
     });
-    let others: Vec<_> = others.into_iter().collect::<Result<_, _>>().map_err(io::Error::other)?;
+    let others = others.collect::<Result<_, _>>().map_err(io::Error::other)?;
     rules.insert(libc::SYS_bpf, vec![SeccompRule::new(others).map_err(io::Error::other)?]);
     apply(rules, SeccompAction::Allow, refuse())
 }

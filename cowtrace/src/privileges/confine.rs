@@ -37,6 +37,8 @@ pub struct Remains {
     pub collector: Option<u16>,
     /// Ends the command that it started.
     pub ends_command: bool,
+    /// Attaches programs that it has loaded, again: a budget takes them off for a while.
+    pub attaches: bool,
 }
 
 impl Remains {
@@ -67,14 +69,14 @@ pub fn confine(remains: &Remains, reads: impl Fn() -> bool) -> anyhow::Result<Fi
         // A container may forbid to confine oneself, too. What it forbids beside, it forbids.
         Ok(RulesetStatus::NotEnforced) | Err(_) => Files::Open,
     };
-    let _ = calls::forbid();
+    let _ = calls::forbid(remains.attaches);
     Ok(files)
 }
 
 /// Leaves the capabilities that the remains take.
 fn give_up(remains: &Remains, reads: impl Fn() -> bool) -> anyhow::Result<()> {
-    let mut keep = kept(remains);
     let had = caps::read(None, CapSet::Permitted)?;
+    let mut keep = kept(remains, &had);
     drop_bounding();
     keep.retain(|capability| had.contains(capability));
     caps::set(None, CapSet::Effective, &keep)?;
@@ -85,14 +87,20 @@ fn give_up(remains: &Remains, reads: impl Fn() -> bool) -> anyhow::Result<()> {
     reduce_to(&keep)
 }
 
-/// The capabilities that the remains take.
-fn kept(remains: &Remains) -> CapsHashSet {
+/// The capabilities that the remains take, where there are these.
+fn kept(remains: &Remains, had: &CapsHashSet) -> CapsHashSet {
     let mut keep = CapsHashSet::new();
     if !remains.folders.iter().all(|folder| is_writable(folder)) {
         keep.insert(Capability::CAP_DAC_OVERRIDE);
     }
     if remains.ends_command {
         keep.insert(Capability::CAP_KILL);
+    }
+    if remains.attaches {
+        let attach = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+        let enough = attach.iter().all(|capability| had.contains(capability));
+        let attach = if enough { &attach[..] } else { &[Capability::CAP_SYS_ADMIN] };
+        keep.extend(attach);
     }
     keep
 }
@@ -217,10 +225,15 @@ mod tests {
     #[test]
     fn somebody_elses_folder_takes_the_right_to_override_it() {
         let missing = Remains::beside(Some(Path::new("/no/such/folder/x.cow")));
-        assert!(kept(&missing).contains(&Capability::CAP_DAC_OVERRIDE));
+        let had = CapsHashSet::from([Capability::CAP_BPF, Capability::CAP_PERFMON]);
+        assert!(kept(&missing, &had).contains(&Capability::CAP_DAC_OVERRIDE));
         let own = folder_of("own");
-        assert_eq!(kept(&Remains::beside(Some(&own.join("x.cow")))), CapsHashSet::new());
+        assert_eq!(kept(&Remains::beside(Some(&own.join("x.cow"))), &had), CapsHashSet::new());
         fs::remove_dir_all(own).expect("removed");
-        assert_eq!(kept(&Remains::default()), CapsHashSet::new());
+        assert_eq!(kept(&Remains::default(), &had), CapsHashSet::new());
+        let attaches = Remains { attaches: true, ..Remains::default() };
+        assert_eq!(kept(&attaches, &had), had);
+        let root = CapsHashSet::from([Capability::CAP_SYS_ADMIN]);
+        assert_eq!(kept(&attaches, &root), root);
     }
 }

@@ -7,12 +7,15 @@ use std::collections::BTreeSet;
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, FEntry, FExit, KProbe, Program as Loaded, ProgramError},
+    programs::{
+        BtfTracePoint, FEntry, FExit, KProbe, Program as Loaded, ProgramError,
+        fentry::FEntryLinkId, fexit::FExitLinkId, kprobe::KProbeLinkId,
+    },
 };
-use cowtrace_common::program::Program;
+use cowtrace_common::{program::Program, setting::Stage};
 
 use super::{Attachment, Need, Point, Probe, TABLE, kernel::Kernel, settings::Settings};
-use crate::{btf::Btf, errors, event::ProbeState};
+use crate::{btf::Btf, budget, errors, event::ProbeState};
 
 /// The object that build/ brought.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cowtrace.bpf.o"));
@@ -82,10 +85,72 @@ pub fn attach(
     kernel: &Kernel,
     btf: &Btf,
     kprobes: bool,
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Attached> {
     let types = aya::Btf::from_sys_fs().map_err(|_| errors::broken_btf(&kernel.release))?;
-    let mut attacher = Attacher { ebpf, kernel, btf, types, kprobes, loaded: BTreeSet::new() };
-    TABLE.iter().map(|probe| attacher.row(probe)).collect()
+    let (loaded, sheddable) = (BTreeSet::new(), Vec::new());
+    let mut attacher = Attacher { ebpf, kernel, btf, types, kprobes, loaded, sheddable };
+    let rows: anyhow::Result<_> = TABLE.iter().map(|probe| attacher.row(probe)).collect();
+    Ok(Attached { rows: rows?, sheddable: attacher.sheddable })
+}
+
+/// What came of the table.
+pub struct Attached {
+    /// Row by row.
+    pub rows: Vec<Row>,
+    /// What can be taken off and put on again.
+    pub sheddable: Vec<Sheddable>,
+}
+
+/// A program that can be taken off its place, and put there again.
+pub struct Sheddable {
+    /// With which stage.
+    pub stage: Stage,
+    program: Program,
+    at: Point,
+    /// None while it is off.
+    link: Option<Link>,
+}
+
+impl Sheddable {
+    /// Takes it off. It stays loaded, and costs nothing.
+    pub fn shed(&mut self, ebpf: &mut Ebpf) {
+        if let (Some(link), Some(loaded)) =
+            (self.link.take(), ebpf.program_mut(self.program.name()))
+        {
+            // What is there can be taken off: nothing else can go wrong.
+            let _ = link.detach(loaded);
+        }
+    }
+
+    /// Puts it where it was; whether it is there. Kernels before 5.13 take no fexit program a second time.
+    pub fn take_up(&mut self, ebpf: &mut Ebpf) -> bool {
+        if self.link.is_none()
+            && let Some(loaded) = ebpf.program_mut(self.program.name())
+        {
+            self.link = attach_loaded(loaded, self.at).ok();
+        }
+        self.link.is_some()
+    }
+}
+
+/// A program at its place.
+enum Link {
+    Entry(FEntryLinkId),
+    Exit(FExitLinkId),
+    Kprobe(KProbeLinkId),
+    /// One that is never taken off alone.
+    Tracepoint,
+}
+
+impl Link {
+    fn detach(self, loaded: &mut Loaded) -> Result<(), ProgramError> {
+        match self {
+            Self::Entry(id) => <&mut FEntry>::try_from(loaded)?.detach(id),
+            Self::Exit(id) => <&mut FExit>::try_from(loaded)?.detach(id),
+            Self::Kprobe(id) => <&mut KProbe>::try_from(loaded)?.detach(id),
+            Self::Tracepoint => Ok(()),
+        }
+    }
 }
 
 /// The first row without which no verdict holds and that is not attached, as an error.
@@ -104,6 +169,7 @@ struct Attacher<'a> {
     kprobes: bool,
     /// Programs that are loaded: one can be attached to several functions.
     loaded: BTreeSet<Program>,
+    sheddable: Vec<Sheddable>,
 }
 
 impl Attacher<'_> {
@@ -184,7 +250,11 @@ impl Attacher<'_> {
             // Loaded for another function it may yet do.
             self.detach(program);
         }
-        result
+        let link = Some(result?);
+        if let Some(stage) = budget::sheds(program) {
+            self.sheddable.push(Sheddable { stage, program, at, link });
+        }
+        Ok(())
     }
 
     fn detach(&mut self, program: Program) {
@@ -192,6 +262,7 @@ impl Attacher<'_> {
             unload(loaded);
         }
         self.loaded.remove(&program);
+        self.sheddable.retain(|sheddable| sheddable.program != program);
     }
 }
 
@@ -230,33 +301,43 @@ fn attach_to(
     at: Point,
     types: &aya::Btf,
     fresh: bool,
-) -> Result<(), ProgramError> {
+) -> Result<Link, ProgramError> {
     let name = at.function();
     match at {
         Point::Fentry(_) | Point::FentryAny(_) => {
-            let program: &mut FEntry = loaded.try_into()?;
-            program.load(name, types)?;
-            program.attach()?;
+            <&mut FEntry>::try_from(&mut *loaded)?.load(name, types)?;
         }
         Point::Fexit(_) | Point::FexitAny(_) => {
-            let program: &mut FExit = loaded.try_into()?;
-            program.load(name, types)?;
-            program.attach()?;
+            <&mut FExit>::try_from(&mut *loaded)?.load(name, types)?;
         }
         Point::Kprobe(_) | Point::KprobeIf(..) | Point::KprobeAs(_) | Point::Kretprobe(_) => {
-            let program: &mut KProbe = loaded.try_into()?;
             if fresh {
-                program.load()?;
+                <&mut KProbe>::try_from(&mut *loaded)?.load()?;
             }
-            program.attach(name, 0)?;
         }
         Point::Tracepoint(_) => {
-            let program: &mut BtfTracePoint = loaded.try_into()?;
-            program.load(name, types)?;
-            program.attach()?;
+            <&mut BtfTracePoint>::try_from(&mut *loaded)?.load(name, types)?;
         }
     }
-    Ok(())
+    attach_loaded(loaded, at)
+}
+
+fn attach_loaded(loaded: &mut Loaded, at: Point) -> Result<Link, ProgramError> {
+    Ok(match at {
+        Point::Fentry(_) | Point::FentryAny(_) => {
+            Link::Entry(<&mut FEntry>::try_from(loaded)?.attach()?)
+        }
+        Point::Fexit(_) | Point::FexitAny(_) => {
+            Link::Exit(<&mut FExit>::try_from(loaded)?.attach()?)
+        }
+        Point::Kprobe(_) | Point::KprobeIf(..) | Point::KprobeAs(_) | Point::Kretprobe(_) => {
+            Link::Kprobe(<&mut KProbe>::try_from(loaded)?.attach(at.function(), 0)?)
+        }
+        Point::Tracepoint(_) => {
+            <&mut BtfTracePoint>::try_from(loaded)?.attach()?;
+            Link::Tracepoint
+        }
+    })
 }
 
 /// Takes a program off all its places and out of the kernel.

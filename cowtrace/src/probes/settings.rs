@@ -75,6 +75,13 @@ impl Settings {
         self
     }
 
+    /// Has programs ask what is shed, or not.
+    #[must_use]
+    pub fn shedding(mut self, may: bool) -> Self {
+        self.set(Setting::Sheds, may.into());
+        self
+    }
+
     /// Has programs tell their understudies what they saw, or not.
     #[must_use]
     pub fn preemptible(mut self, may: bool) -> Self {

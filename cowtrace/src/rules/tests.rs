@@ -70,7 +70,12 @@ fn judge(fault: &Fault, ledger: &Ledger, lost: u64) -> String {
 }
 
 fn judge_referenced(fault: &Fault, ledger: &Ledger, mm: Option<Mm>, lost: u64) -> String {
-    match write_protect_fault(fault, ledger, &facts(), mm, || lost) {
+    let missed = || if lost == 0 { Missed::Nothing } else { Missed::Lost };
+    answer(write_protect_fault(fault, ledger, &facts(), mm, missed))
+}
+
+fn answer(judgement: Judgement) -> String {
+    match judgement {
         Judgement::Unconcerned => "unconcerned".to_owned(),
         Judgement::Benign(why) => format!("benign: {}", why.name()),
         Judgement::Found { verdict, pin, .. } => {
@@ -115,6 +120,12 @@ fn an_unshare_that_gup_asked_for_is_benign() {
 #[test]
 fn a_maybe_pinned_page_without_a_record_is_a_suspect() {
     assert_eq!(judge(&copy(), &Ledger::default(), 0), "suspect");
+}
+
+#[test]
+fn a_maybe_pinned_page_without_a_record_cannot_be_told_when_holders_were_shed() {
+    let shed = write_protect_fault(&copy(), &Ledger::default(), &facts(), None, || Missed::Shed);
+    assert_eq!(answer(shed), "inconclusive");
 }
 
 #[test]

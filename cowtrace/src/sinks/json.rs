@@ -5,11 +5,13 @@ mod event;
 
 use std::io::{self, Write};
 
+use cowtrace_common::setting::Stage;
 use serde::Serialize;
 
 pub use self::event::event;
 use super::{container, stack};
 use crate::{
+    budget::{self, Kept, Shed},
     container::Container,
     event::{Stack, Task, Time},
     finding::{Cause, Finding, Proof},
@@ -276,6 +278,7 @@ struct Summary<'a> {
     records: u64,
     lost: u64,
     unseen: Vec<String>,
+    budget: Option<BudgetLine>,
     probes: Vec<ProbeLine<'a>>,
     programs: Vec<ProgramLine>,
 }
@@ -293,6 +296,53 @@ struct ProgramLine {
 struct ProbeLine<'a> {
     sees: &'a str,
     attached: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct BudgetLine {
+    limit_ppm: u64,
+    programs_ns: u64,
+    user_ns: u64,
+    window_ns: u64,
+    beyond_ns: u64,
+    beyond_spent_ns: u64,
+    spent_ns: u64,
+    measured_ns: u64,
+    shed: Vec<ShedLine>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct ShedLine {
+    stage: &'static str,
+    times: u64,
+    ns: u64,
+    from: Time,
+    until: Option<Time>,
+    unseen: &'static str,
+}
+
+fn budget_line(kept: &Kept) -> BudgetLine {
+    let shed = |(stage, shed): (Stage, &Shed)| ShedLine {
+        stage: budget::name(stage),
+        times: shed.times,
+        ns: shed.nanos,
+        from: shed.from,
+        until: (!shed.is_now()).then_some(shed.until),
+        unseen: budget::unseen(stage),
+    };
+    BudgetLine {
+        limit_ppm: kept.limit.ppm,
+        programs_ns: kept.programs,
+        user_ns: kept.user,
+        window_ns: kept.window,
+        beyond_ns: kept.beyond,
+        beyond_spent_ns: kept.beyond_spent,
+        spent_ns: kept.spent,
+        measured_ns: kept.measured,
+        shed: kept.shed_ever().map(shed).collect(),
+    }
 }
 
 /// A last line of type `summary`.
@@ -339,6 +389,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             records: trace.counts.records,
             lost: trace.lost(),
             unseen,
+            budget: trace.budget.as_deref().map(budget_line),
             probes: trace
                 .probes
                 .values()

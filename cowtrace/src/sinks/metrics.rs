@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use cowtrace_common::program::Program;
+use cowtrace_common::{program::Program, setting::Stage};
 
 pub use self::{
     exposition::{Form, text},
@@ -21,6 +21,7 @@ pub use self::{
 };
 use super::stack;
 use crate::{
+    budget::{self, Kept, Share},
     event::{Comm, Stack, Time},
     facts::key,
     finding::{Finding, Verdict},
@@ -153,6 +154,7 @@ impl Metrics {
             unread(trace),
         ]);
         families.extend(programs(trace));
+        families.extend(trace.budget.iter().flat_map(|kept| budget(kept)));
         families.extend(of_own(own));
         families
     }
@@ -358,6 +360,30 @@ fn programs(trace: &Trace) -> [Family; 2] {
         took = took.with(one("program", program.name()), seconds(cost.nanos));
     }
     [runs, took]
+}
+
+/// What tracing may cost and what it does, and what is shed for that.
+fn budget(kept: &Kept) -> [Family; 5] {
+    let gauge = |name, help| Family::new(Kind::Gauge, name, help);
+    let counter = |name, help| Family::new(Kind::Counter, name, help);
+    let ratio = |share: Share| float(share.ppm) / 1e6;
+    let mut now = gauge("cowtrace_shed", "Whether a stage is shed to keep the budget");
+    let mut long = counter("cowtrace_shed_seconds", "For how long a stage was shed");
+    for (stage, shed) in Stage::ALL.into_iter().zip(&kept.stages) {
+        let labels = || one("stage", budget::name(stage));
+        now = now.with(labels(), if shed.is_now() { 1.0 } else { 0.0 });
+        long = long.with(labels(), seconds(shed.nanos));
+    }
+    let beyond = "For how long all was shed and the budget not kept";
+    [
+        gauge("cowtrace_budget_ratio", "What tracing may cost, of one CPU")
+            .with(Labels::new(), ratio(kept.limit)),
+        gauge("cowtrace_cost_ratio", "What tracing cost in the last second, of one CPU")
+            .with(Labels::new(), ratio(kept.cost())),
+        now,
+        long,
+        counter("cowtrace_beyond_budget_seconds", beyond).with(Labels::new(), seconds(kept.beyond)),
+    ]
 }
 
 /// Names that every Prometheus client has, and what is our own.

@@ -94,6 +94,8 @@ pub struct Host {
     pub unwatched: Vec<(String, String)>,
     /// What was missed.
     pub missed: Vec<String>,
+    /// What tracing cost, and what was shed for that, where it had a budget.
+    pub budget: Vec<String>,
     /// Calls that pinned.
     pub pin_calls: u64,
     /// Pages that they pinned.
@@ -244,6 +246,7 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
             .map(|probe| (probe.sees.clone(), probe.unseen.clone()))
             .collect(),
         missed,
+        budget: super::budget::lines(trace),
         pin_calls: trace.counts.pins,
         pinned_pages: trace.ledger.pinned(),
         short_term_pages: trace.short_term.pinned,
@@ -482,6 +485,7 @@ fn facts(host: &Host) -> Vec<String> {
     .chain(host.kernel_build.as_ref().map(|build| format!("kernel {}, {build}", host.kernel)))
     .chain(host.binaries.iter().map(|(path, id)| format!("{path} has build id {id}")))
     .chain(host.part.clone())
+    .chain(host.budget.iter().cloned())
     .collect()
 }
 

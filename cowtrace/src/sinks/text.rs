@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{container, count, mapped, stack};
+use super::{budget, container, count, mapped, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
@@ -165,9 +165,7 @@ fn cause_words(cause: &Cause) -> String {
     let what = match cause.kind {
         CauseKind::Protect(protector) => format!("write-protected ({}) by {by}", protector.name()),
         CauseKind::Zap(kind) => format!("discarded ({}) by {by}", kind.words()),
-        CauseKind::StillShared | CauseKind::Swapped | CauseKind::Ksm | CauseKind::FirstWrite => {
-            cause.kind.to_string()
-        }
+        kind if kind.is_told_by_the_page() => kind.to_string(),
         kind => format!("perhaps write-protected: {kind} by {by}"),
     };
     match cause.others {
@@ -365,6 +363,9 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
     }
     if let Some(unlisted) = unlisted(trace) {
         writeln!(out, "{unlisted}")?;
+    }
+    for line in budget::lines(trace) {
+        writeln!(out, "{line}")?;
     }
     if let Some(filter) = trace.facts.text(key::FILTER) {
         writeln!(out, "only {filter}")?;

@@ -14,7 +14,7 @@ use crate::{encode::Writer, event::Event};
 pub const ROOT: &str = "/sys/fs/cgroup";
 
 /// Cgroups that are known to have been told: a bound on memory. Beyond it all are told anew.
-const CGROUPS: usize = 1 << 16;
+const CGROUPS: usize = 1 << 14;
 
 /// The paths, and which have been told.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! The running kernel as a source: probes on, batches out of the ring, probes off.
 
 mod counters;
+mod keeper;
 mod unreturned;
 
 use std::{fs, io, os::fd::OwnedFd, time::Duration};
@@ -16,10 +17,11 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use self::{counters::Counters, unreturned::Unreturned};
+use self::{counters::Counters, keeper::Keeper, unreturned::Unreturned};
 use super::{Batch, audit, cgroups::Cgroups, rest, symbols::Symbols, vmas::Vmas};
 use crate::{
     btf::Btf,
+    budget::Share,
     decode::Records,
     encode::Writer,
     errors,
@@ -27,7 +29,7 @@ use crate::{
     pagemap::{Pagemap, Question},
     privileges::opener::Opener,
     probes::{
-        attach::{self, Row},
+        attach::{self, Attached, Row},
         kernel::Kernel,
         settings::{self, Filter, Settings},
     },
@@ -55,6 +57,8 @@ pub struct Options {
     pub short_term: bool,
     /// Have the kernel measure how long programs run.
     pub stats: bool,
+    /// What tracing may cost.
+    pub budget: Option<Share>,
     /// Show what the programs log.
     pub verbose: bool,
 }
@@ -67,6 +71,7 @@ pub struct Live {
     log: Option<Log>,
     counters: Counters,
     unreturned: Unreturned,
+    keeper: Option<Keeper>,
     symbols: Symbols,
     opener: Opener,
     cgroups: Cgroups,
@@ -88,16 +93,21 @@ impl Live {
         let settings = Settings::find(&btf, &kernel.kallsyms, &options.filter)?;
         let settings =
             settings.telling_short_term(options.short_term).preemptible(kernel.preemptible);
+        let settings = settings.shedding(options.budget.is_some());
         let before = pins_by_vmstat();
         let mut ebpf =
             attach::load(&settings, (options.ring_bytes, options.spaces), options.verbose)?;
         fill_filters(&mut ebpf, &options.filter)?;
-        let rows = attach::attach(&mut ebpf, &kernel, &btf, options.kprobes)?;
+        let Attached { rows, sheddable } =
+            attach::attach(&mut ebpf, &kernel, &btf, options.kprobes)?;
         attach::require(&rows, &kernel)?;
         // Only now: a map that is taken out is no longer there for a program to be loaded with.
         let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
         let counters = Counters::take(&mut ebpf)?;
         let unreturned = Unreturned::take(&mut ebpf)?;
+        let stats = stats(options)?;
+        let keep = |limit| Keeper::take(&mut ebpf, limit, sheddable);
+        let keeper = options.budget.map(keep).transpose()?;
         let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
         let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
         let mut tick = interval(TICK);
@@ -113,12 +123,12 @@ impl Live {
             log,
             counters,
             unreturned,
+            keeper,
             symbols: Symbols::new(kernel.kallsyms),
             opener,
             cgroups: Cgroups::default(),
             vmas: Vmas::new(facts),
-            // Whoever cannot have it goes without: no verdict hangs on it.
-            _stats: options.stats.then(|| enable_stats(Stats::RunTime).ok()).flatten(),
+            _stats: stats,
             tick,
             ready,
             ended: false,
@@ -173,7 +183,7 @@ impl Live {
     /// Waits for records, or for the time to tell the counters.
     async fn wait(&mut self) -> io::Result<()> {
         let Self { ring, log, tick, .. } = self;
-        let mut batch = Batch::new();
+        let (mut batch, mut ticked) = (Batch::new(), false);
         tokio::select! {
             ready = ring.readable_mut() => {
                 let mut ready = ready?;
@@ -181,7 +191,7 @@ impl Live {
                     ready.clear_ready();
                 }
             }
-            _ = tick.tick() => {}
+            _ = tick.tick() => ticked = true,
             logged = flush(log.as_mut()) => logged?,
         }
         if batch.is_empty() {
@@ -189,7 +199,18 @@ impl Live {
         } else {
             self.make_ready(&batch);
         }
+        if ticked {
+            self.keep_budget();
+        }
         Ok(())
+    }
+
+    /// Sheds or takes up again, as what was spent asks for, and tells it.
+    fn keep_budget(&mut self) {
+        if let (Some(ebpf), Some(keeper)) = (&mut self.ebpf, &mut self.keeper) {
+            let kept = keeper.keep(ebpf);
+            Writer::new(&mut self.ready, sys::boottime_ns()).budget(&kept);
+        }
     }
 
     /// Puts what a reader has to know in front of the records that came, and behind them what they left out.
@@ -230,6 +251,18 @@ impl Live {
         }
         writer.fact(key::ENDED, &sys::boottime_ns().to_string());
         Some(std::mem::take(&mut self.ready))
+    }
+}
+
+/// Has the kernel measure how long programs run. Whoever cannot have it goes without, unless a budget hangs on it.
+fn stats(options: &Options) -> anyhow::Result<Option<OwnedFd>> {
+    if !options.stats && options.budget.is_none() {
+        return Ok(None);
+    }
+    match enable_stats(Stats::RunTime) {
+        Ok(stats) => Ok(Some(stats)),
+        Err(error) if options.budget.is_some() => Err(errors::no_stats(&error)),
+        Err(_) => Ok(None),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
 /// Processes whose mappings are kept, and addresses that are known to have been named: bounds on
 /// memory. Beyond them everything is forgotten and found anew.
 const PROCESSES: usize = 4096;
-const ADDRESSES: usize = 1 << 20;
+const ADDRESSES: usize = 1 << 18;
 /// Files whose build ids are told.
 const BINARIES: usize = 4096;
 

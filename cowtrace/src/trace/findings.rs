@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, rc::Rc};
 
+use cowtrace_common::setting::Stage;
 use smallvec::SmallVec;
 
 use super::{Change, Trace, held, open::Basis};
 use crate::{
     event::{Event, Fault, Mm, Pfn, Protect, Stack, Time, Unpin, VM_SHARED, Zap},
-    finding::{CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
+    finding::{Cause, CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
     history::cause,
     ledger::{PinId, PinRecord, Place, Release},
     rules,
@@ -36,13 +37,22 @@ impl Trace {
             new_pfn: fault.new_pfn,
             vma: fault.vma,
             vma_flags: fault.vma_flags,
-            cause: self.history.cause_of(fault, event, since),
+            cause: self
+                .history
+                .cause_of(fault, event, since)
+                .or_else(|| self.shed_cause(event, since)),
             fault: Some(*fault),
             reference: self.references.of(fault).filter(|_| pin.is_none()).map(Box::new),
             told: self.notifiers.of_fault(event.task.tid, fault).map(Box::new),
             ..Finding::new(verdict, How::Copied)
         };
         self.open(finding, pin.into_iter().collect(), Basis::Count)
+    }
+
+    /// That nobody looked for the cause, if there was a time since then when nobody did.
+    fn shed_cause(&self, event: &Event, since: Time) -> Option<Cause> {
+        let shed = self.budget.as_ref()?.stage(Stage::Causes).was_since(since);
+        shed.then(|| Cause { stack: Stack::default(), ..cause(CauseKind::Shed, event) })
     }
 
     /// Mappings were discarded.

@@ -54,6 +54,7 @@ impl Trace {
             probes: mem::take(&mut self.probes),
             tallies: mem::take(&mut self.tallies),
             costs: mem::take(&mut self.costs),
+            budget: mem::take(&mut self.budget),
             outcomes: self.outcomes,
             ledger: mem::take(&mut self.ledger),
             findings: mem::take(&mut self.findings),
@@ -67,6 +68,7 @@ impl Trace {
             zap_frames: mem::take(&mut self.zap_frames),
             cgroups: mem::take(&mut self.cgroups),
             vma_names: mem::take(&mut self.vma_names),
+            room: self.room,
             suspects: mem::take(&mut self.suspects),
             ..Self::default()
         };

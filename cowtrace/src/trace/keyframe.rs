@@ -80,6 +80,9 @@ impl Trace {
         for (program, cost) in &self.costs {
             writer.cost(*program, cost);
         }
+        if let Some(kept) = &self.budget {
+            writer.budget(kept);
+        }
         writer.outcomes(&self.outcomes);
         writer.short_term(&self.short_term);
         let mut symbols: Vec<_> = self.symbols.iter().collect();

@@ -1,6 +1,6 @@
 //! Who was forked from whom, and who is left with a device that writes to somebody else's pages.
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 use hashbrown::HashMap;
 
@@ -32,7 +32,8 @@ pub struct Lineage {
     /// By the child's address space: the parent's, and the child.
     children: HashMap<Mm, (Mm, u32)>,
     /// By the child's address space: what it got a copy of. What is shared it sees as its parent did.
-    copies: HashMap<Mm, Vec<(u64, u64)>>,
+    /// Once each: where the end of an address space was lost, the next one at its place comes to its ranges.
+    copies: HashMap<Mm, BTreeSet<(u64, u64)>>,
     ended: Vec<Ended>,
 }
 
@@ -46,7 +47,7 @@ impl Lineage {
     pub fn copied(&mut self, copy: &ForkCopy, facts: &Facts) {
         let hugetlb = copy.vma_flags & VM_HUGETLB != 0;
         if !copy.shared() && (!hugetlb || facts.forks_copy_hugetlb()) {
-            self.copies.entry(copy.child_mm).or_default().push((copy.start, copy.end));
+            self.copies.entry(copy.child_mm).or_default().insert((copy.start, copy.end));
         }
     }
 

@@ -1,11 +1,15 @@
 //! What was not seen: the counts behind "inconclusive" and "clean".
 
-use cowtrace_common::program::Program;
+use std::time::Duration;
+
+use cowtrace_common::{program::Program, setting::Stage};
 
 use super::Trace;
 use crate::{
+    budget::{self, Kept},
     event::{Tally, Time},
     facts::key,
+    rules::Missed,
 };
 
 /// Whether no verdict hangs on what a program sees: it adds a name or a proof. Rows that no run needs.
@@ -26,6 +30,16 @@ impl Trace {
         let untold = self.counts.malformed.saturating_add(self.ledger.unlisted());
         let ends = self.losses().filter(|(program, _)| program.ends_or_moves_pins());
         ends.map(|(_, tally)| tally.lost()).fold(untold, u64::saturating_add)
+    }
+
+    /// What can be why a pin is not in the ledger.
+    pub(super) fn may_have_missed(&self) -> Missed {
+        let shed = |kept: &Kept| kept.stage(Stage::Holders).times > 0;
+        match self.lost() {
+            0 if self.budget.as_deref().is_some_and(shed) => Missed::Shed,
+            0 => Missed::Nothing,
+            _ => Missed::Lost,
+        }
     }
 
     /// What each program counted, with as many skipped runs as went unseen: where a program has an understudy,
@@ -78,6 +92,17 @@ impl Trace {
         })
     }
 
+    /// What was shed that could have been a verdict, a sentence each.
+    fn shed_verdicts(&self) -> impl Iterator<Item = String> {
+        let shed = self.budget.iter().flat_map(|kept| kept.shed_ever());
+        let hiding = shed.filter(|(stage, _)| budget::hides_verdicts(*stage));
+        hiding.map(|(stage, shed)| {
+            let seconds = Duration::from_nanos(shed.nanos).as_secs_f64();
+            let (name, unseen) = (budget::name(stage), budget::unseen(stage));
+            format!("{name} were shed for {seconds:.1} s to keep the budget: {unseen}")
+        })
+    }
+
     /// What was missed up to now, a sentence each.
     pub fn blind_spots(&self) -> Vec<String> {
         let mut spots = Vec::new();
@@ -112,6 +137,7 @@ impl Trace {
             spots.push(damage.to_owned());
         }
         spots.extend(self.missing_since(0));
+        spots.extend(self.shed_verdicts());
         for probe in self.probes.values() {
             if probe.attached.is_empty() && !probe.unseen.is_empty() {
                 spots.push(format!("\"{}\" is not watched: {}", probe.sees, probe.unseen));

@@ -17,6 +17,9 @@ const RECENT: usize = 64;
 /// Findings, from the newest on, that an invalidation can belong to.
 const NEWEST: usize = 16;
 
+/// Notifiers kept for one address space.
+const REGISTERED: usize = 1024;
+
 /// How long invalidations took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
@@ -140,7 +143,10 @@ impl Trace {
             all.clear();
         }
         *tgid = event.task.tgid;
-        all.push(*notifier);
+        // Nobody tells when one goes.
+        if all.len() < REGISTERED {
+            all.push(*notifier);
+        }
     }
 
     /// Notifiers have been told of a range, and have answered.

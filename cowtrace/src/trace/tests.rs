@@ -1,9 +1,10 @@
 //! Losses and doubles.
 
-use cowtrace_common::wire::page_bit;
+use cowtrace_common::{setting::Stage, wire::page_bit};
 
 use super::*;
 use crate::{
+    budget::Share,
     decode::Records,
     encode::Writer,
     event::{Extent, Pin, Stack, Task, Unpin},
@@ -162,4 +163,49 @@ fn a_hundred_thousand_findings_are_listed_and_more_that_are_alike_are_counted() 
     assert!(json.contains("\"findings_unlisted\":7"), "{json}");
     let report = Report::new(&[(String::new(), trace)], &Filter::default());
     assert!(report.answer.contains("7 more findings counted"), "{}", report.answer);
+}
+
+/// The source tells that a stage is shed from a time on.
+fn shed(trace: &mut Trace, stage: Stage, from: Time) {
+    let mut kept = Kept { limit: Share { ppm: 10_000 }, window: 1, ..Kept::default() };
+    kept.shed(stage, from);
+    let (task, stack) = (Task::default(), Stack::default());
+    let what = What::Budget(Box::new(kept));
+    trace.take(Ok(Event { time: 1, task, cpu: 0, program: None, stack, what }));
+}
+
+#[test]
+fn a_finding_without_a_cause_says_so_where_causes_were_shed() {
+    let cause_of = |trace: &Trace| trace.findings[0].cause.as_ref().map(|cause| cause.kind);
+    let mut trace = Trace::default();
+    tell(&mut trace, Program::WpFaultExit, copy(0x50));
+    assert_eq!(cause_of(&trace), None);
+    let mut trace = Trace::default();
+    shed(&mut trace, Stage::Causes, 1);
+    tell(&mut trace, Program::WpFaultExit, copy(0x50));
+    assert_eq!(cause_of(&trace), Some(CauseKind::Shed));
+}
+
+#[test]
+fn a_page_that_somebody_held_for_a_moment_cannot_be_told_where_holders_are_shed() {
+    for (stage, verdict) in
+        [(Stage::Events, Verdict::Suspect), (Stage::Holders, Verdict::Inconclusive)]
+    {
+        let mut trace = Trace::default();
+        shed(&mut trace, stage, 1);
+        tell(&mut trace, Program::WpFaultExit, copy(0x50));
+        assert_eq!(trace.findings[0].verdict, verdict, "{stage:?}");
+    }
+}
+
+#[test]
+fn a_keyframe_tells_what_the_budget_came_to() {
+    let mut trace = Trace::default();
+    shed(&mut trace, Stage::Causes, 7);
+    let mut part = Trace::default();
+    for event in Records::new(&trace.keyframe()) {
+        part.take(event);
+    }
+    assert!(trace.budget.is_some());
+    assert_eq!(part.budget, trace.budget);
 }

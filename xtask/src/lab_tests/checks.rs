@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::case::Run;
 
 pub(super) mod audit;
+pub(super) mod budget;
 pub(super) mod gate;
 pub(super) mod lifecycle;
 pub(super) mod secondary_mmu;

@@ -10,6 +10,7 @@ use super::{
         agrees_with_the_workload_through_kprobes, all_but_the_last_second_is_there,
         an_agent_counts_what_was_lost,
         audit::{names_who_holds_for_a_moment, sees_the_buffer_lose_its_pages},
+        budget::{a_budget_holds, a_flood_is_bounded_and_told, costs_are_plausible},
         bytes_are_equal, cut_recording_is_inconclusive, doctor_is_content, filtered_out,
         finds_nothing, finds_one_of_each,
         gate::fails_for_a_loss_alone,
@@ -49,9 +50,10 @@ macro_rules! traced {
     };
 }
 
-/// A machine on which KVM can make virtual machines: its CPU has SVM, emulated.
+/// A machine on which KVM can make virtual machines: its CPU has SVM, emulated. And a disk that answers at once.
 fn with_kvm() -> Machine {
-    Machine { modules: vec!["kvm_amd".to_owned()], ..Machine::default() }
+    let modules = ["kvm_amd", "null_blk queue_mode=2 irqmode=0"].map(str::to_owned);
+    Machine { modules: modules.into(), ..Machine::default() }
 }
 
 /// All lab tests, in the order in which they run.
@@ -62,6 +64,7 @@ pub fn cases() -> Vec<Case> {
         silence,
         books,
         recordings,
+        floods,
         staying,
         gates,
         lives,
@@ -313,6 +316,32 @@ fn recordings() -> Vec<Case> {
     ]
 }
 
+/// More than can be looked at.
+fn floods() -> Vec<Case> {
+    vec![Case {
+            kernels: &["6.12"],
+            limit: 180,
+            ..Case::new(
+                "a flood of COW breaks, pins and forks keeps memory bounded, and what was not seen is counted",
+                "seconds=15; [ -n \"$LAB_FULL\" ] && seconds=600
+                 cowtrace stream --buffer 256K --format json --record x.cow >s & cowtrace=$!
+                 until [ -e x.cow ]; do usleep 100000; done
+                 sleep $seconds && touch over & # Each storm goes on until then.
+                 storm() { until [ -e over ]; do \"$@\" >/dev/null; done; }
+                 storm cowtrace provoke --load cow-pinned --pages 2000 & cows=$!
+                 storm cowtrace provoke --load register --pages 8000 & pins=$!
+                 storm cowtrace provoke io-uring/4k/fork --pages 4 --repeat 20 & children=$!
+                 storm sh -c 'for n in $(seq 40); do : & done; wait' & forks=$!
+                 wait $cows && wait $pins && wait $children && wait $forks || exit 9
+                 sed -n 's/^\\(Vm[A-Z]*\\):[^0-9]*\\([0-9]*\\) kB/{\"type\":\"\\1\",\"kib\":\\2}/p' /proc/$cowtrace/status
+                 kill -INT $cowtrace; wait $cowtrace; status=$?
+                 tail -1 s
+                 exit $status",
+                a_flood_is_bounded_and_told,
+            )
+        }]
+}
+
 /// A command under trace, for CI.
 fn gates() -> Vec<Case> {
     vec![Case {
@@ -442,6 +471,33 @@ fn secondary_mmus() -> Vec<Case> {
                  cowtrace replay --events --format text x.cow >&2
                  exit $status",
                 a_secondary_mmu_is_told,
+            )
+        },
+        Case {
+            machine: with_kvm(),
+            kernels: &["6.12"],
+            ..Case::new(
+                "a budget holds in a flood: what is shed is told, a planted loss is found, and it is taken up again",
+                "cowtrace stream --budget 40% --format json --record x.cow -- sh -c '
+                     (until [ -e over ]; do cowtrace provoke --load cow-notified --pages 2000 >/dev/null; done) & flood=$!
+                     sleep 15; cowtrace provoke io-uring/4k/dontneed >p
+                     sleep 2; touch over; wait $flood; sleep 15' >s
+                 status=$?
+                 for until in 8 16; do cowtrace replay --format json --to +${until}s x.cow | tail -1; done
+                 cat p s
+                 cowtrace replay --format json x.cow | cmp - s || exit 9
+                 cowtrace report x.cow >&2
+                 exit $status",
+                a_budget_holds,
+            )
+        },
+        Case {
+            machine: with_kvm(),
+            kernels: &["6.12"],
+            ..Case::new(
+                "verify --cost measures each operation without and with cowtrace, and each program's own time",
+                "cowtrace verify --cost --json --disk /dev/nullb0",
+                costs_are_plausible,
             )
         },
         Case::new(

@@ -3,7 +3,7 @@ use std::path::Path;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::{decode::Records, source::recording::Recording};
+use crate::{budget::Window, decode::Records, source::recording::Recording};
 
 /// What a stored recording comes to.
 fn replayed(name: &str) -> (Trace, Metrics) {
@@ -179,4 +179,23 @@ fn durations_fall_into_the_same_buckets_whatever_they_are() {
     let filled: Vec<_> = values.buckets.iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(filled, [&(0.000_001_024, 2), &(0.000_004_096, 1), &(0.016_777_216, 1)]);
     assert_eq!(values.count, 5);
+}
+
+#[test]
+fn what_tracing_costs_and_what_is_shed_for_that() {
+    let mut kept = Kept { limit: Share { ppm: 10_000 }, window: 1_000_000_000, ..Kept::default() };
+    kept.shed(Stage::Events, 5);
+    let window = Window { programs: 15_000_000, user: 5_000_000, nanos: 1_000_000_000 };
+    kept.ended(window, true);
+    let mut trace = Trace::default();
+    trace.budget = Some(Box::new(kept));
+    let told = ["budget", "cost", "shed"]
+        .map(|of| samples(&trace, &Metrics::default(), &format!("cowtrace_{of}")));
+    expect![[r#"
+        cowtrace_budget_ratio 0.01
+        cowtrace_cost_ratio 0.02
+        cowtrace_shed{stage="events"} 1
+        cowtrace_shed_seconds_total{stage="events"} 1
+    "#]]
+    .assert_eq(&told.concat());
 }

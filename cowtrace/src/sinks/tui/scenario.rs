@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use cowtrace_common::{
     program::Program,
+    setting::Stage,
     wire::{Outcome, page_bit},
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
@@ -16,6 +17,7 @@ use super::{
     view::{Effect, Feed, Selected, View},
 };
 use crate::{
+    budget::{Kept, Share},
     event::{
         Comm, Cost, Event, Extent, Extents, Fault, Invalidate, Pin, ProbeState, Stack, Tally, Task,
         Time, Unpin, VmaName, What,
@@ -104,6 +106,17 @@ impl Run {
     pub fn lose(&mut self, records: u64) {
         let tally = Tally { hits: 5000, ring_full: records, ..Tally::default() };
         self.program(Program::PinExit, What::Tally(tally));
+    }
+
+    /// Stages are shed, for a cost of twice the budget.
+    pub fn shed(&mut self, stages: &[Stage]) {
+        let mut kept =
+            Kept { limit: Share { ppm: 10_000 }, window: 1_000_000_000, ..Kept::default() };
+        (kept.programs, kept.user) = (15_000_000, 5_000_000);
+        for stage in stages {
+            kept.shed(*stage, START);
+        }
+        self.source(What::Budget(Box::new(kept)));
     }
 
     /// Each program ran so often, for so many nanoseconds in all.

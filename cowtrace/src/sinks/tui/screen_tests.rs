@@ -1,6 +1,7 @@
 //! Whole screens, as text: each tab, by size and state.
 #![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
+use cowtrace_common::setting::Stage;
 use expect_test::{Expect, expect};
 
 use super::{
@@ -313,6 +314,19 @@ fn nothing_found() {
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
+}
+
+#[test]
+fn the_title_says_what_is_shed_to_keep_the_budget() {
+    let first = |stages: &[Stage]| {
+        let mut run = Run::new(Feed::Live);
+        run.shed(stages);
+        run.screen(80, 24).lines().next().unwrap_or_default().trim_end().to_owned()
+    };
+    let title = " cowtrace 0.1.0  LIVE   shed: ";
+    assert!(first(&[Stage::Events]).starts_with(&format!("{title}events (2 % of 1 %)")));
+    let all = first(&Stage::ALL);
+    assert!(all.starts_with(&format!("{title}all up to causes (2 % of 1 %)")), "{all}");
 }
 
 #[test]

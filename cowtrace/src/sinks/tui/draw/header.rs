@@ -11,10 +11,13 @@ use super::{Scene, text};
 use crate::{
     event::{ProbeState, Tally},
     facts::key,
-    sinks::tui::{
-        keys::Action,
-        palette::{SELECTED, STRONG},
-        view::{Feed, Play, Tab},
+    sinks::{
+        budget,
+        tui::{
+            keys::Action,
+            palette::{SELECTED, STRONG},
+            view::{Feed, Play, Tab},
+        },
     },
     trace::Trace,
 };
@@ -93,6 +96,9 @@ fn title<'a>(scene: Scene<'a>, now: &'a Trace) -> Line<'a> {
     }
     if let Some(loss) = loss(now, view.feed) {
         spans.push(Span::styled(format!("  {loss}"), palette.alarm()));
+    }
+    if let Some(shed) = budget::title(now) {
+        spans.push(Span::styled(format!("  {shed}"), palette.warning()));
     }
     spans.push(Span::raw(format!("  {}  {}", fact(key::HOST), fact(key::KERNEL))));
     Line::from(spans)

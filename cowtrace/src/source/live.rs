@@ -2,9 +2,10 @@
 
 mod counters;
 mod keeper;
+mod tick;
 mod unreturned;
 
-use std::{fs, io, os::fd::OwnedFd, time::Duration};
+use std::{fs, io, os::fd::OwnedFd};
 
 use aya::{
     Ebpf,
@@ -12,12 +13,9 @@ use aya::{
     sys::{Stats, enable_stats},
 };
 use aya_log::EbpfLogger;
-use tokio::{
-    io::unix::AsyncFd,
-    time::{Interval, MissedTickBehavior, interval},
-};
+use tokio::{io::unix::AsyncFd, time::Instant};
 
-use self::{counters::Counters, keeper::Keeper, unreturned::Unreturned};
+use self::{counters::Counters, keeper::Keeper, tick::Tick, unreturned::Unreturned};
 use super::{Batch, audit, cgroups::Cgroups, rest, symbols::Symbols, vmas::Vmas};
 use crate::{
     btf::Btf,
@@ -36,8 +34,6 @@ use crate::{
     sys::{self, Mapping},
 };
 
-/// How often the counters are told, when they have changed.
-const TICK: Duration = Duration::from_secs(1);
 /// A batch ends when it is longer; what is left comes in the next.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -78,7 +74,7 @@ pub struct Live {
     vmas: Vmas,
     /// The kernel measures how long programs run, all there are, as long as this is open.
     _stats: Option<OwnedFd>,
-    tick: Interval,
+    tick: Tick,
     /// Records that are ready to be told before anything else.
     ready: Batch,
     ended: bool,
@@ -110,8 +106,7 @@ impl Live {
         let keeper = options.budget.map(keep).transpose()?;
         let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
         let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let tick = Tick::new(options.stats || options.budget.is_some(), Instant::now());
         let facts = settings::facts(&btf).into_iter().collect();
         // The kernel's types and what was made of them: some 30 MiB that nobody needs any more.
         drop(btf);
@@ -191,16 +186,17 @@ impl Live {
                     ready.clear_ready();
                 }
             }
-            _ = tick.tick() => ticked = true,
+            () = tick.reached() => ticked = true,
             logged = flush(log.as_mut()) => logged?,
         }
-        if batch.is_empty() {
-            self.tell_counts();
-        } else {
-            self.make_ready(&batch);
-        }
         if ticked {
+            let before = self.ready.len();
+            self.tell_counts();
+            self.tick.passed(self.ready.len() > before, Instant::now());
             self.keep_budget();
+        } else if !batch.is_empty() {
+            self.tick.hurry(Instant::now());
+            self.make_ready(&batch);
         }
         Ok(())
     }

@@ -102,7 +102,7 @@ pub struct Host {
     pub pinned_pages: u64,
     /// Pages that were pinned for short, and are only counted.
     pub short_term_pages: u64,
-    /// Write-protect faults where pages were pinned.
+    /// Write-protect faults that might matter to a pin: those that were told.
     pub write_protect_faults: u64,
     /// Forks of processes with pins.
     pub forks: u64,
@@ -472,7 +472,7 @@ fn facts(host: &Host) -> Vec<String> {
         format!("{}, recorded by cowtrace {}", host.file, host.cowtrace),
         format!("from {began} on, for {:.1} s; {only}", host.seconds),
         format!(
-            "{} of {}, {} where pages were pinned, {}, {}",
+            "{} of {}, {} that might matter to a pin, {}, {}",
             count(host.pin_calls, "pin call"),
             count(host.pinned_pages, "page"),
             count(host.write_protect_faults, "write-protect fault"),

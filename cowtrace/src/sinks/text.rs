@@ -326,7 +326,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
     let counts = &trace.counts;
     writeln!(
         out,
-        "watched {} of host {}: {} of {}, {} where pages were pinned, {}, {}",
+        "watched {} of host {}: {} of {}, {} that might matter to a pin, {}, {}",
         trace.facts.text(key::KERNEL).unwrap_or("an unknown kernel"),
         trace.facts.text(key::HOST).unwrap_or("unknown"),
         count(counts.pins, "pin call"),

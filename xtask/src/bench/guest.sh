@@ -91,11 +91,26 @@ beside_maps() {
     awk '/^[0-9a-f]+-[0-9a-f]+ / { map = /anon_inode:bpf-map/ } /^Rss:/ && !map { sum += $2 } END { print sum }' /proc/$pid/smaps
 }
 
+# How often the tool's first thread was switched, in $switches. Starts no process: that would wake the tool.
+count_switches() {
+    switches=0
+    while read -r name number _; do
+        case $name in *ctxt_switches:) switches=$((switches + number)) ;; esac
+    done </proc/$pid/status
+}
+
+# So many seconds, and no process started.
+rest() { read -r -t "$1" _ <&3 || true; }
+
 measure_idle() {
-    before=$(($(field voluntary_ctxt_switches) + $(field nonvoluntary_ctxt_switches)))
-    sleep 10
-    after=$(($(field voluntary_ctxt_switches) + $(field nonvoluntary_ctxt_switches)))
-    echo "{\"type\":\"idle\",\"tool\":\"$1\",\"seconds\":10,\"switches\":$((after - before))}"
+    mkfifo silence && exec 3<>silence
+    rest 20
+    count_switches
+    before=$switches
+    rest 10
+    count_switches
+    echo "{\"type\":\"idle\",\"tool\":\"$1\",\"seconds\":10,\"switches\":$((switches - before))}"
+    exec 3>&- && rm silence
     echo "{\"type\":\"memory\",\"tool\":\"$1\",\"resident\":$(field VmRSS),\"anonymous\":$(field RssAnon),\"beside\":$(beside_maps)}"
 }
 

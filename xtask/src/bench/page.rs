@@ -176,7 +176,14 @@ fn beside(page: &mut String, figures: &Figures) -> fmt::Result {
     row("MiB resident", "memory", "resident", 1024.0, 1, "–")?;
     row("MiB of that beside the ring", "memory", "beside", 1024.0, 1, &memory)?;
     row("MiB of that anonymous", "memory", "anonymous", 1024.0, 1, "–")?;
-    row("context switches in ten idle seconds", "idle", "switches", 1.0, 0, "0")?;
+    row(
+        "context switches in ten seconds, after twenty idle ones",
+        "idle",
+        "switches",
+        1.0,
+        0,
+        "0",
+    )?;
     late(page, figures);
     Ok(())
 }

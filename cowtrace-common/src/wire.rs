@@ -99,7 +99,7 @@ pub mod kind {
     /// Body: `u64` mm, first address and first address behind of a VMA, then UTF-8: what is mapped there; empty for
     /// anonymous memory.
     pub const VMA_NAME: u16 = 146;
-    /// Body: nine `u64`: the budget in millionths of a CPU, how many stages are shed, nanoseconds that programs took
+    /// Body: eight `u64`: the budget in millionths of a CPU, nanoseconds that programs took
     /// in the last window, that the user side took, and of the window; nanoseconds for which all was shed and the
     /// budget not kept, what that cost, what all windows cost, and how long they were. Then for each [`Stage`](crate::setting::Stage) in order four `u64`:
     /// how often it was shed, nanoseconds of it in all, from when it was last, and until when (0: it is).

@@ -182,8 +182,6 @@ pub fn hides_verdicts(stage: Stage) -> bool {
 pub struct Kept {
     /// What tracing may cost.
     pub limit: Share,
-    /// How many stages are shed.
-    pub shed: u64,
     /// Nanoseconds that the programs took in the last window.
     pub programs: u64,
     /// Nanoseconds that the user side took in it.

@@ -83,9 +83,9 @@ impl<'a> Writer<'a> {
 
     /// What the budget came to.
     pub fn budget(&mut self, kept: &Kept) {
-        let Kept { limit, shed, programs, user, window, beyond, .. } = *kept;
+        let Kept { limit, programs, user, window, beyond, .. } = *kept;
         let Kept { beyond_spent, spent, measured, stages, .. } = *kept;
-        let head = [limit.ppm, shed, programs, user, window, beyond, beyond_spent, spent, measured];
+        let head = [limit.ppm, programs, user, window, beyond, beyond_spent, spent, measured];
         let stages = stages.map(|Shed { times, nanos, from, until }| [times, nanos, from, until]);
         let numbers = head.into_iter().chain(stages.into_iter().flatten());
         let body: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();

@@ -21,6 +21,7 @@ pub mod history;
 pub mod kallsyms;
 pub mod kcore;
 pub mod ledger;
+pub mod maps;
 pub mod pagemap;
 pub mod privileges;
 pub mod probes;

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::maps;
+
 /// A buffer registered with an io_uring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffer {
@@ -93,13 +95,12 @@ pub fn vmas(tgid: u32) -> Vec<Vma> {
 }
 
 fn vma(line: &str) -> Option<Vma> {
-    let mut words = line.split_ascii_whitespace();
-    let (start, end) = words.next()?.split_once('-')?;
-    let permissions = words.next()?.to_owned();
-    let hex = |text| u64::from_str_radix(text, 16).ok();
-    let name: String =
-        words.nth(3).unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
-    Some(Vma { range: (hex(start)?, hex(end)?), permissions, name })
+    let mapping = maps::mapping(line)?;
+    Some(Vma {
+        range: (mapping.range.start, mapping.range.end),
+        permissions: mapping.permissions.to_owned(),
+        name: mapping.name.chars().filter(|c| !c.is_control()).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -136,6 +137,9 @@ mod tests {
         let heap =
             vma("5500000000-5500021000 rw-p 00000000 00:00 0      [heap]").expect("a mapping");
         assert_eq!(heap.name, "[heap]");
+        let file =
+            vma("7f0000000000-7f0000001000 rw-s 00000000 08:01 12    /dev/shm/a b (deleted)");
+        assert_eq!(file.expect("a mapping").name, "/dev/shm/a b (deleted)");
         assert_eq!(vma("nonsense"), None);
     }
 }

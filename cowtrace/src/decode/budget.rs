@@ -8,7 +8,6 @@ use crate::budget::{Kept, Share, Shed};
 /// See `kind::BUDGET`.
 pub fn kept(body: &mut &[u8]) -> Result<Kept, Malformed> {
     let limit = Share { ppm: u64_le(body)? };
-    let shed = u64_le(body)?;
     let [programs, user, window] = [u64_le(body)?, u64_le(body)?, u64_le(body)?];
     let [beyond, beyond_spent] = [u64_le(body)?, u64_le(body)?];
     let [spent, measured] = [u64_le(body)?, u64_le(body)?];
@@ -18,5 +17,5 @@ pub fn kept(body: &mut &[u8]) -> Result<Kept, Malformed> {
             [u64_le(body)?, u64_le(body)?, u64_le(body)?, u64_le(body)?];
         *stage = Shed { times, nanos, from, until };
     }
-    Ok(Kept { limit, shed, programs, user, window, beyond, beyond_spent, spent, measured, stages })
+    Ok(Kept { limit, programs, user, window, beyond, beyond_spent, spent, measured, stages })
 }

@@ -214,11 +214,9 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
         trace.findings.iter().filter(|finding| filter.takes(trace, *finding)).collect();
     let unlisted = text::unlisted(trace);
     let left_out = left_out(trace.findings.len() - findings.len(), filter);
-    let left_out = match (left_out, &unlisted) {
-        (left_out, None) => left_out,
-        (None, Some(unlisted)) => Some(format!("{unlisted}.")),
-        (Some(left_out), Some(unlisted)) => Some(format!("{left_out} {unlisted}.")),
-    };
+    let more = unlisted.as_ref().map(|unlisted| format!("{unlisted}."));
+    let left_out: Vec<_> = left_out.into_iter().chain(more).collect();
+    let left_out = (!left_out.is_empty()).then(|| left_out.join(" "));
     let groups = groups(trace, &findings);
     let verdicts = verdicts(&groups);
     let probes = || trace.probes.values();

@@ -38,6 +38,7 @@ pub use self::config::Config;
 use self::{
     draw::copied,
     keys::Action,
+    palette::Palette,
     stream::Stream,
     terminal::Screen,
     view::{Effect, Feed, View},
@@ -77,8 +78,34 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show, tee: &mut Tee) -
     let Config { keys, palette, mouse } = show.config;
     let mut view = View::new(Feed::Live, keys);
     let mut stream = Stream::new(source, trace, &mut view, show.at)?;
-    let mut signals = Signals::listen(true)?;
-    let mut screen = Screen::enter(mouse)?;
+    // In front of the screen: a signal in between would leave the terminal as that has made it.
+    let signals = Signals::listen(true)?;
+    let user = User { view, screen: Screen::enter(mouse)?, palette, signals };
+    let left = look_on(user, &mut stream, trace, show.run.as_ref(), tee).await;
+    match stream {
+        // Also where the terminal is gone: the recording is to have an end.
+        Stream::Live(source) => drain(*source, trace, tee).await.and(left),
+        // Who leaves a replay early does not want the rest.
+        Stream::Replay(_) => left,
+    }
+}
+
+/// The user's side: what is looked at, on what, and what ends it.
+struct User {
+    view: View,
+    screen: Screen,
+    palette: Palette,
+    signals: Signals,
+}
+
+/// Shows and answers until the user leaves, a signal comes, or the terminal is gone. The screen goes with it.
+async fn look_on(
+    User { mut view, mut screen, palette, mut signals }: User,
+    stream: &mut Stream,
+    trace: &mut Trace,
+    run: Option<&Run>,
+    tee: &mut Tee,
+) -> Result<()> {
     let mut terminal = EventStream::new();
     let mut frames = interval(FRAME);
     // A quiet hour is not followed by a burst of redraws.
@@ -87,24 +114,24 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show, tee: &mut Tee) -
     rates.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changed = true;
     let mut saving = None;
-    let left = async { loop {
+    loop {
         let plays = view.play.is_some_and(|play| play.speed.is_some());
         tokio::select! {
             biased;
-            () = signals.any() => break,
+            () = signals.any() => return Ok(()),
             event = terminal.next() => {
                 let effect = answer(event, &mut view, trace)?;
                 changed |= effect != Effect::Nothing;
                 match effect {
-                    Effect::Quit => break,
+                    Effect::Quit => return Ok(()),
                     Effect::Copy => {
                         screen.copy(&copied(&view, trace, palette))?;
                         view.notice = Some("copied, if the terminal takes it (OSC 52)".to_owned());
                     }
                     Effect::Seek => stream.seek(trace, &mut view),
-                    Effect::Record => view.notice = Some(record(&stream, tee, trace)),
+                    Effect::Record => view.notice = Some(record(stream, tee, trace)),
                     Effect::Save if saving.is_some() => view.notice = Some(BUSY.to_owned()),
-                    Effect::Save => match save(&view, trace, show.run.as_ref(), tee) {
+                    Effect::Save => match save(&view, trace, run, tee) {
                         Ok(task) => saving = Some(task),
                         Err(why) => view.notice = Some(why),
                     },
@@ -130,14 +157,6 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show, tee: &mut Tee) -
                 tokio::task::yield_now().await;
             }
         }
-    }
-    Ok(()) }.await;
-    drop(screen);
-    match stream {
-        // Also where the terminal is gone: the recording is to have an end.
-        Stream::Live(source) => drain(*source, trace, tee).await.and(left),
-        // Who leaves a replay early does not want the rest.
-        Stream::Replay(_) => left,
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     event::{Event, What},
     facts::key,
     kallsyms::Kallsyms,
+    maps,
     privileges::opener::Opener,
 };
 
@@ -174,26 +175,15 @@ fn name(sym: &Sym) -> String {
 /// there and empty, which must not replace what was read before.
 fn read_mappings(maps: File) -> Option<Vec<Mapped>> {
     let text = io::read_to_string(maps).ok()?;
-    let mappings: Vec<_> = text.lines().filter_map(mapping).collect();
+    let mappings: Vec<_> = text.lines().filter_map(maps::mapping).filter_map(binary).collect();
     (!mappings.is_empty()).then_some(mappings)
 }
 
-/// `55d0c0000000-55d0c0100000 r-xp 00001000 08:01 1234   /usr/bin/name`
-fn mapping(line: &str) -> Option<Mapped> {
-    let mut words = line.splitn(6, ' ');
-    let (start, end) = words.next()?.split_once('-')?;
-    let executable = words.next()?.contains('x');
-    let offset = words.next()?;
-    let path = words.nth(2)?.trim_start();
-    if !executable || !path.starts_with('/') {
-        return None;
-    }
-    Some(Mapped {
-        start: u64::from_str_radix(start, 16).ok()?,
-        end: u64::from_str_radix(end, 16).ok()?,
-        offset: u64::from_str_radix(offset, 16).ok()?,
-        path: PathBuf::from(path),
-    })
+/// A mapping that frames can be in: of a file, executable.
+fn binary(mapping: maps::Mapping) -> Option<Mapped> {
+    let maps::Mapping { range, permissions, offset, name } = mapping;
+    let is_one = permissions.contains('x') && name.starts_with('/');
+    is_one.then(|| Mapped { start: range.start, end: range.end, offset, path: name.into() })
 }
 
 #[cfg(test)]
@@ -201,20 +191,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_maps_gives_range_offset_and_path() {
-        let line =
-            "55d0c0001000-55d0c0100000 r-xp 00001000 08:01 1234                 /usr/bin/a name";
-        let mapped = mapping(line).expect("executable file");
-        assert_eq!((mapped.start, mapped.end), (0x55d0_c000_1000, 0x55d0_c010_0000));
-        assert_eq!(mapped.offset, 0x1000);
-        assert_eq!(mapped.path, PathBuf::from("/usr/bin/a name"));
-    }
-
-    #[test]
     fn what_is_not_an_executable_file_is_left_out() {
-        assert!(mapping("7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0     [stack]").is_none());
-        assert!(mapping("7f0000000000-7f0000001000 r--p 00000000 08:01 12    /lib/x.so").is_none());
-        assert!(mapping("7f0000000000-7f0000001000 r-xp 00000000 00:00 0").is_none());
-        assert!(mapping("nonsense").is_none());
+        let binary = |line| maps::mapping(line).and_then(binary);
+        assert!(binary("7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0     [stack]").is_none());
+        assert!(binary("7f0000000000-7f0000001000 r--p 00000000 08:01 12    /lib/x.so").is_none());
+        assert!(binary("7f0000000000-7f0000001000 r-xp 00000000 00:00 0").is_none());
+        assert!(binary("7f0000000000-7f0000001000 r-xp 00000000 08:01 12    /lib/x.so").is_some());
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     encode::Writer,
     event::{Event, Mm, Pin, What, is_file},
     facts::Facts,
+    maps,
     privileges::opener::Opener,
 };
 
@@ -102,7 +103,7 @@ struct Maps {
 
 impl Maps {
     fn parse(tgid: u32, at: Instant, text: &str) -> Self {
-        Self { tgid, at, vmas: text.lines().filter_map(vma).collect() }
+        Self { tgid, at, vmas: text.lines().filter_map(maps::mapping).map(vma).collect() }
     }
 
     fn overlapping(&self, range: Range<u64>) -> impl Iterator<Item = (u64, u64, &str)> {
@@ -113,13 +114,8 @@ impl Maps {
     }
 }
 
-/// `7f0000000000-7f0000001000 rw-s 00000000 00:01 12    /dev/shm/a name (deleted)`; no name: anonymous memory.
-fn vma(line: &str) -> Option<(Range<u64>, String)> {
-    let mut words = line.splitn(6, ' ');
-    let (start, end) = words.next()?.split_once('-')?;
-    let number = |text| u64::from_str_radix(text, 16).ok();
-    let name = words.nth(4).unwrap_or_default().trim();
-    Some((number(start)?..number(end)?, name.to_owned()))
+fn vma(mapping: maps::Mapping) -> (Range<u64>, String) {
+    (mapping.range, mapping.name.to_owned())
 }
 
 /// How much time may be spent: a twentieth of what passes, and saved up for a burst.

@@ -297,7 +297,7 @@ fn nothing_found() {
 
               Watched in all processes: write-protect fault answered, pages pinned, pages
               unpinned.
-              Seen: 0 pins, 0 unpins, 0 write-protect faults on pages that may be pinned.
+              Seen: 0 pins, 0 unpins, 0 write-protect faults that might matter to a pin.
 
 
 
@@ -350,7 +350,7 @@ fn nothing_found_but_records_were_lost_and_a_probe_is_missing() {
 
               Watched in all processes: write-protect fault answered, pages pinned, pages
               unpinned.
-              Seen: 0 pins, 0 unpins, 0 write-protect faults on pages that may be pinned.
+              Seen: 0 pins, 0 unpins, 0 write-protect faults that might matter to a pin.
 
 
 
@@ -801,7 +801,7 @@ fn before_the_first_record() {
               Nothing found so far.
 
               Nothing is watched yet.
-              Seen: 0 pins, 0 unpins, 0 write-protect faults on pages that may be pinned.
+              Seen: 0 pins, 0 unpins, 0 write-protect faults that might matter to a pin.
 
 
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit

@@ -69,7 +69,6 @@ impl Keeper {
                 _ => {}
             }
         }
-        self.kept.shed = shed as u64;
         self.kept
     }
 

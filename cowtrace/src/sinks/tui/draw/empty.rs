@@ -81,7 +81,7 @@ fn watched(trace: &Trace) -> String {
 fn seen(trace: &Trace) -> String {
     let counts = trace.counts;
     let mut sentence = format!(
-        "Seen: {}, {}, {} on pages that may be pinned",
+        "Seen: {}, {}, {} that might matter to a pin",
         text::count(counts.pins, "pin"),
         text::count(counts.unpins, "unpin"),
         text::count(counts.faults, "write-protect fault"),

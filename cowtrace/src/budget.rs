@@ -106,6 +106,8 @@ impl Controller {
         } else if self.calm >= CALM && self.shed > 0 {
             self.shed -= 1;
             self.calm = 0;
+            // What was saved while less was seen is no reason to see more for longer than it is worth.
+            self.owed = 0;
         }
         self.shed
     }

@@ -121,3 +121,20 @@ fn a_stage_was_shed_since_a_time_unless_that_ended_before() {
     assert!(!shed(1, 99).was_since(100));
     assert!(!shed(0, 0).was_since(0), "it never was");
 }
+
+#[test]
+fn a_flood_that_goes_on_when_a_stage_is_taken_up_is_met_within_a_window() {
+    let mut controller = Controller::new(Share { ppm: 400_000 });
+    let second = 1_000_000_000;
+    // All that is seen costs 0.6 of a CPU, and without events 0.1.
+    let cost = |shed| if shed == 0 { second / 10 * 6 } else { second / 10 };
+    let costs: Vec<u64> = (0..60)
+        .map(|_| {
+            let spent = cost(controller.shed());
+            controller.measured(spent, second);
+            spent
+        })
+        .collect();
+    let most = costs[12..].windows(8).map(|window| window.iter().sum::<u64>()).max();
+    assert!(most.is_some_and(|spent| spent <= 8 * second / 10 * 4), "{costs:?}");
+}

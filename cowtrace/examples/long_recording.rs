@@ -49,6 +49,7 @@ fn main() -> Result<()> {
     let began = cpu()?;
     let (folded, bytes) = read(&file, |event| drop(trace.take(event)))?;
     say("decoded and judged", folded, cpu()?.saturating_sub(began));
+    ahead(&file)?;
     println!("{bytes} bytes of records, {} findings", trace.findings.len());
     drop(trace);
     seek(&file)?;
@@ -106,6 +107,23 @@ fn read(
         }
     }
     Ok((records, bytes))
+}
+
+/// Reads all of it as `cowtrace report` does: in a thread, while another one judges what was read.
+fn ahead(file: &Path) -> Result<()> {
+    let (began, of_cpu) = (Instant::now(), cpu()?);
+    let (mut trace, mut events) = (Trace::default(), 0);
+    for batch in Recording::open(file)?.ahead()? {
+        for event in Records::new(&batch) {
+            events += 1;
+            trace.take(event);
+        }
+    }
+    let judging = cpu()?.saturating_sub(of_cpu);
+    say("read in another thread; decoded and judged", events, judging);
+    let rate = events as f64 / began.elapsed().as_secs_f64() / 1e6;
+    println!("both by the clock: {rate:.2} million a second");
+    Ok(())
 }
 
 /// Goes to ten times, each from the start: the trace as it was then.

@@ -371,3 +371,11 @@ pub fn no_terminal() -> Error {
          `cowtrace stream` prints lines, `cowtrace record -o FILE` writes a recording"
     )
 }
+
+/// No thread to read a recording in.
+pub fn no_reader(error: io::Error) -> Error {
+    Error::new(error).context(
+        "cannot start the thread that reads the recording, so nothing was read\n\
+         more threads than now are allowed by `ulimit -u` or the cgroup's pids.max",
+    )
+}

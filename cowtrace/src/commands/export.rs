@@ -75,9 +75,9 @@ enum Step<'a> {
 
 /// A recording's trace as it ended; says what was not seen.
 fn replay(run: &Run, mut tell: impl FnMut(Step) -> io::Result<()>) -> anyhow::Result<Trace> {
-    let mut recording = run.open()?;
+    let batches = run.open()?.ahead().map_err(errors::no_reader)?;
     let mut trace = Trace::default();
-    while let Some(batch) = recording.batch() {
+    for batch in batches {
         for event in Records::new(&batch) {
             // What a keyframe tells once more is in the part before.
             if let Ok(event) = &event

@@ -70,9 +70,9 @@ fn traces(runs: &[Run]) -> anyhow::Result<Vec<(String, Trace)>> {
 
 /// A recording's trace as it ended.
 fn trace(run: &Run) -> anyhow::Result<Trace> {
-    let mut recording = run.open()?;
+    let batches = run.open()?.ahead().map_err(errors::no_reader)?;
     let mut trace = Trace::default();
-    while let Some(batch) = recording.batch() {
+    for batch in batches {
         for event in Records::new(&batch) {
             trace.take(event);
         }

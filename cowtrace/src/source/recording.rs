@@ -5,6 +5,7 @@
 //!
 //! Several files may be one recording, if they are of one run: its parts, one behind the other.
 
+mod ahead;
 pub mod block;
 mod columns;
 mod extract;
@@ -20,6 +21,7 @@ mod varint;
 use std::{fmt, io, path::Path};
 
 pub use self::{
+    ahead::Ahead,
     extract::extract,
     part::dated,
     parts::MOST_SEALED,

@@ -432,3 +432,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_read_ahead_is_what_is_read() {
+    let numbers: Vec<[u8; 2]> = (0..500u16).map(u16::to_le_bytes).collect();
+    let batches: Vec<&[u8]> = numbers.iter().map(<[u8; 2]>::as_slice).collect();
+    let mut bytes = recording(&batches);
+    bytes.truncate(bytes.len() - 100); // What is told of the damage comes, too.
+    let ahead = Recording::parse(bytes.clone(), Path::new("test.cow")).expect("a recording");
+    assert_eq!(ahead.ahead().expect("a thread").collect::<Vec<_>>(), read(bytes));
+}

@@ -264,7 +264,7 @@ impl PageState {
             bits |= page_bit::LARGE;
         }
         Self {
-            bits: bits | flag_bits(flags),
+            bits: bits | flag_bits(flags) as u32,
             references,
             mappings: mappings + 1,
             pins: (references as u32 / PIN_BIAS) as i32,
@@ -281,7 +281,7 @@ impl PageState {
         }
         self.folio = head(page, info);
         let flags: u64 = Untyped(self.folio).read(Field::PageFlags);
-        self.bits = page_bit::KNOWN | page_bit::LARGE | flag_bits(flags);
+        self.bits = page_bit::KNOWN | page_bit::LARGE | flag_bits(flags) as u32;
         self.bits |= order(folio_pages(self.folio)) << page_bit::ORDER_SHIFT;
         self.references = Untyped(self.folio).read(Field::PageReferences);
         self.pins = read_at(self.folio + setting(Setting::FolioPins));
@@ -299,7 +299,7 @@ impl PageState {
     /// page itself; of a large folio only the first one knows.
     #[inline(always)]
     pub fn kind(self, page: u64) -> u32 {
-        page_kind(if self.folio == 0 { page } else { self.folio })
+        page_kind(if self.folio == 0 { page } else { self.folio }) as u32
     }
 
     /// Whether the kernel's own test calls it maybe-pinned.
@@ -327,8 +327,12 @@ impl PageState {
     }
 }
 
-#[inline(always)]
-fn flag_bits(flags: u64) -> u32 {
+/// Page bits by the flags of a page.
+///
+/// Like [`page_kind`] a function that the verifier looks at once: the ways through it do not multiply with what follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn flag_bits(flags: u64) -> u64 {
     let mut bits = 0;
     if flags & setting(Setting::PgLru) != 0 {
         bits |= page_bit::ON_LRU;
@@ -336,7 +340,7 @@ fn flag_bits(flags: u64) -> u32 {
     if flags & setting(Setting::PgSwapcache) != 0 {
         bits |= page_bit::SWAPCACHE;
     }
-    bits
+    bits.into()
 }
 
 /// Pages of a large folio.
@@ -400,16 +404,18 @@ fn folio_mappings<const HUGETLB: bool>(program: Program, folio: u64) -> i32 {
 /// Words of a `struct page` on the kernels that are read so: 64 bytes.
 const PAGE_WORDS: usize = 8;
 
-#[inline(always)]
-fn page_kind(page: u64) -> u32 {
+/// Page bits by what a page is mapped from; 0 of no page.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn page_kind(page: u64) -> u64 {
     if page == 0 {
         return 0;
     }
     // Bit 0 of `mapping`: anonymous; bits 0 and 1: KSM (PAGE_MAPPING_FLAGS, all versions).
     let mapping: u64 = Untyped(page).read(Field::PageMapping);
     match mapping & 3 {
-        3 => page_bit::KSM,
-        1 => page_bit::ANON,
+        3 => page_bit::KSM.into(),
+        1 => page_bit::ANON.into(),
         _ => 0,
     }
 }

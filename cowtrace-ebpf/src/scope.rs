@@ -67,80 +67,101 @@ pub enum Mark {
 }
 
 impl Mark {
-    #[inline(always)]
-    fn cell(self, mm: u64, part: u64) -> u32 {
-        let hash = (mm ^ part << 13).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-        self as u32 * CELLS + (hash as u32 & (CELLS - 1))
-    }
-
-    #[inline(always)]
-    fn everything(self) -> u32 {
-        QUESTIONS * CELLS + self as u32
-    }
-
-    #[inline(always)]
-    fn anything(self) -> u32 {
-        QUESTIONS * (CELLS + 1) + self as u32
-    }
-
     /// Whether it was ever set, for anything.
     #[inline(always)]
     pub fn is_used(self) -> bool {
-        is_set(self.anything())
+        is_set(anything(self as u32))
     }
 
     /// Sets it for a range.
     #[inline(always)]
     pub fn set(self, mm: u64, start: u64, end: u64) {
-        set(self.anything());
-        let first = start >> PART;
-        let count = (end.wrapping_sub(1) >> PART).wrapping_sub(first) + 1;
-        if count > MOST_MARKED {
-            return set(self.everything());
-        }
-        let mut n = 0;
-        while n < MOST_MARKED {
-            if n >= count {
-                break;
-            }
-            set(self.cell(mm, first + n));
-            n += 1;
-        }
+        set_mark(self as u64, mm, start, end);
     }
 
     /// Sets it for one address.
     #[inline(always)]
     pub fn set_at(self, mm: u64, address: u64) {
-        set(self.anything());
-        set(self.cell(mm, address >> PART));
+        set(anything(self as u32));
+        set(cell(self as u32, mm, address >> PART));
     }
 
     /// Whether it may be set for a part of a range.
     #[inline(always)]
     pub fn may_hold(self, mm: u64, start: u64, end: u64) -> bool {
-        let first = start >> PART;
-        let count = (end.wrapping_sub(1) >> PART).wrapping_sub(first) + 1;
-        if count > MOST_ASKED || is_set(self.everything()) {
-            return true;
-        }
-        let mut n = 0;
-        while n < MOST_ASKED {
-            if n >= count {
-                break;
-            }
-            if is_set(self.cell(mm, first + n)) {
-                return true;
-            }
-            n += 1;
-        }
-        false
+        has_mark(self as u64, mm, start, end) != 0
     }
 
     /// The same for one address.
     #[inline(always)]
     pub fn may_hold_at(self, mm: u64, address: u64) -> bool {
-        is_set(self.cell(mm, address >> PART)) || is_set(self.everything())
+        is_set(cell(self as u32, mm, address >> PART)) || is_set(everything(self as u32))
     }
+}
+
+#[inline(always)]
+fn cell(question: u32, mm: u64, part: u64) -> u32 {
+    let hash = (mm ^ part << 13).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    question * CELLS + (hash as u32 & (CELLS - 1))
+}
+
+#[inline(always)]
+fn everything(question: u32) -> u32 {
+    QUESTIONS * CELLS + question
+}
+
+#[inline(always)]
+fn anything(question: u32) -> u32 {
+    QUESTIONS * (CELLS + 1) + question
+}
+
+/// Sets a [`Mark`] for a range.
+///
+/// Like the other two with a loop a function that the verifier looks at once: the ways out of the loop do not multiply
+/// with what follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn set_mark(question: u64, mm: u64, start: u64, end: u64) -> u64 {
+    let question = question as u32;
+    set(anything(question));
+    let first = start >> PART;
+    let count = (end.wrapping_sub(1) >> PART).wrapping_sub(first) + 1;
+    if count > MOST_MARKED {
+        set(everything(question));
+        return 0;
+    }
+    let mut n = 0;
+    while n < MOST_MARKED {
+        if n >= count {
+            break;
+        }
+        set(cell(question, mm, first + n));
+        n += 1;
+    }
+    0
+}
+
+/// Whether a [`Mark`] may be set for a part of a range: not 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn has_mark(question: u64, mm: u64, start: u64, end: u64) -> u64 {
+    let question = question as u32;
+    let first = start >> PART;
+    let count = (end.wrapping_sub(1) >> PART).wrapping_sub(first) + 1;
+    if count > MOST_ASKED || is_set(everything(question)) {
+        return 1;
+    }
+    let mut n = 0;
+    while n < MOST_ASKED {
+        if n >= count {
+            break;
+        }
+        if is_set(cell(question, mm, first + n)) {
+            return 1;
+        }
+        n += 1;
+    }
+    0
 }
 
 #[inline(always)]
@@ -160,13 +181,21 @@ fn is_set(cell: u32) -> bool {
 #[inline(always)]
 pub fn set_pinned(mm: u64, start: u64, end: u64) {
     Mark::Pinned.set(mm, start, end);
+    set_near_in(start, end);
+}
+
+/// Sets [`NEAR`] for a range.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn set_near_in(start: u64, end: u64) -> u64 {
     let long = (end.wrapping_sub(1) >> NEAR_PARTS[0]).wrapping_sub(start >> NEAR_PARTS[0]);
     let scale = (long >= MOST_MARKED) as u64;
     let part = NEAR_PARTS[0] + scale * (NEAR_PARTS[1] - NEAR_PARTS[0]);
     let first = start >> part;
     let count = (end.wrapping_sub(1) >> part).wrapping_sub(first) + 1;
     if count > MOST_MARKED {
-        return set_near(NEAR_CELLS);
+        set_near(NEAR_CELLS);
+        return 0;
     }
     let mut n = 0;
     while n < MOST_MARKED {
@@ -176,6 +205,7 @@ pub fn set_pinned(mm: u64, start: u64, end: u64) {
         set_near(near_cell(first + n, scale));
         n += 1;
     }
+    0
 }
 
 /// From now on everything may be near pins.

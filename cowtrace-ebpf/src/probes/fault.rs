@@ -121,8 +121,8 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
         return; // As nearly all are: nothing below would be told.
     }
     let mut page = PageState::at(vmf, Field::VmfPage);
+    page.bits |= page.kind(vmf.number(Field::VmfPage));
     if let Some(need) = need::<false>(program, &mut page, vma, answer.address, outcome) {
-        page.bits |= page.kind(vmf.number(Field::VmfPage));
         report(ctx, program, vma, &answer, outcome, &page, need);
     }
 }
@@ -139,9 +139,8 @@ pub fn hugetlb<P: Pointer>(ctx: &impl EbpfContext, program: Program, vma: P, ans
     }
     let old = kernel::page_of(answer.before.pfn());
     let mut page = PageState::of(old);
-    page.bits |= page_bit::HUGETLB;
+    page.bits |= page_bit::HUGETLB | page.kind(old);
     if let Some(need) = need::<true>(program, &mut page, vma, answer.address, outcome) {
-        page.bits |= page.kind(old);
         report(ctx, program, vma, answer, outcome, &page, need);
     }
 }
@@ -162,10 +161,9 @@ pub fn huge_pmd<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P, af
     emit::outcome(Outcome::Reuse);
     let old = kernel::page_of(answer.before.pfn());
     let mut page = PageState::of(old);
-    page.bits |= page_bit::PMD;
+    page.bits |= page_bit::PMD | page.kind(old);
     let outcome = Outcome::Reuse;
     if let Some(need) = need::<false>(program, &mut page, vma, answer.address, outcome) {
-        page.bits |= page.kind(old);
         report(ctx, program, vma, &answer, Outcome::Reuse, &page, need);
     }
 }
@@ -181,7 +179,7 @@ pub enum Need {
 
 /// Whether a fault has to be told. A page that no pin can hold matters only where it was replaced under
 /// one: then the record of that pin tells, since counts do not (the zero page from 6.5 on, see
-/// c8070b787519).
+/// c8070b787519). References to a file's page are the page cache's own, and its first private write is no loss.
 #[inline(always)]
 fn need<const HUGETLB: bool>(
     program: Program,
@@ -191,7 +189,7 @@ fn need<const HUGETLB: bool>(
     outcome: Outcome,
 ) -> Option<Need> {
     let mut held = page.maybe_pinned();
-    if outcome == Outcome::Copy && page.bits & page_bit::KNOWN != 0 {
+    if outcome == Outcome::Copy && page.bits & page_bit::ANON != 0 {
         page.count_mappings::<HUGETLB>(program);
         held |= page.extra_references() > 0;
     }

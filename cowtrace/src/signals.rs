@@ -1,6 +1,15 @@
 //! The signals that end a run the way `q` does: what is attached comes off, and the recording is ended.
+//!
+//! Outside the view a second Ctrl-C ends the process where it is, which may be a write to a terminal that is stopped: the
+//! kernel takes off what is attached, and a recording stays good up to its last second, and is never called clean.
+
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use anyhow::{Context, Result};
+use signal_hook::{consts::SIGINT, flag};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::sys;
@@ -17,6 +26,9 @@ pub struct Signals {
 impl Signals {
     /// Starts to catch them; SIGHUP also where it is ignored if there is nothing to do without a terminal.
     pub fn listen(needs_terminal: bool) -> Result<Self> {
+        if !needs_terminal {
+            second_interrupt_ends().context("catching signals")?;
+        }
         let catch = |kind| signal(kind).context("catching signals");
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
@@ -43,4 +55,14 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// The status of a process that Ctrl-C has ended, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// From the first SIGINT on the next one exits, from its handler. The order is that of registering.
+fn second_interrupt_ends() -> io::Result<()> {
+    let one_came = Arc::new(AtomicBool::new(false));
+    flag::register_conditional_shutdown(SIGINT, INTERRUPTED, Arc::clone(&one_came))?;
+    flag::register(SIGINT, one_came).map(drop)
 }

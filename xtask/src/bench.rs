@@ -21,7 +21,7 @@ use crate::{
         self,
         boot::{Boot, Output},
         ending::{Ending, Guest},
-        options::Machine,
+        options::{Device, Machine},
     },
     process, setup,
 };
@@ -99,7 +99,8 @@ fn machine(with: Vec<Added>, quick: bool) -> Machine {
     Machine {
         icount: true,
         with,
-        modules: vec!["null_blk queue_mode=2 irqmode=0".to_owned(), "kvm_amd".to_owned()],
+        modules: vec!["null_blk queue_mode=2 irqmode=0".to_owned()],
+        devices: vec![Device::Kvm],
         // The large buffer, and the guest's file system twice while it unpacks that.
         memory: if quick { 2048 } else { 3072 },
         ..Machine::default()

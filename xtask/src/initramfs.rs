@@ -60,7 +60,7 @@ pub struct Contents<'a> {
     pub with: &'a [Added],
     /// Texts that are no files on the host: guest path and bytes.
     pub texts: &'a [(String, Vec<u8>)],
-    /// Modules to insert, each with its parameters after a space.
+    /// Modules to insert, each with its parameters after a space; one with a `?` in front only where there is one.
     pub modules: &'a [String],
     /// Settings for `/init`: shell variables.
     pub settings: &'a [(&'static str, String)],
@@ -132,7 +132,11 @@ fn add_modules(archive: &mut Archive, wanted: &[String], kernel: &Bootable) -> R
         let index = Modules::read(directory)?;
         for module in wanted {
             let (name, parameters) = module.split_once(' ').unwrap_or((module, ""));
-            let mut files = index.in_order(name).with_context(|| {
+            let found = match name.strip_prefix('?') {
+                Some(name) => Ok(index.in_order(name).unwrap_or_default()),
+                None => index.in_order(name),
+            };
+            let mut files = found.with_context(|| {
                 format!("kernel {} has no such module; `--flavour full` has more", kernel.release)
             })?;
             let own = files.pop();

@@ -176,16 +176,30 @@ pub fn unpack_package(
     arch: &'static str,
     home: &Path,
 ) -> Result<()> {
+    unpack_packages(package, &[package], suites, arch, home)
+}
+
+/// The same of several packages, which together are called `name`.
+pub fn unpack_packages(
+    name: &str,
+    packages: &[&str],
+    suites: &[&str],
+    arch: &'static str,
+    home: &Path,
+) -> Result<()> {
     if home.is_dir() {
         return Ok(());
     }
     let cache = cache()?;
     let _held = lock(&cache)?;
-    eprintln!("lab: fetching {package} from Debian's archive (once)");
-    let partial = cache.join("partial").join(package);
-    apt::unpack(package, suites, arch, &cache.join("apt").join(package), &partial)
-        .with_context(|| format!("cannot fetch {package}"))?;
-    fs::rename(&partial, home).with_context(|| format!("cannot move {package} into the cache"))
+    if home.is_dir() {
+        return Ok(()); // Another xtask fetched it while we waited for the lock.
+    }
+    eprintln!("lab: fetching {name} from Debian's archive (once)");
+    let partial = cache.join("partial").join(name);
+    apt::unpack(packages, suites, arch, &cache.join("apt").join(name), &partial)
+        .with_context(|| format!("cannot fetch {name}"))?;
+    fs::rename(&partial, home).with_context(|| format!("cannot move {name} into the cache"))
 }
 
 /// Where this machine has Debian's packages from.

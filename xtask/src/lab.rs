@@ -7,6 +7,7 @@
 
 pub mod boot;
 mod channel;
+mod clients;
 mod console;
 mod emulator;
 pub mod ending;
@@ -44,6 +45,9 @@ pub fn run(options: &Options) -> Result<u8> {
     setup::build_tools()?;
     setup::lab_tools()?;
     let cowtrace = binary::build()?;
+    if options.machine.flavour() != options.machine.flavour {
+        eprintln!("lab: this device takes the full flavour of the kernel, so that is booted");
+    }
     let kernels = options.bootables()?;
     ensure!(
         !options.interactive() || kernels.len() == 1,

@@ -86,7 +86,7 @@ fn groups<'a>(
             match shared {
                 Some(group) => group.cases.push(case),
                 None => groups.push(Group {
-                    kernel: kernels::ensure(kernel, case.machine.flavour)?,
+                    kernel: kernels::ensure(kernel, case.machine.flavour())?,
                     series: kernel,
                     machine: &case.machine,
                     full,

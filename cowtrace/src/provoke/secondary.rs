@@ -30,7 +30,7 @@ impl SecondaryMmu {
 fn explained(error: io::Error) -> anyhow::Error {
     let advice = match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV) => {
-            "/dev/kvm: no KVM module is loaded; load kvm_amd or kvm_intel (in the lab: --module kvm_amd)"
+            "/dev/kvm: no KVM module is loaded; load kvm_amd or kvm_intel (in the lab: --device kvm)"
         }
         Some(libc::EACCES) => "/dev/kvm: run as root or join its group",
         _ => return error.into(),

@@ -81,6 +81,20 @@ if [ -n "$WANT_EDU" ]; then
     [ -e "/sys/bus/pci/drivers/vfio-pci/$LAB_EDU" ] || fail "vfio-pci does not drive the edu device"
 fi
 
+if [ -n "$WANT_RXE" ]; then
+    rdma link add rxe0 type rxe netdev lo 2>/tmp/rdma || fail "no soft-RoCE on lo: $(cat /tmp/rdma)"
+    rm /tmp/rdma
+fi
+
+if [ -n "$WANT_XDP" ]; then
+    # busybox knows no peers; the kernel makes one and names it.
+    ip link add xdp0 type veth && ip link set veth0 name xdp1 || fail "no pair of network devices"
+    ip addr add 192.0.2.1/24 dev xdp0
+    ip addr add 192.0.2.2/24 dev xdp1
+    ip link set xdp0 up
+    ip link set xdp1 up
+fi
+
 # What COMMAND left running would keep its output open for ever.
 # /proc/PID/exe of a kernel thread names no file.
 end_leftovers() {

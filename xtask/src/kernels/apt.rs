@@ -41,15 +41,16 @@ pub fn unpack_newest(kernel: &Kernel, flavour: Flavour, state: &Path, into: &Pat
     apt.unpack(&parts, into)
 }
 
-/// Downloads a package of some suites for an architecture and unpacks it into `into`.
+/// Downloads packages of some suites for an architecture and unpacks them into `into`.
 pub fn unpack(
-    package: &str,
+    packages: &[&str],
     suites: &[&str],
     arch: &'static str,
     state: &Path,
     into: &Path,
 ) -> Result<()> {
-    Apt::update(suites, arch, state)?.unpack(&[package.to_owned()], into)
+    let packages: Vec<String> = packages.iter().map(|&package| package.to_owned()).collect();
+    Apt::update(suites, arch, state)?.unpack(&packages, into)
 }
 
 /// An apt whose sources, lists and caches lie in one directory of ours.

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     channel::Listeners,
+    clients,
     emulator::Emulator,
     ending::{Ending, Guest},
     lines,
@@ -91,9 +92,10 @@ impl Boot<'_> {
                 ("COLUMNS", columns.to_string()),
             ]);
         }
+        let with = [self.machine.with.clone(), clients::of(self.machine)?].concat();
         let contents = Contents {
             cowtrace: self.cowtrace,
-            with: &self.machine.with,
+            with: &with,
             texts: self.texts,
             modules: &self.machine.all_modules(),
             settings: &settings,

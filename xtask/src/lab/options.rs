@@ -54,7 +54,7 @@ impl Options {
     pub fn bootables(&self) -> Result<Vec<Bootable>> {
         match &self.kernel_image {
             Some(image) => Ok(vec![given(image, self.modules_dir.clone())?]),
-            None => cached(&self.kernels, self.machine.flavour),
+            None => cached(&self.kernels, self.machine.flavour()),
         }
     }
 }
@@ -123,6 +123,12 @@ pub struct Machine {
 pub enum Device {
     /// QEMU's edu behind an IOMMU, driven by vfio-pci; `$LAB_EDU` is its address
     Edu,
+    /// Soft-RoCE, `rxe0` on lo, with Debian's RDMA clients; takes the full flavour
+    Rxe,
+    /// A pair of network devices, `xdp0` and `xdp1`, for AF_XDP
+    Xdp,
+    /// KVM, whose virtual machines follow a process's page table
+    Kvm,
 }
 
 impl Device {
@@ -130,24 +136,33 @@ impl Device {
     pub fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Edu => &["-device", "intel-iommu,intremap=off", "-device", "edu"],
+            Self::Rxe | Self::Xdp | Self::Kvm => &[],
         }
     }
 
     /// What the kernel's command line needs.
-    pub fn command_line(self) -> &'static str {
-        match self {
-            Self::Edu => "intel_iommu=on iommu=nopt",
-        }
+    pub fn command_line(self) -> Option<&'static str> {
+        matches!(self, Self::Edu).then_some("intel_iommu=on iommu=nopt")
     }
 
     fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Edu => &["vfio_iommu_type1", "vfio-pci"],
+            // Soft-RoCE asks for its checksum by name, where that is no library yet.
+            Self::Rxe => &["?crc32_generic", "rdma_rxe", "ib_uverbs"],
+            Self::Xdp => &["veth"],
+            // QEMU's CPU has AMD's SVM.
+            Self::Kvm => &["kvm_amd"],
         }
     }
 }
 
 impl Machine {
+    /// Which build of the kernel it takes: what was asked for, or the one that has the devices' drivers.
+    pub fn flavour(&self) -> Flavour {
+        if self.devices.contains(&Device::Rxe) { Flavour::Full } else { self.flavour }
+    }
+
     /// How many CPUs the guest has.
     pub fn cpus(&self) -> u32 {
         self.cpus.unwrap_or(if self.icount { 1 } else { 2 })
@@ -176,6 +191,8 @@ impl Machine {
             ("WANT_SLOW_DISK", flag(self.slow_disk)),
             ("WANT_SWAP", flag(self.swap.is_some())),
             ("WANT_EDU", flag(self.devices.contains(&Device::Edu))),
+            ("WANT_RXE", flag(self.devices.contains(&Device::Rxe))),
+            ("WANT_XDP", flag(self.devices.contains(&Device::Xdp))),
         ]
     }
 }
@@ -218,6 +235,12 @@ mod tests {
         let line = Line::parse_from(["lab", "--", "true"]);
         assert_eq!(line.options.machine, Machine::default());
         assert_eq!(line.options.kernels, ["5.10"]);
+    }
+
+    #[test]
+    fn soft_roce_takes_the_full_flavour() {
+        let rxe = Machine { devices: vec![Device::Rxe], ..Machine::default() };
+        assert_eq!((rxe.flavour(), Machine::default().flavour()), (Flavour::Full, Flavour::Cloud));
     }
 
     #[test]

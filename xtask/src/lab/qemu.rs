@@ -93,7 +93,7 @@ fn command_line(machine: &Machine) -> String {
     let own = "console=ttyS0 quiet loglevel=5 panic=-1 tsc=reliable watchdog_thresh=30 \
                rcupdate.rcu_cpu_stall_timeout=60";
     std::iter::once(own)
-        .chain(machine.devices.iter().map(|device| device.command_line()))
+        .chain(machine.devices.iter().filter_map(|device| device.command_line()))
         .chain(machine.append.iter().map(String::as_str))
         .collect::<Vec<_>>()
         .join(" ")

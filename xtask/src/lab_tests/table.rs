@@ -52,8 +52,8 @@ macro_rules! traced {
 
 /// A machine on which KVM can make virtual machines: its CPU has SVM, emulated. And a disk that answers at once.
 fn with_kvm() -> Machine {
-    let modules = ["kvm_amd", "null_blk queue_mode=2 irqmode=0"].map(str::to_owned);
-    Machine { modules: modules.into(), ..Machine::default() }
+    let modules = vec!["null_blk queue_mode=2 irqmode=0".to_owned()];
+    Machine { devices: vec![Device::Kvm], modules, ..Machine::default() }
 }
 
 /// All lab tests, in the order in which they run.

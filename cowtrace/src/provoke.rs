@@ -88,6 +88,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     pub vfio: Option<String>,
 
+    /// An RDMA device, by its name: rxe0 [default: the first that there is]
+    #[arg(long, value_name = "DEVICE")]
+    pub rdma: Option<String>,
+
     /// Pages (or huge pages) to map, pin and break in one go.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MOST_PAGES))]
     pub pages: usize,

@@ -29,6 +29,7 @@ mod process;
 mod udmabuf;
 mod uring;
 mod userfault;
+mod verbs;
 mod vfio;
 
 pub use aio::Aio;
@@ -43,6 +44,7 @@ pub use process::{
 pub use udmabuf::DmaBuffer;
 pub use uring::Uring;
 pub use userfault::{Userfault, Watch};
+pub use verbs::{Loopback, MemoryRegion, Verbs, rdma_devices};
 pub use vfio::{Access, Part, Vfio};
 
 /// Nanoseconds since boot, suspend included: the clock that the probes stamp with.

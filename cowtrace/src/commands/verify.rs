@@ -112,6 +112,9 @@ async fn provoke(
     if let Some(address) = &args.vfio {
         command.args(["--vfio", address]);
     }
+    if let Some(device) = &args.rdma {
+        command.args(["--rdma", device]);
+    }
     if case.event == Event::HolderExits {
         // A pin whose holder has ended is nobody's only when it had the time to go.
         command.args(["--hold", "1.5"]);

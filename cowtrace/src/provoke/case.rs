@@ -17,6 +17,7 @@ pub enum DeviceKind {
     ODirect,
     Vfio,
     VfioRo,
+    Rdma,
     Udmabuf,
     Vmsplice,
     None,
@@ -115,6 +116,11 @@ pub const DEVICES: &[Row<DeviceKind>] = &[
     ),
     row(DeviceKind::VfioRo, "vfio-ro", "the same, which may only read: long-term pin for reading"),
     row(
+        DeviceKind::Rdma,
+        "rdma",
+        "memory region: long-term pin for writing, unpinned dirty; soft-RoCE writes to it",
+    ),
+    row(
         DeviceKind::Udmabuf,
         "udmabuf",
         "the file's pages as a DMA buffer: long-term pin by file and offset (6.12 and later)",
@@ -211,7 +217,7 @@ impl Case {
         match self.device {
             // Once pinned for writing, pages that were zero or of a private file are anonymous ones,
             // which io-uring shows.
-            DeviceKind::AfXdp | DeviceKind::Vfio => {
+            DeviceKind::AfXdp | DeviceKind::Vfio | DeviceKind::Rdma => {
                 matches!(self.page, Base | Thp | Hugetlb | Shmem)
             }
             // Shared pages are not copied, however they are mapped.

@@ -10,6 +10,7 @@ use crate::sys::{self, Access};
 
 mod disk;
 mod pipe;
+mod rdma;
 mod remote;
 mod ring;
 mod udmabuf;
@@ -71,6 +72,7 @@ impl DeviceKind {
                 Box::new(vfio::Passthrough::open(args.vfio.as_deref(), Access::ReadWrite)?)
             }
             Self::VfioRo => Box::new(vfio::Passthrough::open(args.vfio.as_deref(), Access::Read)?),
+            Self::Rdma => Box::new(rdma::Rdma::open(args.rdma.as_deref())?),
             Self::Udmabuf => Box::new(udmabuf::Buffer::open()?),
             Self::Vmsplice => Box::new(pipe::Pipe::new()?),
             Self::None => Box::new(Nobody),
@@ -80,9 +82,12 @@ impl DeviceKind {
     /// How this kernel takes its pin.
     pub(super) fn pin(self) -> anyhow::Result<Pin> {
         Ok(match self {
-            Self::IoUring | Self::IoUringRo | Self::AfXdp | Self::Vfio | Self::Udmabuf => {
-                Pin::LongWrite
-            }
+            Self::IoUring
+            | Self::IoUringRo
+            | Self::AfXdp
+            | Self::Vfio
+            | Self::Rdma
+            | Self::Udmabuf => Pin::LongWrite,
             Self::VfioRo => Pin::LongRead,
             Self::ProcessVmWrite => Pin::ShortWrite,
             Self::ProcessVmRead => Pin::ShortRead,
@@ -95,7 +100,7 @@ impl DeviceKind {
 
     /// Whether the unpin marks the pages dirty.
     pub(super) const fn unpins_dirty(self) -> bool {
-        matches!(self, Self::AfXdp | Self::ProcessVmWrite)
+        matches!(self, Self::AfXdp | Self::Rdma | Self::ProcessVmWrite)
     }
 }
 

@@ -79,7 +79,7 @@ fn groups<'a>(
 ) -> Result<Vec<Group<'a>>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     for &kernel in kernels {
-        for case in cases.iter().filter(|case| case.runs_on(kernel)) {
+        for case in cases.iter().filter(|case| case.runs_on(kernel, full)) {
             let shared = groups
                 .iter_mut()
                 .find(|group| group.kernel.name == kernel.name && *group.machine == case.machine);

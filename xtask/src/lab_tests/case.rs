@@ -11,6 +11,8 @@ pub struct Case {
     pub name: &'static str,
     /// The kernels it runs on; empty for all.
     pub kernels: &'static [&'static str],
+    /// The kernels it runs on as well where there is time to do more.
+    pub more_kernels: &'static [&'static str],
     /// The machine it needs. The default one is shared by most cases; each
     /// other costs a boot of its own.
     pub machine: Machine,
@@ -26,12 +28,15 @@ pub struct Case {
 impl Case {
     /// A case for all kernels on the default machine.
     pub fn new(name: &'static str, script: &'static str, check: fn(&Run) -> Result<()>) -> Self {
-        Self { name, kernels: &[], machine: Machine::default(), limit: 120, script, check }
+        let machine = Machine::default();
+        Self { name, kernels: &[], more_kernels: &[], machine, limit: 120, script, check }
     }
 
-    /// Whether it runs on a kernel.
-    pub fn runs_on(&self, kernel: &Kernel) -> bool {
-        self.kernels.is_empty() || self.kernels.contains(&kernel.name)
+    /// Whether it runs on a kernel; `full` where there is time to do more.
+    pub fn runs_on(&self, kernel: &Kernel, full: bool) -> bool {
+        self.kernels.is_empty()
+            || self.kernels.contains(&kernel.name)
+            || full && self.more_kernels.contains(&kernel.name)
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
         ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
         lifecycle::{gives_up_what_it_does_not_need, leaves_nothing_behind},
         loses_what_is_unpinned_dirty, one_pin_record_each, parts_stand_alone,
+        rdma::{clients_are_clean, names_the_region_that_lost_its_pages, verify_agrees_with_rdma},
         refuses_with_status_2, says_that_the_disk_is_full,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
@@ -70,6 +71,7 @@ pub fn cases() -> Vec<Case> {
         lives,
         filters,
         secondary_mmus,
+        regions,
         matrix,
     ];
     themes.into_iter().flat_map(|theme| theme()).collect()
@@ -505,6 +507,52 @@ fn secondary_mmus() -> Vec<Case> {
             "cowtrace provoke io-uring/4k/mprotect --secondary-mmu kvm",
             names_the_module_it_needs,
         ),
+    ]
+}
+
+/// Memory regions of soft-RoCE. The rows share a boot.
+fn regions() -> Vec<Case> {
+    let machine = Machine {
+        devices: vec![Device::Rxe],
+        hugepages: Some(8),
+        swap: Some(64),
+        numa: true,
+        ..Machine::default()
+    };
+    vec![
+        Case {
+            machine: machine.clone(),
+            kernels: &["6.12"],
+            more_kernels: &["5.10", "7.3"],
+            ..Case::new(
+                "RDMA clients move data under trace without a finding, and the ledger has their memory region's pages",
+                include_str!("scripts/rdma_clients.sh"),
+                clients_are_clean,
+            )
+        },
+        Case {
+            machine: machine.clone(),
+            kernels: &["6.12"],
+            more_kernels: &["5.10", "7.3"],
+            ..Case::new(
+                "of two memory regions the one that lost its pages is found, and nothing of the other",
+                include_str!("scripts/rdma_regions.sh"),
+                names_the_region_that_lost_its_pages,
+            )
+        },
+        Case {
+            machine,
+            kernels: &["5.10"],
+            more_kernels: &["6.1", "6.12", "6.18", "7.3"],
+            limit: 300,
+            ..Case::new(
+                "verify agrees where RDMA writes to a memory region",
+                "pages=4k; [ -n \"$LAB_FULL\" ] && pages='*'
+                 cowtrace provoke rdma/4k/mprotect --pages 3
+                 cowtrace verify --json --case \"rdma/$pages/*\"",
+                verify_agrees_with_rdma,
+            )
+        },
     ]
 }
 

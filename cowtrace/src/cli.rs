@@ -337,6 +337,9 @@ pub struct VerifyArgs {
     /// A PCI device that vfio-pci drives, by its address: 0000:00:03.0
     #[arg(long, value_name = "ADDRESS")]
     pub vfio: Option<String>,
+    /// One end of a veth pair, by its name, through which AF_XDP sends
+    #[arg(long, value_name = "NETDEV")]
+    pub xdp: Option<String>,
     /// An RDMA device, by its name: rxe0 [default: the first that there is]
     #[arg(long, value_name = "DEVICE")]
     pub rdma: Option<String>,

@@ -88,6 +88,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     pub vfio: Option<String>,
 
+    /// One end of a veth pair, by its name, through which AF_XDP sends [default: $LAB_XDP]
+    #[arg(long, value_name = "NETDEV")]
+    pub xdp: Option<String>,
+
     /// An RDMA device, by its name: rxe0 [default: the first that there is]
     #[arg(long, value_name = "DEVICE")]
     pub rdma: Option<String>,

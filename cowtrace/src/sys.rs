@@ -31,6 +31,7 @@ mod uring;
 mod userfault;
 mod verbs;
 mod vfio;
+mod xdp;
 
 pub use aio::Aio;
 pub use mapping::{Advice, Backing, HUGE_PAGE, Mapping, Protection};
@@ -46,6 +47,7 @@ pub use uring::Uring;
 pub use userfault::{Userfault, Watch};
 pub use verbs::{Loopback, MemoryRegion, Verbs, rdma_devices};
 pub use vfio::{Access, Part, Vfio};
+pub use xdp::{Frames, XdpSender};
 
 /// Nanoseconds since boot, suspend included: the clock that the probes stamp with.
 pub fn boottime_ns() -> u64 {
@@ -170,7 +172,7 @@ pub fn xdp_umem(memory: &Mapping) -> io::Result<OwnedFd> {
     let (option, bytes) = ((&raw const umem).cast(), size_of_val(&umem) as libc::socklen_t);
     let fd = socket.as_raw_fd();
     // SAFETY: the kernel only reads `option`, which is `bytes` long. It does not write to `memory`: that
-    // would take rings, which the socket never gets.
+    // would take a ring to receive by, which the socket never gets.
     let answer = unsafe { libc::setsockopt(fd, libc::SOL_XDP, XDP_UMEM_REG, option, bytes) };
     if answer == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
 }
@@ -386,6 +388,11 @@ fn control<const WORDS: usize>(
     assert_eq!(request as usize >> 16 & 0x3fff, size_of_val(words), "not this request's structure");
     // SAFETY: `words` is as long as the request says, and what it names is as demanded above.
     succeeded(unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), words.as_mut_ptr()) })
+}
+
+/// The two words of a number in the order they have in memory.
+fn words(value: u64) -> [u32; 2] {
+    [value as u32, (value >> 32) as u32]
 }
 
 fn succeeded(answer: c_int) -> io::Result<()> {

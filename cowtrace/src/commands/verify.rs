@@ -112,6 +112,9 @@ async fn provoke(
     if let Some(address) = &args.vfio {
         command.args(["--vfio", address]);
     }
+    if let Some(device) = &args.xdp {
+        command.args(["--xdp", device]);
+    }
     if let Some(device) = &args.rdma {
         command.args(["--rdma", device]);
     }

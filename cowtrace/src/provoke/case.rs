@@ -92,7 +92,7 @@ pub const DEVICES: &[Row<DeviceKind>] = &[
     row(
         DeviceKind::AfXdp,
         "af-xdp",
-        "umem of an AF_XDP socket: long-term pin for writing, unpinned dirty",
+        "umem of an AF_XDP socket: long-term pin for writing, unpinned dirty; sends what it holds",
     ),
     row(
         DeviceKind::ProcessVmWrite,

@@ -64,7 +64,7 @@ impl DeviceKind {
     pub(super) fn prepare(self, args: &Args) -> anyhow::Result<Box<dyn Device>> {
         Ok(match self {
             Self::IoUring | Self::IoUringRo => Box::new(ring::Ring::new()?),
-            Self::AfXdp => Box::new(umem::Umem::default()),
+            Self::AfXdp => Box::new(umem::Umem::new(args.xdp.as_deref())),
             Self::ProcessVmWrite => Box::new(remote::Remote::start(sys::Copying::ToIt)?),
             Self::ProcessVmRead => Box::new(remote::Remote::start(sys::Copying::FromIt)?),
             Self::ODirect => Box::new(disk::Disk::open(args.slow_disk.as_deref())?),

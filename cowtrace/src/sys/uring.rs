@@ -10,7 +10,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use super::{Mapping, Region, ring_enter, ring_register, ring_setup, ring_unregister};
+use super::{Mapping, Region, ring_enter, ring_register, ring_setup, ring_unregister, words};
 
 const FEAT_SINGLE_MMAP: u32 = 1; // One mapping holds both rings, since 5.4.
 const OFFSET_RINGS: i64 = 0;
@@ -165,8 +165,8 @@ impl Uring {
 /// `struct io_uring_sqe` as words: opcode and flags, fd, file offset, address, length, and zeroes,
 /// among them the buffer index.
 fn read_entry(file: &File, file_offset: u64, address: usize, length: u32) -> [u32; ENTRY_WORDS] {
-    let (offset_low, offset_high) = halves(file_offset);
-    let (address_low, address_high) = halves(address as u64);
+    let [offset_low, offset_high] = words(file_offset);
+    let [address_low, address_high] = words(address as u64);
     let mut entry = [0; ENTRY_WORDS];
     entry[..7].copy_from_slice(&[
         READ_FIXED,
@@ -178,11 +178,6 @@ fn read_entry(file: &File, file_offset: u64, address: usize, length: u32) -> [u3
         length,
     ]);
     entry
-}
-
-/// The two words of a u64 in the order they have in memory.
-fn halves(value: u64) -> (u32, u32) {
-    (value as u32, (value >> 32) as u32)
 }
 
 fn at(offset: u32) -> usize {

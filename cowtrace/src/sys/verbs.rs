@@ -7,6 +7,7 @@
 //! devices (rxe, siw) want none.
 
 mod loopback;
+mod ring;
 
 use std::{
     fs::{self, File},
@@ -17,7 +18,7 @@ use std::{
 
 pub use loopback::Loopback;
 
-use super::{Mapping, new_descriptor};
+use super::{Mapping, new_descriptor, words};
 
 const GET_CONTEXT: u32 = 0;
 const ALLOC_PD: u32 = 3;
@@ -93,11 +94,6 @@ impl Verbs {
     fn fd(&self) -> BorrowedFd<'_> {
         self.device.as_fd()
     }
-}
-
-/// The two words of a number in the order they have in memory.
-fn words(value: u64) -> [u32; 2] {
-    [value as u32, (value >> 32) as u32]
 }
 
 /// A command with an answer of so many words.

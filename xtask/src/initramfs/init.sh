@@ -93,6 +93,7 @@ if [ -n "$WANT_XDP" ]; then
     ip addr add 192.0.2.2/24 dev xdp1
     ip link set xdp0 up
     ip link set xdp1 up
+    export LAB_XDP=xdp0
 fi
 
 # What COMMAND left running would keep its output open for ever.

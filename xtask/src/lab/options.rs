@@ -125,7 +125,7 @@ pub enum Device {
     Edu,
     /// Soft-RoCE, `rxe0` on lo, with Debian's RDMA clients; takes the full flavour
     Rxe,
-    /// A pair of network devices, `xdp0` and `xdp1`, for AF_XDP
+    /// A veth pair, `xdp0` and `xdp1`, for AF_XDP; `$LAB_XDP` is the first
     Xdp,
     /// KVM, whose virtual machines follow a process's page table
     Kvm,

@@ -17,7 +17,9 @@ use super::{
         ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
         lifecycle::{gives_up_what_it_does_not_need, leaves_nothing_behind},
         loses_what_is_unpinned_dirty, one_pin_record_each, parts_stand_alone,
-        rdma::{clients_are_clean, names_the_region_that_lost_its_pages, verify_agrees_with_rdma},
+        rdma::{
+            clients_are_clean, names_the_region_that_lost_its_pages, verify_agrees_with_the_network,
+        },
         refuses_with_status_2, says_that_the_disk_is_full,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
@@ -510,10 +512,10 @@ fn secondary_mmus() -> Vec<Case> {
     ]
 }
 
-/// Memory regions of soft-RoCE. The rows share a boot.
+/// Memory regions of soft-RoCE, and AF_XDP over a veth pair. The rows share a boot.
 fn regions() -> Vec<Case> {
     let machine = Machine {
-        devices: vec![Device::Rxe],
+        devices: vec![Device::Rxe, Device::Xdp],
         hugepages: Some(8),
         swap: Some(64),
         numa: true,
@@ -546,11 +548,11 @@ fn regions() -> Vec<Case> {
             more_kernels: &["6.1", "6.12", "6.18", "7.3"],
             limit: 300,
             ..Case::new(
-                "verify agrees where RDMA writes to a memory region",
+                "verify agrees where RDMA writes to a memory region, and where AF_XDP sends a umem's frames",
                 "pages=4k; [ -n \"$LAB_FULL\" ] && pages='*'
-                 cowtrace provoke rdma/4k/mprotect --pages 3
-                 cowtrace verify --json --case \"rdma/$pages/*\"",
-                verify_agrees_with_rdma,
+                 for device in rdma af-xdp; do cowtrace provoke $device/4k/mprotect --pages 3; done
+                 cowtrace verify --json --case \"rdma/$pages/*\" --case \"af-xdp/$pages/*\"",
+                verify_agrees_with_the_network,
             )
         },
     ]

@@ -20,6 +20,8 @@ use crate::{
     sys::{self, Loopback, MemoryRegion, Verbs},
 };
 
+/// Why hardware is skipped that wants more in a command than the verbs themselves say.
+const FOREIGN: &str = "the RDMA device's driver takes data that only its own library has";
 /// It takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -41,10 +43,7 @@ impl Rdma {
         let device = named.map(str::to_owned).or_else(first);
         let device = device.ok_or_else(|| skipped("there is no RDMA device here"))?;
         let verbs = Verbs::open(&device)
-            .map_err(skip_on(
-                &[libc::EINVAL],
-                "its driver takes data that only its own library has",
-            ))
+            .map_err(skip_on(&[libc::EINVAL], FOREIGN))
             .with_context(|| format!("cannot open the RDMA device {device}"))?;
         let possible = Loopback::is_possible(&device);
         let loopback = possible.then(|| Loopback::new(&verbs, &device)).transpose();
@@ -73,7 +72,8 @@ impl Device for Rdma {
     fn pin(&mut self, pages: &Pages) -> anyhow::Result<()> {
         let mapping = pages.mapping();
         let _ = sys::raise_memlock_limit(mapping.bytes() as u64);
-        let region = self.verbs.register(mapping);
+        let foreign: &[i32] = if self.loopback.is_some() { &[] } else { &[libc::EINVAL] };
+        let region = self.verbs.register(mapping).map_err(skip_on(foreign, FOREIGN));
         self.region =
             Some(region.with_context(|| format!("cannot register {} bytes", mapping.bytes()))?);
         self.registered = mapping.address() as u64;

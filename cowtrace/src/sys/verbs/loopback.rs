@@ -6,10 +6,14 @@
 //! Surprise: the rings are rxe's own (include/uapi/rdma/rdma_user_rxe.h) and of no other driver. They are the same
 //! from 5.10 to 7.3: what was moved about in a request left its size and these fields where they were.
 
-use std::{fs, io, sync::atomic::Ordering};
+use std::{fs, io};
 
-use super::{MemoryRegion, REMOTE_WRITE, Verbs, ask, tell, words};
-use crate::sys::Region;
+use super::{
+    MemoryRegion, REMOTE_WRITE, Verbs, ask,
+    ring::{Place, Ring},
+    tell,
+};
+use crate::sys::words;
 
 const CREATE_CQ: u32 = 18;
 const CREATE_QP: u32 = 24;
@@ -77,9 +81,6 @@ struct Pair {
     handle: u32,
     number: u32,
 }
-
-/// As wide as a ring's description is: `struct mminfo`.
-type Place = [u32; 4];
 
 /// The pair, and where its ring of requests is. The one of receives, told before it, stays unused.
 fn create_pair(verbs: &Verbs, completions: u32) -> io::Result<(Pair, Place)> {
@@ -176,57 +177,6 @@ fn write_request(bytes: &[u8], region: MemoryRegion, address: u64) -> Vec<u32> {
     request[46..50].copy_from_slice(&[length, length, 0, 1]);
     request.extend(bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)));
     request
-}
-
-/// `struct rxe_queue_buf`: one side puts in, the other takes out.
-#[derive(Debug)]
-struct Ring(Region);
-
-impl Ring {
-    const LOG2_ENTRY_BYTES: usize = 0;
-    const MASK: usize = 4;
-    const PRODUCER: usize = 128;
-    const CONSUMER: usize = 256;
-    const ENTRIES: usize = 384;
-
-    fn map(verbs: &Verbs, [low, high, bytes, _]: Place) -> io::Result<Self> {
-        let offset = i64::from(low) | i64::from(high) << 32;
-        Region::shared(verbs.fd(), offset, bytes as usize).map(Self)
-    }
-
-    fn number(&self, at: usize) -> u32 {
-        self.0.word(at).load(Ordering::Relaxed)
-    }
-
-    /// Where the entry of an index begins.
-    fn entry(&self, index: u32) -> usize {
-        Self::ENTRIES + ((index as usize) << self.number(Self::LOG2_ENTRY_BYTES))
-    }
-
-    fn push(&self, entry: &[u32]) {
-        let index = self.number(Self::PRODUCER);
-        let start = self.entry(index);
-        for (place, word) in (start..).step_by(size_of::<u32>()).zip(entry) {
-            self.0.word(place).store(*word, Ordering::Relaxed);
-        }
-        self.0.word(Self::PRODUCER).store(self.after(index), Ordering::Release);
-    }
-
-    /// Of `struct ib_uverbs_wc`, what became of the request.
-    fn pop_status(&self) -> Option<u32> {
-        const STATUS: usize = 8;
-        let index = self.number(Self::CONSUMER);
-        if index == self.0.word(Self::PRODUCER).load(Ordering::Acquire) {
-            return None;
-        }
-        let status = self.number(self.entry(index) + STATUS);
-        self.0.word(Self::CONSUMER).store(self.after(index), Ordering::Release);
-        Some(status)
-    }
-
-    fn after(&self, index: u32) -> u32 {
-        index.wrapping_add(1) & self.number(Self::MASK)
-    }
 }
 
 #[cfg(test)]

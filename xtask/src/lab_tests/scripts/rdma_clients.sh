@@ -16,5 +16,5 @@ ibv_rc_pingpong -g 1 -s 100000 >/dev/null &
 listening
 rdma -j resource show mr | sed 's/[][]//g; s/},{/}\n{/g; s/{/{"type":"region",/g'
 END
-cowtrace stream --format json -- sh clients >s
-status=$?; cat s; exit $status
+cowtrace stream --format json -- sh -c "sh clients >p" >s
+status=$?; cat p s; exit $status

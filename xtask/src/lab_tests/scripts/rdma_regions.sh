@@ -8,5 +8,5 @@ rdma -j resource show mr | sed 's/[][]//g; s/},{/}\n{/g; s/{/{"type":"region",/g
 touch go
 wait $child
 END
-cowtrace stream --format json -- sh regions >s
-status=$?; cat s; exit $status
+cowtrace stream --format json -- sh -c "sh regions >p" >s
+status=$?; cat p s; exit $status

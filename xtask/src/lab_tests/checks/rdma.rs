@@ -27,22 +27,37 @@ pub(in crate::lab_tests) fn clients_are_clean(run: &Run) -> Result<()> {
     everything_was_seen(run)
 }
 
-/// One region of two lost its pages: one finding, of its process and of as many bytes, and its number where the
-/// finding has an owner.
+/// One region of two lost its pages, and with them what was written to them.
 pub(in crate::lab_tests) fn names_the_region_that_lost_its_pages(run: &Run) -> Result<()> {
     let pages = run.json_of_type("provoke")?;
     let first = pages.first().context("the workload said nothing")?;
     for page in &pages {
         ensure!(page["moved"] == true && page["data"] == "lost", "not lost: {page}");
     }
+    one_finding_of_one_region(run, first)
+}
+
+/// The same of a client's, whose file was cut.
+pub(in crate::lab_tests) fn names_the_region_whose_file_was_cut(run: &Run) -> Result<()> {
+    let cut = only(run.json_of_type("cut")?, "files cut")?;
+    for finding in run.json_of_type("finding")? {
+        ensure!(finding["cause"]["kind"] == "truncate", "cause: {}", finding["cause"]);
+        ensure!(finding["vma_name"] == "/dev/shm/buffer", "of another mapping: {finding}");
+    }
+    one_finding_of_one_region(run, &cut)
+}
+
+/// Of two regions, that of a process with this id, at this address: all of it and nothing else; by its number where the
+/// finding has an owner.
+fn one_finding_of_one_region(run: &Run, lost: &Value) -> Result<()> {
     let regions = run.json_of_type("region")?;
     ensure!(regions.len() == 2, "{} regions", regions.len());
-    let region = regions.iter().find(|region| region["pid"] == first["pid"]);
-    let region = region.context("the kernel lists no region of the workload")?;
+    let region = regions.iter().find(|region| region["pid"] == lost["pid"]);
+    let region = region.context("the kernel lists no region of the process")?;
     let finding = only(run.json_of_type("finding")?, "findings")?;
     for told in std::iter::once(&finding).chain(&run.json_of_type("update")?) {
         ensure!(told["holder"]["tgid"] == region["pid"], "of another process: {told}");
-        ensure!(told["address"] == first["address"], "another address: {told}");
+        ensure!(told["address"] == lost["address"], "another address: {told}");
         let bytes = told["pages"].as_u64().map(|pages| pages * PAGE);
         ensure!(bytes == region["mrlen"].as_u64(), "of other pages: {told}");
         is_owner(&told["holder"]["owner"], region)?;

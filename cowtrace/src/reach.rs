@@ -77,7 +77,8 @@ impl Reaches {
     /// A device reaches memory.
     pub fn map(&mut self, map: &DeviceMap, time: Time) {
         let (space, iova) = (map.space, map.iova);
-        let same = |old: &&mut Mapping| (old.map.physical, old.map.bytes) == (map.physical, map.bytes);
+        let same =
+            |old: &&mut Mapping| (old.map.physical, old.map.bytes) == (map.physical, map.bytes);
         let known = self.spaces.entry(space).or_default().get_mut(&iova);
         if let Some(old) = known.filter(|old| map.api == Api::Dma && same(old)) {
             old.times = old.times.saturating_add(1);
@@ -129,7 +130,8 @@ impl Reaches {
     pub fn maps(&self) -> Vec<(Time, DeviceMap)> {
         let all = self.spaces.iter().filter(|(space, _)| !self.left.contains(*space));
         let all = all.flat_map(|(_, mappings)| mappings.values());
-        let each = |mapping: &Mapping| vec![(mapping.since, mapping.map.clone()); mapping.times as usize];
+        let each =
+            |mapping: &Mapping| vec![(mapping.since, mapping.map.clone()); mapping.times as usize];
         let mut all: Vec<_> = all.flat_map(each).collect();
         all.sort_by_key(|(time, map)| (*time, map.space, map.iova));
         all
@@ -156,8 +158,8 @@ impl Reaches {
         Some(Reach { device, api: map.api, space: map.space, iova, since, state })
     }
 
-    /// Name of who reaches it.
-    fn name(&self, map: &DeviceMap) -> Rc<str> {
+    /// Name of who reaches what is mapped.
+    pub fn name(&self, map: &DeviceMap) -> Rc<str> {
         if map.api == Api::Dma || !map.device.is_empty() {
             return Rc::clone(&map.device);
         }
@@ -195,9 +197,9 @@ impl Reaches {
     fn keep_rest(&mut self, mapping: Mapping, start: u64, end: u64) -> Option<DeviceMap> {
         let part = |from: u64, to: u64| {
             let (from, to) = (from.max(mapping.map.iova), to.min(mapping.map.end()));
-            let physical = mapping.map.physical + from.saturating_sub(mapping.map.iova);
-            let bytes = to.saturating_sub(from);
-            (bytes > 0).then(|| DeviceMap { iova: from, physical, bytes, ..mapping.map.clone() })
+            let bytes = to.checked_sub(from).filter(|bytes| *bytes > 0)?;
+            let physical = mapping.map.physical + (from - mapping.map.iova);
+            Some(DeviceMap { iova: from, physical, bytes, ..mapping.map.clone() })
         };
         let rests = [part(0, start), part(end, u64::MAX)];
         for map in rests.into_iter().flatten() {

@@ -30,8 +30,7 @@ pub use self::{
 };
 use self::{
     held::Held, holders::References, keyframe::Restoring, lineage::Lineage, listed::Listed,
-    names::Room, notifiers::Notifiers, open::Open, reach::Watched, stacks::Stacks,
-    vmas::VmaNames,
+    names::Room, notifiers::Notifiers, open::Open, reach::Watched, stacks::Stacks, vmas::VmaNames,
 };
 use crate::{
     budget::Kept,
@@ -409,5 +408,7 @@ fn mark(what: &What) -> Option<[u64; 3]> {
 
 #[cfg(test)]
 mod range_tests;
+#[cfg(test)]
+mod reach_tests;
 #[cfg(test)]
 mod tests;

@@ -104,13 +104,16 @@ fn unmapped(ctx: &FExitContext, program: Program, bytes: u64) {
         return;
     }
     emit::hit(program);
-    ended(program, DmaUnmap {
-        space: domain.address(),
-        iova: ctx.arg(1),
-        bytes,
-        by: dma_by::IOMMU,
-        reserved: 0,
-    });
+    ended(
+        program,
+        DmaUnmap {
+            space: domain.address(),
+            iova: ctx.arg(1),
+            bytes,
+            by: dma_by::IOMMU,
+            reserved: 0,
+        },
+    );
 }
 
 /// `void iommu_domain_free(struct iommu_domain *domain)`

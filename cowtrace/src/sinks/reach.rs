@@ -42,7 +42,9 @@ fn sentence(trace: &Trace, reach: &Reach, pfn: Pfn) -> String {
     let since = text::clock(trace, reach.since);
     let since = since.trim_start();
     match reach.state {
-        ReachState::Live => format!("{who} still maps IOVA {iova:#x} to PFN {pfn:#x}, since {since}"),
+        ReachState::Live => {
+            format!("{who} still maps IOVA {iova:#x} to PFN {pfn:#x}, since {since}")
+        }
         ReachState::Ended(time) => {
             let until = text::clock(trace, time);
             let until = until.trim_start();
@@ -62,7 +64,11 @@ pub fn of_pin(trace: &Trace, pin: &PinRecord) -> Vec<String> {
         let end = reach.iova.saturating_add(pages << 12);
         let doubt = if reach.state == ReachState::Unknown { " (or did)" } else { "" };
         let who = who(&reach.device, reach.api);
-        format!("{who} finds {} at IOVA {:#x}-{end:#x}{doubt}", super::count(pages, "page"), reach.iova)
+        format!(
+            "{who} finds {} at IOVA {:#x}-{end:#x}{doubt}",
+            super::count(pages, "page"),
+            reach.iova
+        )
     };
     trace.reach_of(pin).into_iter().map(each).collect()
 }

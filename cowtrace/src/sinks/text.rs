@@ -312,11 +312,14 @@ pub fn event_words(trace: &Trace, event: &Event) -> String {
             map.iova,
             map.end(),
             map.pfns().0,
-            reach::who(&map.device, map.api)
+            reach::who(&trace.device_of(map), map.api)
         ),
         What::DeviceUnmap(unmap) => {
             let end = unmap.iova.saturating_add(unmap.bytes);
-            format!("device end {:#x}-{end:#x} {}", unmap.iova, unmap.api.name())
+            match unmap.bytes {
+                u64::MAX => "device end all of a domain".to_owned(),
+                _ => format!("device end {:#x}-{end:#x} {}", unmap.iova, unmap.api.name()),
+            }
         }
         What::Attached(attached) => format!("attached   {} to a domain", attached.name),
         What::FileRange(range) => {

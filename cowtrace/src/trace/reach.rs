@@ -3,7 +3,7 @@
 //! Promise: what was lost of this makes it unknown, never "no longer mapped", and no verdict hangs on it. Surprise: it
 //! goes on behind the end of the pin. A device that still finds a page which nobody pins any more is the worst of all.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 use smallvec::SmallVec;
 
@@ -26,6 +26,11 @@ impl Trace {
     /// Whether mappings for devices are watched at all.
     pub fn watches_devices(&self) -> bool {
         self.facts.text(key::DEVICE_MAPS).is_some()
+    }
+
+    /// Name of the device, or of the devices, that a mapping is for.
+    pub fn device_of(&self, map: &DeviceMap) -> Rc<str> {
+        self.reaches.name(map)
     }
 
     /// Who reaches the first page of a pin.
@@ -187,9 +192,8 @@ fn is_ended(reach: &Reach) -> bool {
 
 /// Adds to who reaches the page of a finding, in place of what of the same device has ended; whether that is new.
 fn take(finding: &mut Finding, reach: Reach) -> bool {
-    let same = |old: &Reach| {
-        (old.space, old.iova, old.since) == (reach.space, reach.iova, reach.since)
-    };
+    let same =
+        |old: &Reach| (old.space, old.iova, old.since) == (reach.space, reach.iova, reach.since);
     if let Some(old) = finding.reach.iter_mut().find(|old| same(old)) {
         let changed = old.state != reach.state;
         old.state = reach.state;

@@ -190,11 +190,11 @@ impl Reaches {
             cut.into_iter().chain(space.range(unmap.iova..end)).map(|(iova, _)| *iova).collect();
         let taken: Vec<Mapping> =
             keys.into_iter().filter_map(|iova| self.remove(unmap.space, iova)).collect();
-        taken.into_iter().filter_map(|mapping| self.keep_rest(mapping, unmap.iova, end)).collect()
+        taken.into_iter().filter_map(|mapping| self.keep_rest(&mapping, unmap.iova, end)).collect()
     }
 
     /// Puts back what of a mapping lies outside a range; what lies inside.
-    fn keep_rest(&mut self, mapping: Mapping, start: u64, end: u64) -> Option<DeviceMap> {
+    fn keep_rest(&mut self, mapping: &Mapping, start: u64, end: u64) -> Option<DeviceMap> {
         let part = |from: u64, to: u64| {
             let (from, to) = (from.max(mapping.map.iova), to.min(mapping.map.end()));
             let bytes = to.checked_sub(from).filter(|bytes| *bytes > 0)?;

@@ -10,7 +10,7 @@ use core::arch::asm;
 use aya_ebpf::{
     EbpfContext,
     macros::{fentry, fexit, map},
-    maps::HashMap,
+    maps::{HashMap, PerCpuArray},
     programs::{FEntryContext, FExitContext},
 };
 use cowtrace_common::{
@@ -33,6 +33,28 @@ static DOMAINS: HashMap<u64, u8> = HashMap::with_max_entries(4_096, 0);
 /// address is the page's own, and a page that is mapped twice has it twice.
 #[map]
 static REACHED: HashMap<[u64; 2], u64> = HashMap::with_max_entries(65_536, 0);
+
+/// Where programs are in scatter-gather lists, by [`Way`].
+#[map]
+static WALKS: PerCpuArray<Walk> = PerCpuArray::with_max_entries(2, 0);
+
+/// Where a program is in a list. Entries may have been joined: what the device finds in one piece, they have in several.
+#[derive(Clone, Copy)]
+struct Walk {
+    entry: u64,
+    /// The entry that tells where the device finds this one, `used` bytes behind it.
+    there: u64,
+    used: u64,
+}
+
+/// What a list is gone through for.
+#[derive(Clone, Copy)]
+enum Way {
+    /// It was mapped.
+    To = 0,
+    /// It is about to be unmapped.
+    From = 1,
+}
 
 /// What DMA_MAPPING_ERROR is.
 const NO_ADDRESS: u64 = u64::MAX;
@@ -208,7 +230,7 @@ pub fn dma_map_sg_exit(ctx: FExitContext) -> i32 {
     // What is in one list is of one buffer: its first page tells.
     if ctx.arg::<i32>(5) > 0
         && kernel::is_maybe_pinned(Untyped(page), || page)
-        && !each(first, ctx.arg(2), |entry, iova| entry_reached(device, entry, iova))
+        && !each(Way::To, device, first, ctx.arg(2))
     {
         emit::lose(Program::DmaMapSgExit);
     }
@@ -221,36 +243,65 @@ pub fn dma_map_sg_exit(ctx: FExitContext) -> i32 {
 pub fn dma_unmap_sg(ctx: FEntryContext) -> i32 {
     let (device, first) = (slot(&ctx, 0), slot(&ctx, 1));
     if is_reached(device, Untyped(first).read(Field::SgAddress))
-        && !each(first, ctx.arg(2), |entry, iova| entry_left(device, entry, iova))
+        && !each(Way::From, device, first, ctx.arg(2))
     {
         emit::lose(Program::DmaUnmapSg);
     }
     0
 }
 
-/// Looks at each entry of a list, and where the device finds it; false if there are more than are looked at. `look`
-/// gives the entry's length.
+/// Looks at each entry of a list; false if there are more than are looked at.
 #[inline(always)]
-fn each(first: u64, count: u32, look: impl Fn(u64, u64) -> u64) -> bool {
-    // Entries may have been joined: what the device finds in one piece, they have in several.
-    let (mut entry, mut there, mut used, mut n) = (first, first, 0, 0);
+fn each(way: Way, device: u64, first: u64, count: u32) -> bool {
+    let Some(walk) = WALKS.get_ptr_mut(way as u32) else {
+        return false;
+    };
+    // SAFETY: this CPU's own slot.
+    unsafe { walk.write(Walk { entry: first, there: first, used: 0 }) };
+    let mut n = 0;
     while n < ENTRIES {
         if n >= count {
             return true;
         }
-        used += look(entry, Untyped(there).read::<u64>(Field::SgAddress) + used);
-        if used >= u64::from(Untyped(there).read::<u32>(Field::SgDeviceLength)) {
-            (there, used) = (next(there), 0);
-        }
-        entry = next(entry);
+        step(way as u64, device);
         n += 1;
     }
     n >= count
 }
 
+/// Looks at an entry, and goes on to the next. A function by itself: in the loop the verifier of 5.10 would look at it a
+/// thousand times.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn step(way: u64, device: u64) -> u64 {
+    let Some(walk) = WALKS.get_ptr_mut(way as u32) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own slot.
+    let Walk { entry, there, used } = unsafe { walk.read() };
+    let bytes = u64::from(Untyped(entry).read::<u32>(Field::SgLength));
+    let iova = Untyped(there).read::<u64>(Field::SgAddress) + used;
+    if way == Way::To as u64 {
+        let page = kernel::pfn_of(page_in(entry)) << setting(Setting::PageShift);
+        let physical = page + u64::from(Untyped(entry).read::<u32>(Field::SgOffset));
+        if is_pinned(physical) {
+            reached(Program::DmaMapSgExit, device, iova, physical, bytes);
+        }
+    } else {
+        left(Program::DmaUnmapSg, device, iova, bytes);
+    }
+    let mut next = Walk { entry: behind(entry), there, used: used + bytes };
+    if next.used >= u64::from(Untyped(there).read::<u32>(Field::SgDeviceLength)) {
+        next = Walk { there: behind(there), used: 0, ..next };
+    }
+    // SAFETY: as above.
+    unsafe { walk.write(next) };
+    0
+}
+
 /// The entry behind one.
 #[inline(always)]
-fn next(entry: u64) -> u64 {
+fn behind(entry: u64) -> u64 {
     let behind = entry + setting(Setting::SgBytes);
     let link = Untyped(behind).number(Field::SgPage);
     if link & 1 != 0 { link & !3 } else { behind }
@@ -260,28 +311,6 @@ fn next(entry: u64) -> u64 {
 #[inline(always)]
 fn page_in(entry: u64) -> u64 {
     Untyped(entry).number(Field::SgPage) & !3
-}
-
-/// The device finds an entry at an address; how long it is. A function by itself for the verifier's sake.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub fn entry_reached(device: u64, entry: u64, iova: u64) -> u64 {
-    let page = kernel::pfn_of(page_in(entry)) << setting(Setting::PageShift);
-    let physical = page + u64::from(Untyped(entry).read::<u32>(Field::SgOffset));
-    let bytes = u64::from(Untyped(entry).read::<u32>(Field::SgLength));
-    if is_pinned(physical) {
-        reached(Program::DmaMapSgExit, device, iova, physical, bytes);
-    }
-    bytes
-}
-
-/// The device is about to find it there no more; how long it is. A function by itself likewise.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub fn entry_left(device: u64, entry: u64, iova: u64) -> u64 {
-    let bytes = u64::from(Untyped(entry).read::<u32>(Field::SgLength));
-    left(Program::DmaUnmapSg, device, iova, bytes);
-    bytes
 }
 
 /// Tells what the DMA API has mapped.

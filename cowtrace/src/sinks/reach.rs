@@ -34,7 +34,8 @@ pub fn lines(trace: &Trace, finding: &Finding) -> Vec<String> {
 
 /// The same behind a line.
 pub fn behind(trace: &Trace, finding: &Finding) -> String {
-    lines(trace, finding).iter().map(|line| format!("; {line}")).collect()
+    let lines = lines(trace, finding);
+    lines.iter().fold(String::new(), |text, line| text + "; " + line)
 }
 
 fn sentence(trace: &Trace, reach: &Reach, pfn: Pfn) -> String {

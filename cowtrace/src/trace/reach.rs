@@ -82,7 +82,7 @@ impl Trace {
             let finding = &mut self.findings[index];
             let own = self.reaches.of(finding.old_pfn).into_iter();
             let fresh = own.filter(|reach| reach.space == space && reach.since == time);
-            if fresh.fold(false, |any, reach| take(finding, reach) || any) {
+            if fresh.map(|reach| take(finding, reach)).filter(|is_new| *is_new).count() > 0 {
                 changes.push(Change::Updated(index));
             }
         }

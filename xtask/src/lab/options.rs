@@ -123,6 +123,8 @@ pub struct Machine {
 pub enum Device {
     /// QEMU's edu behind an IOMMU, driven by vfio-pci; `$LAB_EDU` is its address
     Edu,
+    /// A disk that is driven through the DMA API: NVMe, 64 MiB of zeroes
+    Nvme,
 }
 
 impl Device {
@@ -130,6 +132,12 @@ impl Device {
     pub fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Edu => &["-device", "intel-iommu,intremap=off", "-device", "edu"],
+            Self::Nvme => &[
+                "-drive",
+                "if=none,id=nvme,driver=null-co,size=64M,read-zeroes=on",
+                "-device",
+                "nvme,serial=lab,drive=nvme",
+            ],
         }
     }
 
@@ -137,12 +145,14 @@ impl Device {
     pub fn command_line(self) -> &'static str {
         match self {
             Self::Edu => "intel_iommu=on iommu=nopt",
+            Self::Nvme => "",
         }
     }
 
     fn modules(self) -> &'static [&'static str] {
         match self {
             Self::Edu => &["vfio_iommu_type1", "vfio-pci"],
+            Self::Nvme => &["nvme"],
         }
     }
 }

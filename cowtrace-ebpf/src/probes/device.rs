@@ -2,7 +2,7 @@
 //! API maps (drivers). Attached only where the command line asks for it.
 //!
 //! Promise: an end is told before anybody else can have the address that it frees. Surprise: a million mappings a second
-//! are none of ours. Each costs a look at its page, and of ends one look at a map; what the DMA API itself maps through
+//! are none of ours. Each costs a look at its page, and its end a look at a byte; what the DMA API itself maps through
 //! the IOMMU API is passed over there by the sort of its domain.
 
 use core::arch::asm;
@@ -10,7 +10,7 @@ use core::arch::asm;
 use aya_ebpf::{
     EbpfContext,
     macros::{fentry, fexit, map},
-    maps::{HashMap, PerCpuArray},
+    maps::{Array, HashMap, PerCpuArray},
     programs::{FEntryContext, FExitContext},
 };
 use cowtrace_common::{
@@ -33,6 +33,14 @@ static DOMAINS: HashMap<u64, u8> = HashMap::with_max_entries(4_096, 0);
 /// address is the page's own, and a page that is mapped twice has it twice.
 #[map]
 static REACHED: HashMap<[u64; 2], u64> = HashMap::with_max_entries(65_536, 0);
+
+/// Addresses at which mappings of the DMA API were told, for whatever device: a byte for each hash, set and never cleared.
+/// Every unmap asks this first, since it costs a tenth of [`REACHED`].
+#[map]
+static AT: Array<u8> = Array::with_max_entries(CELLS, 0);
+
+/// A power of two.
+const CELLS: u32 = 1 << 16;
 
 /// Where programs are in scatter-gather lists, by [`Way`].
 #[map]
@@ -217,7 +225,10 @@ pub fn dma_map_phys_exit(ctx: FExitContext) -> i32 {
 /// unsigned long attrs)`; from 6.18 on `dma_unmap_phys`, with the same arguments
 #[fentry(function = "dma_unmap_page_attrs")]
 pub fn dma_unmap(ctx: FEntryContext) -> i32 {
-    left(Program::DmaUnmap, slot(&ctx, 0), ctx.arg(1), ctx.arg(2));
+    let iova = ctx.arg(1);
+    if may_be_reached(iova) {
+        left(Program::DmaUnmap, slot(&ctx, 0), iova, ctx.arg(2));
+    }
     0
 }
 
@@ -241,10 +252,12 @@ pub fn dma_map_sg_exit(ctx: FExitContext) -> i32 {
 /// unsigned long attrs)`
 #[fentry(function = "dma_unmap_sg_attrs")]
 pub fn dma_unmap_sg(ctx: FEntryContext) -> i32 {
+    let iova = Typed(ctx.arg(1)).number(Field::SgAddress);
+    if !may_be_reached(iova) {
+        return 0;
+    }
     let (device, first) = (slot(&ctx, 0), slot(&ctx, 1));
-    if is_reached(device, Untyped(first).read(Field::SgAddress))
-        && !each(Way::From, device, first, ctx.arg(2))
-    {
+    if is_reached(device, iova) && !each(Way::From, device, first, ctx.arg(2)) {
         emit::lose(Program::DmaUnmapSg);
     }
     0
@@ -320,6 +333,10 @@ fn reached(program: Program, space: u64, iova: u64, physical: u64, bytes: u64) {
         return;
     }
     emit::hit(program);
+    if let Some(cell) = AT.get_ptr_mut(cell(iova)) {
+        // SAFETY: a byte of the map; all writers write the same.
+        unsafe { *cell = 1 };
+    }
     if let Some(count) = REACHED.get_ptr_mut([space, iova]) {
         add(count, 1);
     } else if REACHED.insert([space, iova], 1, NO_EXIST).is_err() {
@@ -347,6 +364,18 @@ fn left(program: Program, space: u64, iova: u64, bytes: u64) {
         let _ = REACHED.remove([space, iova]);
     }
     ended(program, DmaUnmap { space, iova, bytes, by: dma_by::DMA, reserved: 0 });
+}
+
+#[inline(always)]
+fn cell(iova: u64) -> u32 {
+    let hash = (iova >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+    hash as u32 & (CELLS - 1)
+}
+
+/// Whether a mapping at an address may have been told.
+#[inline(always)]
+fn may_be_reached(iova: u64) -> bool {
+    AT.get(cell(iova)).is_some_and(|cell| *cell != 0)
 }
 
 #[inline(always)]

@@ -157,7 +157,6 @@ pub struct Example {
     /// What the process has.
     pub process_has: String,
     /// Which devices reach the old page, where that was watched.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
     /// What happened, in the order of time.
     pub steps: Vec<Step>,

@@ -355,6 +355,13 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         count(counts.forks, "fork"),
         count(counts.invalidations, "invalidation")
     )?;
+    if trace.watches_devices() && trace.lost_of_devices() > 0 {
+        writeln!(
+            out,
+            "{} of what devices map were lost: what they map is then not known; no verdict hangs on it",
+            count(trace.lost_of_devices(), "record")
+        )?;
+    }
     if counts.fork_copies > 0 {
         writeln!(
             out,

@@ -181,6 +181,30 @@ programs! {
     RefaultHugetlb = "refault_hugetlb",
     /// Its understudy.
     RefaultHugetlbAgain = "refault_hugetlb_again",
+    /// `iommu_map` with five arguments (6.2 and before) returned.
+    IommuMapExit = "iommu_map_exit",
+    /// `iommu_map` with `gfp` (6.3 and later) returned.
+    IommuMapGfpExit = "iommu_map_gfp_exit",
+    /// `iommu_unmap` returned.
+    IommuUnmapExit = "iommu_unmap_exit",
+    /// `iommu_unmap_fast` returned.
+    IommuUnmapFastExit = "iommu_unmap_fast_exit",
+    /// `__iommu_attach_device` with two arguments (6.18 and before) returned.
+    IommuAttachExit = "iommu_attach_exit",
+    /// `__iommu_attach_device` with the old domain (7.x) returned.
+    IommuReplaceExit = "iommu_replace_exit",
+    /// `iommu_domain_free` begins.
+    IommuDomainFree = "iommu_domain_gone",
+    /// `dma_map_page_attrs` returned (6.17 and before).
+    DmaMapPageExit = "dma_map_page_exit",
+    /// `dma_map_phys` returned (6.18 and later).
+    DmaMapPhysExit = "dma_map_phys_exit",
+    /// `dma_unmap_page_attrs`, or from 6.18 on `dma_unmap_phys`, begins.
+    DmaUnmap = "dma_unmap",
+    /// `dma_map_sg_attrs`, or where it is a function `__dma_map_sg_attrs`, returned.
+    DmaMapSgExit = "dma_map_sg_exit",
+    /// `dma_unmap_sg_attrs` begins.
+    DmaUnmapSg = "dma_unmap_sg",
 }
 
 /// Programs that the kernel may skip, each with the one that then sees in its place.
@@ -256,6 +280,25 @@ impl Program {
                 | Self::MoveStackExit
                 | Self::MoveStructExit
                 | Self::MoveVmaEnter
+        )
+    }
+
+    /// Whether it sees that a device reaches pages, or that it ceases to: evidence, on which no verdict hangs.
+    pub const fn sees_devices(self) -> bool {
+        self as u16 >= Self::IommuMapExit as u16 && self as u16 <= Self::DmaUnmapSg as u16
+    }
+
+    /// Of those, whether it sees that a device ceases to.
+    pub const fn ends_reach(self) -> bool {
+        matches!(
+            self,
+            Self::IommuUnmapExit
+                | Self::IommuUnmapFastExit
+                | Self::IommuAttachExit
+                | Self::IommuReplaceExit
+                | Self::IommuDomainFree
+                | Self::DmaUnmap
+                | Self::DmaUnmapSg
         )
     }
 

@@ -111,6 +111,22 @@ fields! {
     MoveLen = "pagetable_move_control"."len_in",
     /// Where they move to: counts up while they do.
     MoveNewAddress = "pagetable_move_control"."new_addr",
+    /// What sort of IOMMU domain it is.
+    DomainType = "iommu_domain"."type",
+    /// The part of a device that has its name.
+    DeviceObject = "device"."kobj",
+    /// That name.
+    ObjectName = "kobject"."name",
+    /// A page of a scatter-gather list, and in its low bits what the entry is.
+    SgPage = "scatterlist"."page_link",
+    /// Where in that page it begins.
+    SgOffset = "scatterlist"."offset",
+    /// How long it is.
+    SgLength = "scatterlist"."length",
+    /// Where the device finds it.
+    SgAddress = "scatterlist"."dma_address",
+    /// How long what the device finds there is: entries may have been joined.
+    SgDeviceLength = "scatterlist"."dma_length",
 }
 
 impl Field {
@@ -123,6 +139,8 @@ impl Field {
                 | Self::MoveOldEnd
                 | Self::MoveLen
                 | Self::MoveNewAddress
+                | Self::DomainType
+                | Self::SgDeviceLength
         )
     }
 }
@@ -205,6 +223,8 @@ settings! {
     Sheds,
     /// Not 0: a task may be preempted inside the kernel, so that programs need their understudies.
     Preemptible,
+    /// Size of an entry of a scatter-gather list.
+    SgBytes,
 }
 
 /// Work that is left out to keep a budget, in this order: the number of stages that are is what the map `SHED` holds.

@@ -56,6 +56,12 @@ pub mod kind {
     pub const IO: u16 = 15;
     /// Body: [`FileRange`](super::FileRange).
     pub const FILE_RANGE: u16 = 16;
+    /// Body: [`DmaMap`](super::DmaMap).
+    pub const DMA_MAP: u16 = 17;
+    /// Body: [`DmaUnmap`](super::DmaUnmap).
+    pub const DMA_UNMAP: u16 = 18;
+    /// Body: [`DmaDevice`](super::DmaDevice).
+    pub const DMA_DEVICE: u16 = 19;
     /// The first kind of the source's own.
     pub const SOURCE: u16 = 128;
     /// Body: a key, a NUL, a value; UTF-8. A fact about host, kernel or run.
@@ -522,6 +528,65 @@ pub struct Io {
     pub reserved: u32,
 }
 
+/// Bytes of a device's name that are kept, its NUL included.
+pub const DEVICE_NAME: usize = 32;
+
+/// Pinned memory was made reachable for a device.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DmaMap {
+    /// Whose addresses: that of an IOMMU domain, or of a device that the DMA API maps for.
+    pub space: u64,
+    /// Where the device finds it.
+    pub iova: u64,
+    /// Where it is.
+    pub physical: u64,
+    /// Bytes, both there and here without a gap.
+    pub bytes: u64,
+    /// See [`dma_by`].
+    pub by: u32,
+    /// 1 if it may have ended unseen; only in keyframes.
+    pub doubtful: u32,
+    /// Name of the device; empty for an IOMMU domain, which may have several.
+    pub device: [u8; DEVICE_NAME],
+}
+
+/// A device ceases to reach memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DmaUnmap {
+    /// As in [`DmaMap`].
+    pub space: u64,
+    /// From where on.
+    pub iova: u64,
+    /// Bytes; all there are where the domain itself goes.
+    pub bytes: u64,
+    /// See [`dma_by`].
+    pub by: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// A device was attached to an IOMMU domain, and so left the one that it was in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DmaDevice {
+    /// Which: address of its `struct device`.
+    pub device: u64,
+    /// The domain.
+    pub space: u64,
+    /// Its name.
+    pub name: [u8; DEVICE_NAME],
+}
+
+/// By what interface of the kernel memory is mapped for a device, in [`DmaMap::by`].
+pub mod dma_by {
+    /// The IOMMU API: what vfio and iommufd map.
+    pub const IOMMU: u32 = 0;
+    /// The DMA API: what drivers map.
+    pub const DMA: u32 = 1;
+}
+
 /// Pages of short-term pins that were counted and not told.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -574,6 +639,9 @@ const _: () = {
     assert!(size_of::<Content>() == 2 * 8 + 2 * 4);
     assert!(size_of::<ForkCopy>() == 6 * 8);
     assert!(size_of::<Holder>() == 3 * 8 + 2 * 4);
+    assert!(size_of::<DmaMap>() == 4 * 8 + 2 * 4 + DEVICE_NAME);
+    assert!(size_of::<DmaUnmap>() == 3 * 8 + 2 * 4);
+    assert!(size_of::<DmaDevice>() == 2 * 8 + DEVICE_NAME);
     assert!(size_of::<Io>() == 3 * 8 + 2 * 4);
     assert!(size_of::<ShortTerm>() == 3 * 8);
     assert!(size_of::<Tally>() == 4 * 8);

@@ -6,14 +6,17 @@
 mod table;
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_task, bpf_probe_read_kernel_buf, generated::bpf_probe_read_kernel},
+    helpers::{
+        bpf_get_current_task, bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes,
+        generated::bpf_probe_read_kernel,
+    },
     macros::map,
     maps::Array,
 };
 use cowtrace_common::{
     program::Program,
     setting::{Field, Setting},
-    wire::page_bit,
+    wire::{DEVICE_NAME, page_bit},
 };
 
 pub use self::table::{Mapped, Pte};
@@ -209,6 +212,31 @@ pub fn is_only_mapped<P: Pointer>(page: P) -> bool {
     let references: i32 = page.read(Field::PageReferences);
     let mappings = page.read::<i32>(Field::PageMappings) + 1;
     references > 0 && references <= mappings && references < PIN_BIAS as i32
+}
+
+/// Whether the kernel's own test calls a page maybe-pinned, for one that hardly ever is: it asks no more than it has to.
+/// `address` is the page's as a number.
+#[inline(always)]
+pub fn is_maybe_pinned<P: Pointer>(page: P, address: impl FnOnce() -> u64) -> bool {
+    let flags: u64 = page.read(Field::PageFlags);
+    let references: i32 = page.read(Field::PageReferences);
+    // The references of a folio are counted in its first page; in the others the count is 0.
+    if references != 0 && flags & setting(Setting::PgHead) == 0 {
+        return references as u32 >= PIN_BIAS;
+    }
+    let folio = head(address(), page.number(Field::PageHead));
+    read_at::<i32>(folio + setting(Setting::FolioPins)) > 0
+}
+
+/// The name of a device, as far as it is kept.
+#[inline(always)]
+pub fn device_name<P: Pointer>(device: P) -> [u8; DEVICE_NAME] {
+    let object = Untyped(device.address() + offset(Field::DeviceObject) as u64);
+    let mut name = [0; DEVICE_NAME];
+    let from: u64 = object.read(Field::ObjectName);
+    // SAFETY: the helper checks the address itself and writes to `name` alone. A name that cannot be read is empty.
+    let _ = unsafe { bpf_probe_read_kernel_str_bytes(from as *const u8, &mut name) };
+    name
 }
 
 /// What the counts of a page said.

@@ -13,6 +13,7 @@ mod holders;
 mod kernel;
 mod orphan;
 mod probes {
+    mod device;
     mod fault;
     mod gup;
     mod huge;

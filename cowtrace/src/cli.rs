@@ -15,6 +15,7 @@ use crate::commands::agent::{export::Endpoint, listen::Address};
 use crate::{
     budget::Share,
     finding::Verdict,
+    probes::Devices,
     provoke,
     sinks::{Format, export::To, filter::Filter, report::Form},
     source::recording::{Limit, Plan},
@@ -202,6 +203,10 @@ pub struct RecordArgs {
     /// where a process loses its page
     #[arg(long)]
     pub short_term: bool,
+    /// Also watch which device maps pinned pages, and until when: `iommu` for what vfio and iommufd map, `dma` for what
+    /// drivers map as well. A finding then names the device and where it still finds the old page
+    #[arg(long, value_enum, value_name = "API")]
+    pub device_maps: Option<Devices>,
     /// Have the kernel measure how long the programs run, as `live` does: it reads the clock twice for each run of
     /// any eBPF program of the machine
     #[arg(long)]

@@ -24,6 +24,7 @@ use crate::{
     explain,
     finding::Verdict,
     privileges::{self, Remains},
+    probes::Devices,
     provoke,
     sinks::tui::{self, Show},
     source::{
@@ -73,7 +74,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<u8> {
         Command::Verify(args) => {
             // The workloads are children of ours; nothing else is traced.
             let children = UntilArgs { command: vec!["provoke".into()], ..UntilArgs::default() };
-            let scope = RecordArgs { short_term: true, ..RecordArgs::default() };
+            let device_maps = Some(Devices::Iommu);
+            let scope = RecordArgs { short_term: true, device_maps, ..RecordArgs::default() };
             // It gives nothing up: its workloads pin, fork and map as root does.
             let source = Source::Live(Box::new(watch(&scope, Some(&children))?));
             verify::run(&args, source, &mut io::stdout().lock()).await
@@ -205,6 +207,7 @@ fn watch(args: &RecordArgs, until: Option<&UntilArgs>) -> anyhow::Result<Live> {
         spaces: args.spaces,
         kprobes: args.kprobes,
         short_term: args.short_term,
+        devices: args.device_maps,
         stats: args.stats,
         budget: args.budget,
         verbose: args.verbose,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 mod budget;
+mod devices;
 mod keyframe;
 mod names;
 mod pages;
@@ -175,6 +176,9 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             let (to_memory, _reserved) = (u32_le(body)? != 0, u32_le(body)?);
             What::Io { mm, start, end: start.saturating_add(len), to_memory }
         }
+        kind::DMA_MAP => What::DeviceMap(devices::map(body)?),
+        kind::DMA_UNMAP => What::DeviceUnmap(devices::unmap(body)?),
+        kind::DMA_DEVICE => What::Attached(devices::attached(body)?),
         kind::AUDIT => What::Audit(audit(body)?),
         kind::SHORT_TERM => What::ShortTerm(ShortTerm {
             pinned: u64_le(body)?,

@@ -1,6 +1,7 @@
 //! What a record says, decoded: a fact with its time and task, nothing concluded yet.
 
 mod before;
+mod device;
 mod fault;
 mod range;
 mod stack;
@@ -17,6 +18,7 @@ use crate::budget::Kept;
 
 pub use self::{
     before::{Before, Held, HeldAt, Untold},
+    device::{Api, Attached, DeviceMap, DeviceUnmap},
     fault::Fault,
     range::{FileRange, ForkCopy, Invalidate, Protect, Protector, VmaName, Zap},
     stack::Stack,
@@ -153,6 +155,12 @@ pub enum What {
         /// The device writes to memory.
         to_memory: bool,
     },
+    /// A device reaches memory.
+    DeviceMap(DeviceMap),
+    /// It ceases to.
+    DeviceUnmap(DeviceUnmap),
+    /// A device was attached to an IOMMU domain.
+    Attached(Attached),
     /// A fork copied a range.
     ForkCopy(ForkCopy),
     /// A zap will be of pinned pages of a file.
@@ -236,6 +244,9 @@ impl What {
             Self::Content { .. } => "content",
             Self::Holder(_) => "holder",
             Self::Io { .. } => "io",
+            Self::DeviceMap(_) => "device-map",
+            Self::DeviceUnmap(_) => "device-unmap",
+            Self::Attached(_) => "attached",
             Self::ForkCopy(_) => "fork-copy",
             Self::FileRange(_) => "file-range",
             Self::Notifier(_) => "notifier",

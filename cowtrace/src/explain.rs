@@ -40,15 +40,15 @@ const LINE: usize = 100;
 const LOST: Page = Page {
     means: "Data went to a page that the process no longer sees. The device, or the kernel on its behalf, wrote to the old page after the process had been moved off it.",
     seen: "As for diverged, and a proof: the old page was unpinned dirty (its holder says that it was written to), or it held other bytes when it was unpinned than when the process lost it. The finding names which.",
-    but: "Bytes prove something only if nobody else could have written them: a page that a child still maps is left at diverged. A driver that marks every page dirty (AF_XDP) makes each diverged page a lost one.",
+    but: "That a device still maps the old page (--device-maps) is no such proof: it can reach the page, and may not have. Bytes prove something only if nobody else could have written them: a page that a child still maps is left at diverged. A driver that marks every page dirty (AF_XDP) makes each diverged page a lost one.",
     causes: "Those of diverged.",
     example: "io-uring/4k/dontneed (all kernels), io-uring/4k/mprotect (5.9 to 5.18)",
 };
 
 const DIVERGED: Page = Page {
     means: "Device and process have different pages where they should have one. What either writes, the other does not see.",
-    seen: "A pin that lets the device write is live for this address, and the process has another page there: the kernel answered its write with a copy, or its mapping was discarded and it touched the range again. Both page frame numbers are in the finding.",
-    but: "Whether anything was written in between is not known. It becomes lost when that is proven, and stays as it is when the pin ends without proof.",
+    seen: "A pin that lets the device write is live for this address, and the process has another page there: the kernel answered its write with a copy, or its mapping was discarded and it touched the range again. Both page frame numbers are in the finding; with --device-maps also which device still maps the old page, and where it finds it.",
+    but: "Whether anything was written in between is not known, not even where a device still maps the old page. It becomes lost when that is proven, and stays as it is when the pin ends without proof.",
     causes: "A copy: kernels 5.9 to 5.18 copy every write-protected page that has extra references, pinned or not (page_count rule). What write-protects is named: mprotect, userfaultfd-wp, a split huge page. hugetlb pages are copied after fork before 5.12. From 5.19 on pinned anonymous pages are exclusive and never copied: a copy there is a kernel bug, or a driver that keeps pages from get_user_pages. A discarded mapping: all kernels, see range-invalidated.",
     example: "io-uring/4k/mprotect on 5.10, io-uring/hugetlb/fork on 5.10, io-uring/4k/remap on all",
 };

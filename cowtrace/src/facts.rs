@@ -45,6 +45,8 @@ pub mod key {
     pub const BINARY: &str = "build_id:";
     /// What limits the run to some processes; absent: nothing does.
     pub const FILTER: &str = "filter";
+    /// Which mappings for devices are watched, `iommu` or `dma`; absent: none.
+    pub const DEVICE_MAPS: &str = "device_maps";
     /// That an audit has not looked at all pages.
     pub const AUDIT: &str = "audit";
     /// `nr_foll_pin_acquired` − `nr_foll_pin_released` before the first probe was attached.

@@ -8,6 +8,7 @@ pub use self::cause::{Cause, CauseKind, Telling, ZapKind};
 use crate::{
     event::{Fault, Mm, Pfn, Stack, Task, Time},
     ledger::PinRecord,
+    reach::Reach,
 };
 
 /// How bad, and how sure. Ordered: the greater, the worse.
@@ -263,6 +264,8 @@ pub struct Finding {
     pub reference: Option<Box<Reference>>,
     /// What secondary MMUs were told. Few were.
     pub told: Option<Box<Told>>,
+    /// Which devices reach the old page, as far as that is watched, and until when.
+    pub reach: Vec<Reach>,
     /// What to do about it on this kernel.
     pub advice: &'static str,
 }
@@ -294,6 +297,7 @@ impl Finding {
             unpin_stack: Stack::default(),
             reference: None,
             told: None,
+            reach: Vec::new(),
             advice: "",
         }
     }

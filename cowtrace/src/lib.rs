@@ -26,6 +26,7 @@ pub mod pagemap;
 pub mod privileges;
 pub mod probes;
 pub mod provoke;
+pub mod reach;
 pub mod registered;
 pub mod rules;
 pub mod signals;

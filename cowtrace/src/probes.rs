@@ -31,6 +31,37 @@ pub enum Need {
     Where(&'static str),
     /// Nothing depends on it.
     Extra,
+    /// Nothing depends on it, and it is attached only where the command line asks for so much.
+    Asked(Devices),
+}
+
+impl Need {
+    /// Whether it is attached where so much is asked for.
+    pub fn is_asked(self, devices: Option<Devices>) -> bool {
+        match self {
+            Self::Asked(least) => devices >= Some(least),
+            _ => true,
+        }
+    }
+}
+
+/// Which mappings for devices are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Devices {
+    /// What vfio and iommufd map: the IOMMU API
+    Iommu,
+    /// That, and what drivers map: the DMA API
+    Dma,
+}
+
+impl Devices {
+    /// Its name on the command line and in recordings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Iommu => "iommu",
+            Self::Dma => "dma",
+        }
+    }
 }
 
 /// A program at a place.
@@ -744,6 +775,133 @@ pub const TABLE: &[Probe] = &[
         any_of: &[&[at(Program::WpCopyExit, Fexit("vm_fault_t wp_page_copy(struct vm_fault *)"))]],
         need: Need::Extra,
         unseen: "nothing: from 6.12 on compilers inline it into do_wp_page, which is watched",
+    },
+    Probe {
+        sees: "device ceases to reach memory (IOMMU)",
+        any_of: &[&[
+            at(
+                Program::IommuUnmapExit,
+                Fexit("size_t iommu_unmap(struct iommu_domain *, unsigned long, size_t)"),
+            ),
+            at(
+                Program::IommuUnmapFastExit,
+                Fexit(
+                    "size_t iommu_unmap_fast(struct iommu_domain *, unsigned long, size_t, struct iommu_iotlb_gather *)",
+                ),
+            ),
+            at(Program::IommuDomainFree, Fentry("void iommu_domain_free(struct iommu_domain *)")),
+        ]],
+        need: Need::Asked(Devices::Iommu),
+        unseen: "when a device ceases to reach what vfio and iommufd mapped",
+    },
+    Probe {
+        sees: "device attached to an IOMMU domain",
+        any_of: &[
+            &[at(
+                Program::IommuAttachExit,
+                Fexit("int __iommu_attach_device(struct iommu_domain *, struct device *)"),
+            )],
+            &[at(
+                Program::IommuReplaceExit,
+                Fexit(
+                    "int __iommu_attach_device(struct iommu_domain *, struct device *, struct iommu_domain *)",
+                ),
+            )],
+        ],
+        need: Need::Asked(Devices::Iommu),
+        unseen: "which device reaches what vfio and iommufd mapped",
+    },
+    Probe {
+        sees: "device reaches memory (IOMMU)",
+        any_of: &[
+            &[at(
+                Program::IommuMapGfpExit,
+                Fexit(
+                    "int iommu_map(struct iommu_domain *, unsigned long, phys_addr_t, size_t, int, gfp_t)",
+                ),
+            )],
+            &[at(
+                Program::IommuMapExit,
+                Fexit(
+                    "int iommu_map(struct iommu_domain *, unsigned long, phys_addr_t, size_t, int)",
+                ),
+            )],
+        ],
+        need: Need::Asked(Devices::Iommu),
+        unseen: "where devices reach what vfio and iommufd mapped",
+    },
+    Probe {
+        sees: "device ceases to reach memory (DMA)",
+        any_of: &[
+            &[at(
+                Program::DmaUnmap,
+                Fentry(
+                    "void dma_unmap_phys(struct device *, dma_addr_t, size_t, enum dma_data_direction, unsigned long)",
+                ),
+            )],
+            &[at(
+                Program::DmaUnmap,
+                Fentry(
+                    "void dma_unmap_page_attrs(struct device *, dma_addr_t, size_t, enum dma_data_direction, unsigned long)",
+                ),
+            )],
+        ],
+        need: Need::Asked(Devices::Dma),
+        unseen: "when a device ceases to reach what its driver mapped",
+    },
+    Probe {
+        sees: "device reaches memory (DMA)",
+        any_of: &[
+            &[at(
+                Program::DmaMapPhysExit,
+                Fexit(
+                    "dma_addr_t dma_map_phys(struct device *, phys_addr_t, size_t, enum dma_data_direction, unsigned long)",
+                ),
+            )],
+            &[at(
+                Program::DmaMapPageExit,
+                Fexit(
+                    "dma_addr_t dma_map_page_attrs(struct device *, struct page *, size_t, size_t, enum dma_data_direction, unsigned long)",
+                ),
+            )],
+        ],
+        need: Need::Asked(Devices::Dma),
+        unseen: "where a device reaches what its driver mapped",
+    },
+    Probe {
+        sees: "device reaches lists of memory (DMA)",
+        any_of: &[
+            &[
+                at(
+                    Program::DmaUnmapSg,
+                    Fentry(
+                        "void dma_unmap_sg_attrs(struct device *, struct scatterlist *, int, enum dma_data_direction, unsigned long)",
+                    ),
+                ),
+                at(
+                    Program::DmaMapSgExit,
+                    Fexit(
+                        "int __dma_map_sg_attrs(struct device *, struct scatterlist *, int, enum dma_data_direction, unsigned long)",
+                    ),
+                ),
+            ],
+            &[
+                at(
+                    Program::DmaUnmapSg,
+                    Fentry(
+                        "void dma_unmap_sg_attrs(struct device *, struct scatterlist *, int, enum dma_data_direction, unsigned long)",
+                    ),
+                ),
+                at(
+                    Program::DmaMapSgExit,
+                    Fexit(
+                        "int dma_map_sg_attrs(struct device *, struct scatterlist *, int, enum dma_data_direction, unsigned long)",
+                    ),
+                ),
+            ],
+        ],
+        need: Need::Asked(Devices::Dma),
+        unseen: "where a device reaches buffers that its driver maps as lists (RDMA, NVMe)",
     },
 ];
 

@@ -9,6 +9,7 @@ pub mod json;
 pub mod metrics;
 #[cfg(feature = "agent")]
 pub mod otlp;
+pub mod reach;
 pub mod report;
 #[cfg(test)]
 pub mod schemas;

@@ -12,6 +12,7 @@ mod losses;
 mod names;
 mod notifiers;
 mod open;
+mod reach;
 mod stacks;
 mod vmas;
 
@@ -29,7 +30,7 @@ pub use self::{
 };
 use self::{
     held::Held, holders::References, keyframe::Restoring, lineage::Lineage, listed::Listed,
-    names::Room, notifiers::Notifiers, open::Open, stacks::Stacks, vmas::VmaNames,
+    names::Room, notifiers::Notifiers, open::Open, reach::Watched, stacks::Stacks, vmas::VmaNames,
 };
 use crate::{
     budget::Kept,
@@ -39,6 +40,7 @@ use crate::{
     finding::{CauseKind, Finding, Telling, Verdict, ZapKind},
     history::History,
     ledger::{Ledger, PinRecord},
+    reach::Reaches,
     rules::{self, Benign, Judgement},
 };
 
@@ -132,6 +134,8 @@ pub struct Trace {
     notifiers: Notifiers,
     recent: VecDeque<Recent>,
     restoring: Option<Restoring>,
+    reaches: Reaches,
+    watched: Watched,
     /// By thread, what its zap will be of.
     file_ranges: HashMap<u32, FileRange>,
 }
@@ -243,6 +247,9 @@ impl Trace {
             What::Notifier(notifier) => self.notifier(&event, notifier),
             What::Holder(holder) => self.holder(&event, holder),
             What::Io { mm, start, end, .. } => changes.extend(self.io(*mm, *start, *end)),
+            What::DeviceMap(map) => changes.extend(self.device_map(&event, map)),
+            What::DeviceUnmap(unmap) => changes.extend(self.device_unmap(&event, unmap)),
+            What::Attached(attached) => changes.extend(self.attached(&event, attached)),
             What::Before(before) => self.before(&event, before),
             What::Cost(cost) => self.costs.extend(event.program.map(|program| (program, *cost))),
             What::Tally(tally) => changes.extend(self.tally(event.program, *tally)),
@@ -316,10 +323,16 @@ impl Trace {
     }
 
     fn tally(&mut self, program: Option<Program>, tally: Tally) -> Vec<Change> {
-        let before = self.lost_ends();
+        let before = (self.lost_ends(), self.lost_ends_of_reach());
         self.tallies.extend(program.map(|program| (program, tally)));
-        let of_now = self.restoring.is_none();
-        if of_now && self.lost_ends() > before { self.doubt_books() } else { Vec::new() }
+        let mut changes = Vec::new();
+        if self.restoring.is_none() && self.lost_ends() > before.0 {
+            changes.extend(self.doubt_books());
+        }
+        if self.restoring.is_none() && self.lost_ends_of_reach() > before.1 {
+            changes.extend(self.doubt_reach());
+        }
+        changes
     }
 
     fn fault(&mut self, event: &Event, fault: &Fault) -> Vec<Change> {
@@ -395,5 +408,7 @@ fn mark(what: &What) -> Option<[u64; 3]> {
 
 #[cfg(test)]
 mod range_tests;
+#[cfg(test)]
+mod reach_tests;
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ fn says(finding: &Finding) -> String {
     let pin = finding.pin.as_ref().map(|pin| (pin.id, pin.call, pin.place(), pin.holder.tid));
     let cause = finding.cause.as_ref().map(|cause| (cause.kind, cause.time, cause.others));
     format!(
-        "{:?} {:?} {} {:#x}+{} {:#x}->{:#x} at {} by {} {pin:?} {cause:?} {:?} {:?} {:?}",
+        "{:?} {:?} {} {:#x}+{} {:#x}->{:#x} at {} by {} {pin:?} {cause:?} {:?} {:?} {:?} {:?}",
         finding.verdict,
         finding.how,
         finding.reason,
@@ -45,6 +45,7 @@ fn says(finding: &Finding) -> String {
         finding.proof,
         finding.unpinned,
         finding.reference,
+        finding.reach,
     )
 }
 

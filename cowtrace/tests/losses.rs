@@ -138,6 +138,17 @@ fn what_no_verdict_hangs_on_may_be_shed_and_it_is_clean_and_told() {
 }
 
 #[test]
+fn what_devices_map_may_be_lost_and_it_is_clean_and_told() {
+    let path = recording("devices", true, |to| {
+        to.fact(key::DEVICE_MAPS, "dma");
+        to.tally(Program::DmaUnmap, &Tally { ring_full: 3, ..SOME });
+    });
+    answers(&path, 0, None);
+    let (_, printed) = cowtrace(&["replay", "--format", "text", &path]);
+    assert!(printed.contains("3 records of what devices map were lost"), "{printed}");
+}
+
+#[test]
 fn a_recording_without_an_end_is_not_clean() {
     let path = recording("no-end", false, |_| {});
     answers(&path, 3, Some("the recording stops before cowtrace did"));

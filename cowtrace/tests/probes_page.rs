@@ -28,6 +28,9 @@ fn section(page: &mut String, probe: &Probe) {
         Need::Always => "always needed".to_owned(),
         Need::Where(function) => format!("needed where the kernel has `{function}`"),
         Need::Extra => "no verdict depends on it".to_owned(),
+        Need::Asked(devices) => {
+            format!("only with `--device-maps {}`; no verdict depends on it", devices.name())
+        }
     };
     let _ =
         write!(page, "\n## {}\n\nUnseen without it: {}.\n({need})\n\n", probe.sees, probe.unseen);

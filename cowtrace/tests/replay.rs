@@ -99,6 +99,27 @@ fn each_verdict_has_a_recording_that_is_judged_the_same_for_ever() {
     }
 }
 
+/// With `--device-maps iommu`, otherwise like those before. The device wrote to the old page, as the workload measured.
+const DEVICES: [(&str, &[Verdict]); 2] = [
+    // `cowtrace provoke vfio/4k/mprotect`
+    ("device-5.10", &[Verdict::Armed, Verdict::Lost]),
+    // `cowtrace provoke vfio/4k/dontneed`
+    ("device-6.12", &[Verdict::Lost]),
+];
+
+#[test]
+fn which_device_maps_the_old_page_is_told_the_same_for_ever() {
+    for (name, verdicts) in DEVICES {
+        let recording = bytes(&format!("{name}.cow"));
+        let (text, trace) = print(recording.clone(), Format::Text, false).expect(name);
+        let found: Vec<Verdict> = trace.findings.iter().map(|finding| finding.verdict).collect();
+        assert_eq!(found, verdicts, "{name}");
+        expect_file![format!("recordings/{name}.txt")].assert_eq(&text);
+        let (json, _) = replay(recording, Format::Json).expect(name);
+        expect_file![format!("recordings/{name}.jsonl")].assert_eq(&json);
+    }
+}
+
 /// One that predicts, for all three pages, and one for each page when it comes true.
 const FINDINGS: usize = 1 + 3;
 

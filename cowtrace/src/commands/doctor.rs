@@ -9,6 +9,7 @@ use crate::{
     errors::{self, exit},
     privileges::{self, Files, Remains},
     probes::{
+        Devices, Need,
         attach::{self, Row},
         kernel::Kernel,
         settings::{Filter, Settings},
@@ -23,7 +24,7 @@ pub fn run(out: &mut dyn Write) -> anyhow::Result<u8> {
     let btf = Btf::parse(&kernel.btf).ok_or_else(|| errors::broken_btf(&kernel.release))?;
     let settings = Settings::find(&btf, &kernel.kallsyms, &Filter::default())?;
     let mut ebpf = attach::load(&settings, (4096, None), false)?;
-    let rows = attach::attach(&mut ebpf, &kernel, &btf, false)?.rows;
+    let rows = attach::attach(&mut ebpf, &kernel, &btf, (false, Some(Devices::Dma)))?.rows;
     writeln!(out, "kernel {} on {} ({})", kernel.release, kernel.host, kernel.machine)?;
     writeln!(out, "rule for write-protected pages with extra references: {}", rule(&btf))?;
     let mut missing = 0;
@@ -86,6 +87,9 @@ fn print(out: &mut dyn Write, row: &Row, kernel: &Kernel) -> std::io::Result<boo
     let needed = row.is_needed(kernel);
     let sees = row.probe.sees;
     match &row.attached {
+        Some(attached) if matches!(row.probe.need, Need::Asked(_)) => {
+            writeln!(out, "  asked    {sees:<32} {attached}")?;
+        }
         Some(attached) => writeln!(out, "  ok       {sees:<32} {attached}")?,
         None if needed => writeln!(out, "  MISSING  {sees:<32} unseen: {}", row.probe.unseen)?,
         None => writeln!(out, "  -        {sees:<32} not on this kernel, and not needed")?,

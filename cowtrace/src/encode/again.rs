@@ -1,8 +1,8 @@
 //! Bodies of events that a keyframe tells once more: the inverse of what `decode` makes of them.
 
-use cowtrace_common::wire::{PROTECT_BY_BITS, kind, protect_by, zap_first};
+use cowtrace_common::wire::{DEVICE_NAME, PROTECT_BY_BITS, dma_by, kind, protect_by, zap_first};
 
-use crate::event::{Fault, Held, Protect, Protector, What, Zap};
+use crate::event::{Api, DeviceMap, Fault, Held, Protect, Protector, What, Zap};
 
 /// Kind and body; `None` for what no keyframe tells.
 pub fn body(what: &What) -> Option<(u16, Vec<u8>)> {
@@ -35,6 +35,16 @@ pub fn body(what: &What) -> Option<(u16, Vec<u8>)> {
         What::Holder(holder) => {
             let words = u64::from(holder.gup_flags) | u64::from(!holder.is_pin) << 32;
             (kind::HOLDER, longs(&[holder.mm, holder.address, holder.pfn, words]))
+        }
+        What::DeviceMap(map) => (kind::DMA_MAP, device_map(map)),
+        What::DeviceUnmap(unmap) => {
+            let numbers = [unmap.space, unmap.iova, unmap.bytes, by(unmap.api).into()];
+            (kind::DMA_UNMAP, longs(&numbers))
+        }
+        What::Attached(attached) => {
+            let mut body: Vec<u8> = longs(&[attached.device, attached.space]);
+            body.extend_from_slice(&name(&attached.name));
+            (kind::DMA_DEVICE, body)
         }
         What::FileRange(range) => {
             let numbers = [range.file, range.offset, range.mm, range.start, range.end];
@@ -97,6 +107,28 @@ fn zap(zap: &Zap) -> Vec<u8> {
     let longs = longs.iter().flat_map(|number| number.to_le_bytes());
     let words = words.iter().flat_map(|number| number.to_le_bytes());
     longs.chain(words).chain(pfn.to_le_bytes()).collect()
+}
+
+fn device_map(map: &DeviceMap) -> Vec<u8> {
+    let longs = [map.space, map.iova, map.physical, map.bytes];
+    let words = [by(map.api), map.doubtful.into()];
+    let longs = longs.iter().flat_map(|number| number.to_le_bytes());
+    let words = words.iter().flat_map(|number: &u32| number.to_le_bytes());
+    longs.chain(words).chain(name(&map.device)).collect()
+}
+
+fn by(api: Api) -> u32 {
+    match api {
+        Api::Iommu => dma_by::IOMMU,
+        Api::Dma => dma_by::DMA,
+    }
+}
+
+/// As long as the programs keep it.
+fn name(text: &str) -> [u8; DEVICE_NAME] {
+    let mut name = [0; DEVICE_NAME];
+    name.iter_mut().zip(text.bytes()).for_each(|(to, byte)| *to = byte);
+    name
 }
 
 /// A pin that is held; `wire::kind::HELD` has the order.

@@ -14,7 +14,7 @@ use aya::{
 };
 use cowtrace_common::{program::Program, setting::Stage};
 
-use super::{Attachment, Need, Point, Probe, TABLE, kernel::Kernel, settings::Settings};
+use super::{Attachment, Devices, Need, Point, Probe, TABLE, kernel::Kernel, settings::Settings};
 use crate::{btf::Btf, budget, errors, event::ProbeState};
 
 /// The object that build/ brought.
@@ -41,7 +41,7 @@ impl Row {
         match self.probe.need {
             Need::Always => true,
             Need::Where(function) => kernel.kallsyms.address(function).is_some(),
-            Need::Extra => false,
+            Need::Extra | Need::Asked(_) => false,
         }
     }
 
@@ -78,18 +78,19 @@ pub fn load(
         .map_err(|error| errors::refused(&chain(&error)))
 }
 
-/// Attaches the table, row by row; with `kprobes`, by the hooks of a kernel without fexit where a row has
-/// such. An error of the kernel that would meet every row ends it.
+/// Attaches the table, row by row, without rows that are not asked for; with `kprobes`, by the hooks of a kernel
+/// without fexit where a row has such. An error of the kernel that would meet every row ends it.
 pub fn attach(
     ebpf: &mut Ebpf,
     kernel: &Kernel,
     btf: &Btf,
-    kprobes: bool,
+    (kprobes, devices): (bool, Option<Devices>),
 ) -> anyhow::Result<Attached> {
     let types = aya::Btf::from_sys_fs().map_err(|_| errors::broken_btf(&kernel.release))?;
     let (loaded, sheddable) = (BTreeSet::new(), Vec::new());
     let mut attacher = Attacher { ebpf, kernel, btf, types, kprobes, loaded, sheddable };
-    let rows: anyhow::Result<_> = TABLE.iter().map(|probe| attacher.row(probe)).collect();
+    let asked = TABLE.iter().filter(|probe| probe.need.is_asked(devices));
+    let rows: anyhow::Result<_> = asked.map(|probe| attacher.row(probe)).collect();
     Ok(Attached { rows: rows?, sheddable: attacher.sheddable })
 }
 

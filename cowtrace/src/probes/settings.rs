@@ -130,6 +130,7 @@ impl Settings {
         let nested = btf.prototype("unpin_user_page_range_dirty_lock").is_none();
         self.set(Setting::NestedUnpins, nested.into());
         self.set(Setting::FollLongterm, foll_longterm(btf));
+        self.set(Setting::SgBytes, btf.size("scatterlist").unwrap_or(0).into());
         Ok(())
     }
 

@@ -27,6 +27,11 @@ pub(super) trait Device {
         Some(std::process::id())
     }
 
+    /// Where the device finds what is pinned at `offset`, if it has addresses of its own.
+    fn iova(&self, _offset: usize) -> Option<u64> {
+        None
+    }
+
     /// Writes to (or reads) the measured pages through the pin, then looks what arrived of each.
     fn deliver(&mut self, pages: &Pages) -> anyhow::Result<Vec<Data>>;
 

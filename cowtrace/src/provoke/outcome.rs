@@ -18,6 +18,8 @@ pub(super) struct Outcome {
     pub(super) address: usize,
     /// Where it was when it was stored to.
     pub(super) new_address: usize,
+    /// Where the device finds it, if it has addresses of its own.
+    pub(super) iova: Option<u64>,
     /// The frame behind it when it was pinned.
     pub(super) pfn_before: u64,
     /// The frame behind it after the store that followed the event.
@@ -76,12 +78,13 @@ impl fmt::Display for Outcome {
         let Self { case, pid, tid, address, new_address, pfn_before, pfn_after, .. } = self;
         let (data, pin, moved) = (self.data.name(), self.pin.name(), pfn_before != pfn_after);
         let holder = self.holder.map_or("null".to_owned(), |pid| pid.to_string());
+        let iova = self.iova.map_or("null".to_owned(), |iova| iova.to_string());
         let (pages, page_kind, dirty) = (self.pages, self.page_kind, case.device.unpins_dirty());
         write!(f, r#"{{"type":"provoke","case":"{case}","pid":{pid},"tid":{tid},"#)?;
         write!(f, r#""holder_pid":{holder},"address":{address},"new_address":{new_address},"#)?;
         write!(f, r#""pfn_before":{pfn_before},"pfn_after":{pfn_after},"moved":{moved},"#)?;
         write!(f, r#""data":"{data}","pin":"{pin}","pages":{pages},"page_kind":"{page_kind}","#)?;
-        write!(f, r#""unpinned_dirty":{dirty}}}"#)
+        write!(f, r#""unpinned_dirty":{dirty},"iova":{iova}}}"#)
     }
 }
 
@@ -109,6 +112,7 @@ mod tests {
         holder: Some(40),
         address: 0x7f00_0000_1000,
         new_address: 0x7f00_0000_1000,
+        iova: Some(0x0100_0000),
         pfn_before: 5,
         pfn_after: 6,
         data: Data::Lost,
@@ -125,7 +129,7 @@ mod tests {
                 r#"{"type":"provoke","case":"io-uring/4k/mprotect","pid":41,"tid":42,"holder_pid":40,"#,
                 r#""address":139637976731648,"new_address":139637976731648,"#,
                 r#""pfn_before":5,"pfn_after":6,"moved":true,"data":"lost","pin":"long-write","#,
-                r#""pages":1,"page_kind":"anonymous","unpinned_dirty":false}"#
+                r#""pages":1,"page_kind":"anonymous","unpinned_dirty":false,"iova":16777216}"#
             )
         );
     }
@@ -139,7 +143,7 @@ mod tests {
     fn every_line_is_json() {
         for case in Case::all() {
             for data in [Data::Sync, Data::Lost, Data::None] {
-                let line = Outcome { case, data, holder: None, ..OUTCOME }.to_string();
+                let line = Outcome { case, data, holder: None, iova: None, ..OUTCOME }.to_string();
                 let parsed: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");
                 assert_eq!(parsed["case"], case.to_string());
                 assert_eq!(parsed["data"], data.name());

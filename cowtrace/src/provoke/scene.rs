@@ -78,7 +78,7 @@ impl Scene {
 
     fn outcomes(&self, tid: u32, after: &[u64], data: &[outcome::Data]) -> Vec<Outcome> {
         let measured = self.pfns.iter().zip(after).zip(data).zip(&self.kinds);
-        let all = self.pages.offsets().iter().zip(measured);
+        let all = self.pages.offsets().iter().copied().zip(measured);
         let outcome = |(offset, (((&pfn_before, &pfn_after), &data), &page_kind))| Outcome {
             case: self.case,
             pid: std::process::id(),
@@ -86,6 +86,7 @@ impl Scene {
             holder: self.device.holder(),
             address: self.address + offset,
             new_address: self.pages.mapping().address() + offset,
+            iova: self.device.iova(offset),
             pfn_before,
             pfn_after,
             data,

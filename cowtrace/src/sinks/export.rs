@@ -331,6 +331,26 @@ fn about(trace: &Trace, what: &What) -> Option<Row> {
             detail: Some(if *to_memory { "to memory" } else { "from memory" }.to_owned()),
             ..range("io", *mm, *start, *end)
         },
+        What::DeviceMap(map) => Row {
+            kind: "device-map",
+            address: Some(map.iova),
+            end: Some(map.end()),
+            pages: Some(map.pfns().1 - map.pfns().0),
+            pfn: Some(map.pfns().0),
+            detail: Some(format!("{} {}", map.api.name(), map.device).trim_end().to_owned()),
+            ..Row::default()
+        },
+        What::DeviceUnmap(unmap) => Row {
+            kind: "device-unmap",
+            address: Some(unmap.iova),
+            end: Some(unmap.iova.saturating_add(unmap.bytes)),
+            detail: Some(unmap.api.name().to_owned()),
+            ..Row::default()
+        },
+        What::Attached(attached) => {
+            let detail = Some(attached.name.to_string());
+            Row { kind: "attached", detail, ..Row::default() }
+        }
         What::Holder(holder) => Row {
             address: Some(holder.address),
             pfn: Some(holder.pfn),

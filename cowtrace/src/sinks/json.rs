@@ -16,6 +16,7 @@ use crate::{
     event::{Stack, Task, Time},
     finding::{Cause, Finding, Proof},
     ledger::PinRecord,
+    reach::{Reach, ReachState},
     trace::{Change, Durations, Sort, Trace},
 };
 
@@ -50,6 +51,12 @@ struct FindingLine<'a> {
     cause: Option<CauseLine>,
     reference: Option<ReferenceLine>,
     invalidation: Option<InvalidationLine>,
+    /// Only where mappings for devices were watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    devices: Option<Vec<DeviceLine>>,
+    /// Records of them that were lost: with any, what is not in the list is not known. Likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    devices_lost: Option<u64>,
     advice: &'a str,
 }
 
@@ -110,6 +117,17 @@ struct InvalidationLine {
     began: Time,
     ended: Time,
     secondary_mmus: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct DeviceLine {
+    device: Option<String>,
+    api: &'static str,
+    iova: u64,
+    mapped_at: Time,
+    state: &'static str,
+    unmapped_at: Option<Time>,
 }
 
 #[derive(Serialize)]
@@ -224,8 +242,26 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
             ended: told.ended,
             secondary_mmus: stack::mmu_names(trace, told),
         }),
+        devices: trace.watches_devices().then(|| devices(finding)),
+        devices_lost: trace.watches_devices().then(|| trace.lost_of_devices()),
         advice: finding.advice,
     }
+}
+
+/// Who reaches the old page.
+fn devices(finding: &Finding) -> Vec<DeviceLine> {
+    let line = |reach: &Reach| DeviceLine {
+        device: Some(reach.device.to_string()).filter(|name| !name.is_empty()),
+        api: reach.api.name(),
+        iova: reach.iova,
+        mapped_at: reach.since,
+        state: reach.state.name(),
+        unmapped_at: match reach.state {
+            ReachState::Ended(time) => Some(time),
+            _ => None,
+        },
+    };
+    finding.reach.iter().map(line).collect()
 }
 
 fn cause_line(trace: &Trace, cause: &Cause) -> CauseLine {

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use self::gate::{Answer, Gate, Ran};
 pub use super::group::Kind;
-use super::{count, filter::Filter, group, stack, text};
+use super::{count, filter::Filter, group, reach, stack, text};
 use crate::{
     event::Time,
     facts::key,
@@ -156,6 +156,8 @@ pub struct Example {
     pub device_has: String,
     /// What the process has.
     pub process_has: String,
+    /// Which devices reach the old page, where that was watched.
+    pub devices: Vec<String>,
     /// What happened, in the order of time.
     pub steps: Vec<Step>,
 }
@@ -363,6 +365,7 @@ fn example(trace: &Trace, finding: &Finding) -> Example {
         place: text::place(finding),
         device_has: format!("PFN {:#x}", finding.old_pfn),
         process_has: text::process_has(finding),
+        devices: reach::lines(trace, finding),
         steps,
     }
 }
@@ -456,7 +459,8 @@ fn outline(group: &Group) -> Vec<String> {
         "#{}: {}; the device has {}, the process has {}",
         example.id, example.place, example.device_has, example.process_has
     );
-    site.into_iter().chain([format!("cause: {}; {when}", group.kind.cause), one]).collect()
+    let lines = site.into_iter().chain([format!("cause: {}; {when}", group.kind.cause), one]);
+    lines.chain(example.devices.iter().cloned()).collect()
 }
 
 /// What is known of a host and its trace, a line each.

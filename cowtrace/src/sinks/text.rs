@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{budget, container, count, mapped, stack};
+use super::{budget, container, count, mapped, reach, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
@@ -40,6 +40,9 @@ fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Resul
     }
     if let Some(told) = &finding.told {
         writeln!(out, "  {} {}", clock(trace, told.began), told_words(trace, told))?;
+    }
+    for line in reach::lines(trace, finding) {
+        writeln!(out, "  {line}")?;
     }
     writeln!(out, "  {}", finding.advice)
 }
@@ -203,26 +206,28 @@ fn updated(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<
     if let Some(end) = finding.unpinned {
         return writeln!(
             out,
-            "{} unpinned {} by {}: {}",
+            "{} unpinned {} by {}: {}{}",
             clock(trace, end.time).trim_start(),
             if end.dirty { "dirty" } else { "clean" },
             task(&end.task),
-            finding.reason
+            finding.reason,
+            reach::behind(trace, finding)
         );
     }
     let told = finding.told.as_ref().map(|told| format!("; {}", told_words(trace, told)));
     writeln!(
         out,
-        "device has PFN {:#x}, process has {}: {}{}",
+        "device has PFN {:#x}, process has {}: {}{}{}",
         finding.old_pfn,
         process_has(finding),
         finding.reason,
-        told.unwrap_or_default()
+        told.unwrap_or_default(),
+        reach::behind(trace, finding)
     )
 }
 
 /// Seconds since the trace began, to the microsecond.
-fn clock(trace: &Trace, time: Time) -> String {
+pub(super) fn clock(trace: &Trace, time: Time) -> String {
     let micros = trace.since_start(time) / 1000;
     format!("{:>+5}.{:06}", micros / 1_000_000, (micros % 1_000_000).abs())
 }
@@ -302,6 +307,21 @@ pub fn event_words(trace: &Trace, event: &Event) -> String {
             let what = if *to_memory { "to memory" } else { "from memory" };
             format!("io         {start:#x}-{end:#x} {what}")
         }
+        What::DeviceMap(map) => format!(
+            "device map {:#x}-{:#x} PFN {:#x} {}",
+            map.iova,
+            map.end(),
+            map.pfns().0,
+            reach::who(&trace.device_of(map), map.api)
+        ),
+        What::DeviceUnmap(unmap) => {
+            let end = unmap.iova.saturating_add(unmap.bytes);
+            match unmap.bytes {
+                u64::MAX => "device end all of a domain".to_owned(),
+                _ => format!("device end {:#x}-{end:#x} {}", unmap.iova, unmap.api.name()),
+            }
+        }
+        What::Attached(attached) => format!("attached   {} to a domain", attached.name),
         What::FileRange(range) => {
             format!("file range {:#x}-{:#x} from {:#x}", range.start, range.end, range.offset)
         }
@@ -335,6 +355,13 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         count(counts.forks, "fork"),
         count(counts.invalidations, "invalidation")
     )?;
+    if trace.watches_devices() && trace.lost_of_devices() > 0 {
+        writeln!(
+            out,
+            "{} of what devices map were lost: what they map is then not known; no verdict hangs on it",
+            count(trace.lost_of_devices(), "record")
+        )?;
+    }
     if counts.fork_copies > 0 {
         writeln!(
             out,

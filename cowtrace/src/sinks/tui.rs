@@ -20,6 +20,8 @@ mod keys_tests;
 #[cfg(test)]
 mod player_tests;
 #[cfg(test)]
+mod reach_tests;
+#[cfg(test)]
 mod scenario;
 #[cfg(test)]
 mod screen_tests;

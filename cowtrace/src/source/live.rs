@@ -27,6 +27,7 @@ use crate::{
     pagemap::{Pagemap, Question},
     privileges::opener::Opener,
     probes::{
+        Devices,
         attach::{self, Attached, Row},
         kernel::Kernel,
         settings::{self, Filter, Settings},
@@ -51,6 +52,8 @@ pub struct Options {
     pub kprobes: bool,
     /// Tell short-term pins like all others.
     pub short_term: bool,
+    /// Which mappings for devices are watched; none if not given.
+    pub devices: Option<Devices>,
     /// Have the kernel measure how long programs run.
     pub stats: bool,
     /// What tracing may cost.
@@ -95,7 +98,7 @@ impl Live {
             attach::load(&settings, (options.ring_bytes, options.spaces), options.verbose)?;
         fill_filters(&mut ebpf, &options.filter)?;
         let Attached { rows, sheddable } =
-            attach::attach(&mut ebpf, &kernel, &btf, options.kprobes)?;
+            attach::attach(&mut ebpf, &kernel, &btf, (options.kprobes, options.devices))?;
         attach::require(&rows, &kernel)?;
         // Only now: a map that is taken out is no longer there for a program to be loaded with.
         let ring = sys::async_fd(map(&mut ebpf, "EVENTS")?)?;
@@ -105,7 +108,7 @@ impl Live {
         let keep = |limit| Keeper::take(&mut ebpf, limit, sheddable);
         let keeper = options.budget.map(keep).transpose()?;
         let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
-        let ready = preamble(&kernel, &btf, &rows, &options.filter, before);
+        let ready = preamble(&kernel, &btf, &rows, options, before);
         let tick = Tick::new(options.stats || options.budget.is_some(), Instant::now());
         let facts = settings::facts(&btf).into_iter().collect();
         // The kernel's types and what was made of them: some 30 MiB that nobody needs any more.
@@ -317,7 +320,7 @@ fn preamble(
     kernel: &Kernel,
     btf: &Btf,
     rows: &[Row],
-    filter: &Filter,
+    options: &Options,
     vmstat: Option<i64>,
 ) -> Batch {
     let now = sys::boottime_ns();
@@ -338,8 +341,11 @@ fn preamble(
     for (key, value) in settings::facts(btf) {
         writer.fact(key, &value);
     }
-    if let Some(filter) = filter.describe() {
+    if let Some(filter) = options.filter.describe() {
         writer.fact(key::FILTER, &filter);
+    }
+    if let Some(devices) = options.devices {
+        writer.fact(key::DEVICE_MAPS, devices.name());
     }
     if let Some(pfn) = zero_pfn() {
         writer.fact(key::ZERO_PFN, &pfn.to_string());

@@ -48,6 +48,7 @@ impl Trace {
             any,
         };
         self.ledger.forget();
+        self.lose_sight_of_devices();
         *self = Self {
             restoring: Some(Restoring { last: None, before }),
             facts: mem::take(&mut self.facts),

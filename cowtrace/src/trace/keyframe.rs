@@ -11,7 +11,7 @@ use crate::{
     event::{Before, Event, Fault, Protect, Stack, Task, Time, Untold, What, Zap},
     finding::{Cause, CauseKind, Finding, How, Proof, Verdict},
     source::Batch,
-    trace::{Recent, findings},
+    trace::{Recent, findings, reach},
 };
 
 /// A keyframe being taken in.
@@ -55,6 +55,12 @@ impl Trace {
                 writer.again(&of(finding.broken_at, what));
             }
             writer.grade(finding.verdict, finding.proof);
+            for event in reach::ended_events(finding) {
+                writer.again(&event);
+            }
+        }
+        for event in self.map_events() {
+            writer.again(&event);
         }
         for Recent { tid, program, mark } in &self.recent {
             writer.told(*tid, *program, *mark);
@@ -110,6 +116,7 @@ impl Trace {
             event
         });
         events.extend(ranges);
+        events.extend(self.attached_events());
         events
     }
 

@@ -15,6 +15,7 @@ use crate::{
 /// Whether no verdict hangs on what a program sees: it adds a name or a proof. Rows that no run needs.
 fn is_evidence_only(program: Program) -> bool {
     matches!(program, Program::ReferenceExit | Program::IoFixedExit | Program::IoRegisteredExit)
+        || program.sees_devices()
 }
 
 impl Trace {
@@ -30,6 +31,21 @@ impl Trace {
         let untold = self.counts.malformed.saturating_add(self.ledger.unlisted());
         let ends = self.losses().filter(|(program, _)| program.ends_or_moves_pins());
         ends.map(|(_, tally)| tally.lost()).fold(untold, u64::saturating_add)
+    }
+
+    /// Records of what devices reach that were not seen: it is then not known, and nothing else is in doubt.
+    pub fn lost_of_devices(&self) -> u64 {
+        self.lost_by(Program::sees_devices)
+    }
+
+    /// The same of those that may have told that a device ceased to reach something.
+    pub(super) fn lost_ends_of_reach(&self) -> u64 {
+        self.lost_by(Program::ends_reach)
+    }
+
+    fn lost_by(&self, is_meant: fn(Program) -> bool) -> u64 {
+        let losses = self.losses().filter(|(program, _)| is_meant(*program));
+        losses.map(|(_, tally)| tally.lost()).fold(0, u64::saturating_add)
     }
 
     /// What can be why a pin is not in the ledger.

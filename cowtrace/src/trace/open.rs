@@ -113,8 +113,10 @@ impl Trace {
         }
         if let Some(known) = self.findings.get_mut(index) {
             known.pin = finding.pin;
+            self.watched.entry(known.old_pfn).or_default().push(index);
             return Some(Change::Updated(index));
         }
+        self.watch(&mut finding, index);
         finding.vma_name = self.vma_name_of(&finding);
         finding.advice = rules::advice(&finding, &self.facts);
         self.share_stacks(&mut finding);

@@ -129,6 +129,8 @@ pub enum Device {
     Xdp,
     /// KVM, whose virtual machines follow a process's page table
     Kvm,
+    /// A disk that is driven through the DMA API: NVMe, 64 MiB of zeroes
+    Nvme,
 }
 
 impl Device {
@@ -137,6 +139,12 @@ impl Device {
         match self {
             Self::Edu => &["-device", "intel-iommu,intremap=off", "-device", "edu"],
             Self::Rxe | Self::Xdp | Self::Kvm => &[],
+            Self::Nvme => &[
+                "-drive",
+                "if=none,id=nvme,driver=null-co,size=64M,read-zeroes=on",
+                "-device",
+                "nvme,serial=lab,drive=nvme",
+            ],
         }
     }
 
@@ -153,6 +161,7 @@ impl Device {
             Self::Xdp => &["veth"],
             // QEMU's CPU has AMD's SVM.
             Self::Kvm => &["kvm_amd"],
+            Self::Nvme => &["nvme"],
         }
     }
 }

@@ -7,6 +7,7 @@ use super::case::Run;
 
 pub(super) mod audit;
 pub(super) mod budget;
+pub(super) mod devices;
 pub(super) mod gate;
 pub(super) mod lifecycle;
 pub(super) mod rdma;
@@ -29,6 +30,9 @@ pub(super) fn doctor_is_content(run: &Run) -> Result<()> {
     let text = run.text();
     ensure!(!text.contains("MISSING"), "a needed row is missing");
     ensure!(text.contains("NoNewPrivs 1, Seccomp 2"), "nothing was given up");
+    for sees in ["device reaches memory (IOMMU)", "device reaches lists of memory (DMA)"] {
+        ensure!(text.contains(&format!("  asked    {sees}")), "{sees:?} cannot be watched");
+    }
     for (sees, hook) in [
         ("write-protect fault answered", "fexit do_wp_page"),
         ("pages pinned (fast)", "fexit pin_user_pages_fast"),

@@ -11,8 +11,9 @@ use super::{
         an_agent_counts_what_was_lost,
         audit::{names_who_holds_for_a_moment, sees_the_buffer_lose_its_pages},
         budget::{a_budget_holds, a_flood_is_bounded_and_told, costs_are_plausible},
-        bytes_are_equal, cut_recording_is_inconclusive, doctor_is_content, filtered_out,
-        finds_nothing, finds_one_of_each,
+        bytes_are_equal, cut_recording_is_inconclusive,
+        devices::names_the_device,
+        doctor_is_content, filtered_out, finds_nothing, finds_one_of_each,
         gate::fails_for_a_loss_alone,
         ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
         lifecycle::{gives_up_what_it_does_not_need, leaves_nothing_behind},
@@ -600,6 +601,19 @@ fn matrix() -> Vec<Case> {
                 "cowtrace verify --json --case 'vfio*/4k/*' --case 'vfio*/file/*' --case 'vfio*/shmem/*' \
                  --case 'vfio*/zero/*'",
                 verify_agrees_with_a_device,
+            )
+        },
+        Case {
+            machine: Machine { devices: vec![Device::Edu], ..machine.clone() },
+            kernels: &["5.10", "6.12"],
+            ..Case::new(
+                "a finding names the device that writes to the old page, where it finds it and until when",
+                "cowtrace stream --device-maps iommu --format json -- sh -c '
+                     for event in $([ $LAB_KERNEL = 5.10 ] && echo mprotect fork || echo dontneed mprotect); do
+                         cowtrace provoke vfio/4k/$event
+                     done >p' >s
+                 status=$?; cat p s; exit $status",
+                names_the_device,
             )
         },
         Case {

@@ -22,6 +22,8 @@ pub struct Page {
     pub moved: bool,
     /// How it is held, see docs/json.md.
     pub pin: String,
+    /// Where the device finds it, if it has addresses of its own.
+    pub iova: Option<u64>,
 }
 
 /// How a page was judged.
@@ -99,6 +101,12 @@ pub fn page(case: Case, page: &Page, findings: &[Finding]) -> Judged {
 
 /// What a finding about this one page tells that was measured otherwise.
 fn other_pages(page: &Page, finding: &Finding) -> Option<String> {
+    if let Some(iova) = page.iova.filter(|_| finding.address == page.address)
+        && finding.old_pfn == page.pfn_before
+        && !finding.reach.iter().any(|reach| reach.iova == iova)
+    {
+        return Some(format!("the device finds it at {iova:#x}, found {:?}", finding.reach));
+    }
     let alone = finding.pages == 1 && finding.how == How::Copied;
     let same = (finding.old_pfn, finding.new_pfn) == (page.pfn_before, page.pfn_after);
     (alone && !same).then(|| {
@@ -142,11 +150,16 @@ fn is_cause(case: Case, page: &Page, finding: &Finding) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        event::Api,
+        reach::{Reach, ReachState},
+    };
 
     fn measured(pin: &str, moved: bool) -> Page {
         let pfn_after = if moved { 0x50 } else { 0x40 };
         let (address, pfn_before) = (0x1000, 0x40);
-        Page { address, new_address: address, pfn_before, pfn_after, moved, pin: pin.to_owned() }
+        let (new_address, pin) = (address, pin.to_owned());
+        Page { address, new_address, pfn_before, pfn_after, moved, pin, iova: None }
     }
 
     fn copied(verdict: Verdict) -> Finding {
@@ -183,6 +196,20 @@ mod tests {
         assert!(judged("get", true, std::slice::from_ref(&suspect)).agrees());
         assert!(!judged("get", false, &[suspect]).agrees());
         assert!(judged("short-read", true, &[]).agrees());
+    }
+
+    #[test]
+    fn a_device_that_finds_the_page_elsewhere_is_wrong() {
+        let case = "vfio/4k/mprotect".parse().expect("a case");
+        let measured = Page { iova: Some(0x100_0000), ..measured("long-write", true) };
+        let at = |iova| {
+            let (device, state) = ("0000:00:03.0".into(), ReachState::Live);
+            let reach = Reach { device, api: Api::Iommu, space: 1, iova, since: 0, state };
+            Finding { reach: vec![reach], ..copied(Verdict::Lost) }
+        };
+        assert!(page(case, &measured, &[at(0x100_0000)]).agrees());
+        assert!(!page(case, &measured, &[at(0x200_0000)]).agrees());
+        assert!(!page(case, &measured, &[copied(Verdict::Lost)]).agrees());
     }
 
     #[test]

@@ -116,6 +116,10 @@ impl Device for Passthrough {
             .with_context(|| format!("cannot map {} bytes for DMA", pages.mapping().bytes()))
     }
 
+    fn iova(&self, offset: usize) -> Option<u64> {
+        Some(PAGES_AT + offset as u64)
+    }
+
     fn deliver(&mut self, pages: &Pages) -> anyhow::Result<Vec<Data>> {
         let one = |&offset: &usize| match self.access {
             _ if !self.copies => Ok(Data::None),

@@ -166,6 +166,8 @@ fn addresses(what: &What) -> Option<(u64, u64)> {
         What::Refault { address, .. } => pages(*address, 1),
         What::Holder(holder) => pages(holder.address, 1),
         What::Io { start, end, .. } => (*start, *end),
+        What::DeviceMap(map) => (map.iova, map.end()),
+        What::DeviceUnmap(unmap) => (unmap.iova, unmap.iova.saturating_add(unmap.bytes)),
         What::ForkCopy(copy) => (copy.start, copy.end),
         What::FileRange(range) => (range.start, range.end),
         _ => return None,
@@ -193,6 +195,7 @@ fn frames_of<'t>(what: &What) -> Vec<Value<'t>> {
         What::Unpin(unpin) => all(&unpin.extents),
         What::Refault { pfn, .. } | What::Content { pfn, .. } => vec![Value::Address(*pfn)],
         What::Holder(holder) => vec![Value::Address(holder.pfn)],
+        What::DeviceMap(map) => vec![Value::Range(map.pfns().0, map.pfns().1)],
         _ => Vec::new(),
     }
 }

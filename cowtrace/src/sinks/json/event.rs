@@ -97,6 +97,24 @@ enum Body<'a> {
         end: u64,
         to_memory: bool,
     },
+    DeviceMap {
+        api: &'static str,
+        device: Option<&'a str>,
+        space: u64,
+        iova: u64,
+        physical: u64,
+        bytes: u64,
+    },
+    DeviceUnmap {
+        api: &'static str,
+        space: u64,
+        iova: u64,
+        bytes: u64,
+    },
+    Attached {
+        device: &'a str,
+        space: u64,
+    },
     FileRange {
         file: u64,
         offset: u64,
@@ -202,6 +220,23 @@ fn body(what: &What) -> Option<Body<'_>> {
         },
         What::Io { mm, start, end, to_memory } => {
             Body::Io { mm: *mm, start: *start, end: *end, to_memory: *to_memory }
+        }
+        What::DeviceMap(map) => Body::DeviceMap {
+            api: map.api.name(),
+            device: Some(&*map.device).filter(|name| !name.is_empty()),
+            space: map.space,
+            iova: map.iova,
+            physical: map.physical,
+            bytes: map.bytes,
+        },
+        What::DeviceUnmap(unmap) => Body::DeviceUnmap {
+            api: unmap.api.name(),
+            space: unmap.space,
+            iova: unmap.iova,
+            bytes: unmap.bytes,
+        },
+        What::Attached(attached) => {
+            Body::Attached { device: &attached.name, space: attached.space }
         }
         What::FileRange(range) => Body::FileRange {
             file: range.file,

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     budget::{Kept, Share},
     event::{
-        Comm, Cost, Event, Extent, Extents, Fault, Invalidate, Pin, ProbeState, Stack, Tally, Task,
-        Time, Unpin, VmaName, What,
+        Api, Attached, Comm, Cost, DeviceMap, DeviceUnmap, Event, Extent, Extents, Fault,
+        Invalidate, Pin, ProbeState, Stack, Tally, Task, Time, Unpin, VmaName, What,
     },
     facts::key,
     trace::Trace,
@@ -246,6 +246,28 @@ impl Run {
         let began = self.now + 120_000_000 - took;
         let what = What::Invalidate(Invalidate { mm: MM, start, end, began, event, flags });
         self.program(Program::InvalidateEnd, what);
+    }
+
+    /// A device maps the buffer, where that is watched.
+    pub fn map_for_a_device(&mut self) {
+        let value = "iommu".to_owned();
+        self.source(What::Fact { key: key::DEVICE_MAPS.to_owned(), value });
+        let name = "0000:00:03.0".into();
+        self.program(
+            Program::IommuAttachExit,
+            What::Attached(Attached { device: 1, space: 0xd0, name }),
+        );
+        let (space, iova, physical, bytes) = (0xd0, 0x100_0000, PFN << 12, 4 << 12);
+        let (api, doubtful, device) = (Api::Iommu, false, "".into());
+        let map = DeviceMap { space, iova, physical, bytes, api, doubtful, device };
+        self.program(Program::IommuMapExit, What::DeviceMap(map));
+    }
+
+    /// It maps it no more.
+    pub fn unmap_for_the_device(&mut self) {
+        let (space, iova, bytes, api) = (0xd0, 0x100_0000, 4 << 12, Api::Iommu);
+        let unmap = DeviceUnmap { space, iova, bytes, api };
+        self.program(Program::IommuUnmapExit, What::DeviceUnmap(unmap));
     }
 
     /// Another process pins a buffer of so many pages.

@@ -52,7 +52,12 @@ pub(super) fn extract_to(to: &Path, from: &Run, processes: &BTreeSet<u32>) -> an
 }
 
 fn is_wanted(event: &Event, processes: &BTreeSet<u32>, mms: &mut HashSet<Mm>) -> bool {
-    if event.what.name().is_none() || matches!(event.what, What::Unpin(_)) {
+    // Who ends what others began may be anybody.
+    let is_of_all = |what: &What| {
+        use What::{Attached, DeviceMap, DeviceUnmap, Unpin};
+        matches!(what, Unpin(_) | DeviceMap(_) | DeviceUnmap(_) | Attached(_))
+    };
+    if event.what.name().is_none() || is_of_all(&event.what) {
         return true;
     }
     let mm = mm(&event.what);

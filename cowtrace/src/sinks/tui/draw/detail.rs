@@ -9,7 +9,7 @@ use crate::{
     ledger::PinRecord,
     sinks::{
         group::Group,
-        mapped, stack,
+        mapped, reach, stack,
         tui::palette::{QUIET, symbol},
     },
 };
@@ -94,6 +94,7 @@ fn evidence(scene: Scene, finding: &Finding) -> Vec<(&'static str, String)> {
         let who = stack::secondary_mmus(scene.trace, told);
         fields.push(("told", format!("{who} told at {when} ({}), and took {took} us", told.event)));
     }
+    fields.extend(reach::lines(scene.trace, finding).into_iter().map(|line| ("device", line)));
     fields
 }
 

@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 
 use super::{Scene, detail, empty, list::Column, text};
 use crate::sinks::{
-    mapped, stack,
+    mapped, reach, stack,
     tui::{
         palette::STRONG,
         view::{Holder, Pinned},
@@ -93,6 +93,9 @@ fn fields(scene: Scene, pinned: &Pinned, width: usize) -> Vec<Line<'static>> {
     ];
     let mut lines: Vec<_> =
         fields.iter().flat_map(|(label, text)| detail::field(label, text, width)).collect();
+    for line in reach::of_pin(trace, pin) {
+        lines.extend(detail::field("device", &line, width));
+    }
     lines.push(Line::default());
     let frames = stack::lines(trace, pin.holder.tgid, &pin.stack);
     lines.push(Line::from(Span::styled("  pinned from", STRONG)));

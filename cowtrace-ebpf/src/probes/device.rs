@@ -100,8 +100,9 @@ fn mapped(ctx: &FExitContext, program: Program) {
     if !is_pinned(physical) {
         return;
     }
+    // Without it the end would not be told.
     if DOMAINS.insert(space, 0, 0).is_err() {
-        emit::lose(program);
+        return emit::lose(program);
     }
     let Some(mut record) = Record::<DmaMap>::new(program, kind::DMA_MAP) else {
         return;

@@ -66,7 +66,7 @@ enum Way {
 
 /// What DMA_MAPPING_ERROR is.
 const NO_ADDRESS: u64 = u64::MAX;
-/// Set in the type of a domain that the DMA API keeps for itself (`__IOMMU_DOMAIN_DMA_API`, the same bit since 3.20).
+/// Set in the type of a domain that the DMA API keeps for itself (`__IOMMU_DOMAIN_DMA_API` of include/linux/iommu.h).
 const OF_DMA_API: u32 = 1 << 1;
 /// Entries of a scatter-gather list that are told; more are counted as lost.
 const ENTRIES: u32 = 1_024;

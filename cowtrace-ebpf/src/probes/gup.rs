@@ -19,6 +19,7 @@ use crate::{
     emit::{self, Record},
     holders,
     kernel::{self, Typed},
+    probes::notifier,
     scope::{self, Role},
     understudy::twice,
 };
@@ -320,6 +321,9 @@ fn pinned(ctx: &impl EbpfContext, program: Program, call: &Call, returned: i64) 
     let pages = returned as u64;
     if holders::remember(program, call.mm, call.address, call.flags, call.pages, pages) {
         return;
+    }
+    if !scope::has_pins(call.mm) {
+        notifier::registered_by_now(program as u64, call.mm);
     }
     if !scope::remember(call.mm, Role::Pinned) {
         emit::lose(program);

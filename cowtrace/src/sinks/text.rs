@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::{budget, container, count, mapped, reach, stack};
+use super::{budget, coherence, container, count, mapped, reach, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
     finding::{Cause, CauseKind, Finding, How, Told},
+    rules,
     trace::{Audited, Change, Trace},
 };
 
@@ -43,6 +44,11 @@ fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Resul
     }
     for line in reach::lines(trace, finding) {
         writeln!(out, "  {line}")?;
+    }
+    if !finding.coherence.mmus.is_empty()
+        && let Some(sentence) = coherence::sentence(trace, &finding.coherence)
+    {
+        writeln!(out, "  {sentence}")?;
     }
     writeln!(out, "  {}", finding.advice)
 }
@@ -330,6 +336,13 @@ pub fn event_words(trace: &Trace, event: &Event) -> String {
             let ops = trace.symbol(0, notifier.ops).unwrap_or("?");
             format!("notifier   {ops} registered")
         }
+        What::NotifierGone(notifier) => {
+            let (start, end) = notifier.range;
+            format!("notifier   {} gone from {start:#x}-{end:#x}", trace.mmu_name(notifier.ops))
+        }
+        What::Secondary(list) => {
+            format!("notifiers  {}", coherence::listed(trace, list))
+        }
         What::Fork { child_tgid, .. } => format!("fork       child {child_tgid}"),
         What::MmExit { .. } => "mm-exit    address space gone".to_owned(),
         _ => String::new(),
@@ -370,6 +383,9 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             counts.fork_ns / 1000
         )?;
     }
+    if let Some(kept) = kept_from_children(trace) {
+        writeln!(out, "{kept}")?;
+    }
     let short = trace.short_term;
     if short.pinned > 0 {
         writeln!(
@@ -380,6 +396,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         )?;
     }
     invalidations(out, trace)?;
+    coherent(out, trace)?;
     audited(out, trace)?;
     if counts.suspects_unlisted > 0 {
         writeln!(
@@ -401,6 +418,19 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         writeln!(out, "{part}")?;
     }
     writeln!(out, "{}", books(trace))
+}
+
+/// That children were not given pinned pages, and whether that is needed.
+pub(super) fn kept_from_children(trace: &Trace) -> Option<String> {
+    // A copy that was not told would look like one that was not made.
+    let told = trace.lost() == 0 && trace.budget.is_none() && trace.part_from().is_none();
+    (told && trace.counts.fork_kept > 0).then(|| {
+        format!(
+            "forks kept {} of anonymous memory from the children (MADV_DONTFORK). {}",
+            count(trace.counts.fork_kept, "pinned page"),
+            rules::KEPT_FROM_CHILDREN
+        )
+    })
 }
 
 /// That a recording is a part of a longer one, and what it does not have.
@@ -450,6 +480,11 @@ fn invalidations(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Who learns of changes, where there is anybody beside what pinned.
+fn coherent(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
+    coherence::lines(trace).iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
 fn answer(trace: &Trace, complete: bool) -> String {

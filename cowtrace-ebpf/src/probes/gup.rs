@@ -324,9 +324,9 @@ fn pinned(ctx: &impl EbpfContext, program: Program, call: &Call, returned: i64) 
     }
     if !scope::has_pins(call.mm) {
         notifier::registered_by_now(program as u64, call.mm);
-    }
-    if !scope::remember(call.mm, Role::Pinned) {
-        emit::lose(program);
+        if !scope::remember(call.mm, Role::Pinned) {
+            emit::lose(program);
+        }
     }
     let start = call.address & !0xfff;
     scope::set_pinned(call.mm, start, start.wrapping_add(pages << 12));

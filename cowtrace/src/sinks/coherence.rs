@@ -1,9 +1,11 @@
-//! How what uses a process's pages learns that they change: by notifier, or not at all, which relies on the pin.
+//! How what uses a process's pages learns that they change: by notifier, or not at all, which relies on the pin. And the
+//! notes beneath an answer, that nobody has to act on.
 
 use super::{count, text};
 use crate::{
     event::Secondary,
     ledger::PinRecord,
+    rules,
     secondary::Coherence,
     trace::{AddressSpace, Trace},
 };
@@ -55,10 +57,25 @@ pub fn listed(trace: &Trace, list: &Secondary) -> String {
     format!("of all addresses: {names}{others}{ranges}")
 }
 
-/// A line for each address space that has secondary MMUs beside its pins.
-pub fn lines(trace: &Trace) -> Vec<String> {
+/// A line for each address space that has secondary MMUs beside its pins, and what was done that this kernel does not
+/// need.
+pub fn notes(trace: &Trace) -> Vec<String> {
     let spaces = trace.address_spaces();
-    spaces.iter().filter(|space| !space.mmus.is_empty()).map(|space| line(trace, space)).collect()
+    let lines = spaces.iter().filter(|space| !space.mmus.is_empty());
+    lines.map(|space| line(trace, space)).chain(kept_from_children(trace)).collect()
+}
+
+/// That children were not given pinned pages, and whether that is needed.
+fn kept_from_children(trace: &Trace) -> Option<String> {
+    // A copy that was not told would look like one that was not made.
+    let told = trace.lost() == 0 && trace.budget.is_none() && trace.part_from().is_none();
+    (told && trace.counts.fork_kept > 0).then(|| {
+        format!(
+            "forks kept {} of anonymous memory from the children (MADV_DONTFORK). {}",
+            count(trace.counts.fork_kept, "pinned page"),
+            rules::KEPT_FROM_CHILDREN
+        )
+    })
 }
 
 fn line(trace: &Trace, space: &AddressSpace) -> String {

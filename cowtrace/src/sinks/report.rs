@@ -250,7 +250,7 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
             .collect(),
         missed,
         budget: super::budget::lines(trace),
-        notes: coherence::lines(trace).into_iter().chain(text::kept_from_children(trace)).collect(),
+        notes: coherence::notes(trace),
         pin_calls: trace.counts.pins,
         pinned_pages: trace.ledger.pinned(),
         short_term_pages: trace.short_term.pinned,

@@ -7,7 +7,6 @@ use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
     finding::{Cause, CauseKind, Finding, How, Told},
-    rules,
     trace::{Audited, Change, Trace},
 };
 
@@ -383,9 +382,6 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             counts.fork_ns / 1000
         )?;
     }
-    if let Some(kept) = kept_from_children(trace) {
-        writeln!(out, "{kept}")?;
-    }
     let short = trace.short_term;
     if short.pinned > 0 {
         writeln!(
@@ -396,7 +392,9 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         )?;
     }
     invalidations(out, trace)?;
-    coherent(out, trace)?;
+    for note in coherence::notes(trace) {
+        writeln!(out, "{note}")?;
+    }
     audited(out, trace)?;
     if counts.suspects_unlisted > 0 {
         writeln!(
@@ -418,19 +416,6 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         writeln!(out, "{part}")?;
     }
     writeln!(out, "{}", books(trace))
-}
-
-/// That children were not given pinned pages, and whether that is needed.
-pub(super) fn kept_from_children(trace: &Trace) -> Option<String> {
-    // A copy that was not told would look like one that was not made.
-    let told = trace.lost() == 0 && trace.budget.is_none() && trace.part_from().is_none();
-    (told && trace.counts.fork_kept > 0).then(|| {
-        format!(
-            "forks kept {} of anonymous memory from the children (MADV_DONTFORK). {}",
-            count(trace.counts.fork_kept, "pinned page"),
-            rules::KEPT_FROM_CHILDREN
-        )
-    })
 }
 
 /// That a recording is a part of a longer one, and what it does not have.
@@ -480,11 +465,6 @@ fn invalidations(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         )?;
     }
     Ok(())
-}
-
-/// Who learns of changes, where there is anybody beside what pinned.
-fn coherent(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
-    coherence::lines(trace).iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
 fn answer(trace: &Trace, complete: bool) -> String {

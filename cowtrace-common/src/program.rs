@@ -205,6 +205,12 @@ programs! {
     DmaMapSgExit = "dma_map_sg_exit",
     /// `dma_unmap_sg_attrs` begins.
     DmaUnmapSg = "dma_unmap_sg",
+    /// `mmu_notifier_unregister` returned.
+    NotifierUnregister = "notifier_unregister",
+    /// `mmu_notifier_put` returned.
+    NotifierPut = "notifier_put",
+    /// `mmu_interval_notifier_remove` begins.
+    NotifierRemove = "notifier_remove",
 }
 
 /// Programs that the kernel may skip, each with the one that then sees in its place.

@@ -127,6 +127,26 @@ fields! {
     SgAddress = "scatterlist"."dma_address",
     /// How long what the device finds there is: entries may have been joined.
     SgDeviceLength = "scatterlist"."dma_length",
+    /// Who is told of an address space's changes; NULL until the first one registers.
+    MmNotifiers = "mm_struct"."notifier_subscriptions",
+    /// List of those who are told of the whole address space.
+    NotifiersList = "mmu_notifier_subscriptions"."list",
+    /// Tree of those who are told of a range; its first word is the root.
+    NotifiersTree = "mmu_notifier_subscriptions"."itree",
+    /// Where a notifier is in the list; its first word leads to the next.
+    NotifierNext = "mmu_notifier"."hlist",
+    /// Address space of a notifier.
+    NotifierMm = "mmu_notifier"."mm",
+    /// Where an interval notifier is in the tree: its range too.
+    IntervalNode = "mmu_interval_notifier"."interval_tree",
+    /// Operations of an interval notifier.
+    IntervalOps = "mmu_interval_notifier"."ops",
+    /// Address space of an interval notifier.
+    IntervalMm = "mmu_interval_notifier"."mm",
+    /// First address of an interval.
+    NodeStart = "interval_tree_node"."start",
+    /// Last address of an interval.
+    NodeLast = "interval_tree_node"."last",
 }
 
 impl Field {
@@ -141,6 +161,17 @@ impl Field {
                 | Self::MoveNewAddress
                 | Self::DomainType
                 | Self::SgDeviceLength
+                // No kernel without CONFIG_MMU_NOTIFIER has secondary MMUs.
+                | Self::MmNotifiers
+                | Self::NotifiersList
+                | Self::NotifiersTree
+                | Self::NotifierNext
+                | Self::NotifierMm
+                | Self::IntervalNode
+                | Self::IntervalOps
+                | Self::IntervalMm
+                | Self::NodeStart
+                | Self::NodeLast
         )
     }
 }

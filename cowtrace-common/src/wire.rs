@@ -62,6 +62,8 @@ pub mod kind {
     pub const DMA_UNMAP: u16 = 18;
     /// Body: [`DmaDevice`](super::DmaDevice).
     pub const DMA_DEVICE: u16 = 19;
+    /// Body: [`Secondary`](super::Secondary).
+    pub const SECONDARY: u16 = 20;
     /// The first kind of the source's own.
     pub const SOURCE: u16 = 128;
     /// Body: a key, a NUL, a value; UTF-8. A fact about host, kernel or run.
@@ -315,6 +317,40 @@ pub struct Notifier {
     pub start: u64,
     /// See `start`.
     pub end: u64,
+}
+
+/// Operations listed in a [`Secondary`].
+pub const SECONDARIES: usize = 6;
+
+/// Which MMU notifiers an address space with pins has now, or that an interval notifier has gone.
+///
+/// Told at the first pin, when notifiers from before the trace may be there, and whenever one has gone.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Secondary {
+    /// Address space.
+    pub mm: u64,
+    /// With [`secondary_bit::GONE`] the range of the interval notifier; else 0.
+    pub start: u64,
+    /// See `start`.
+    pub end: u64,
+    /// Operations of the notifiers of the whole address space, newest first; with [`secondary_bit::GONE`] the
+    /// first is that of the one that has gone.
+    pub ops: [u64; SECONDARIES],
+    /// How many of `ops` hold one.
+    pub listed: u32,
+    /// See [`secondary_bit`].
+    pub bits: u32,
+}
+
+/// Bits of [`Secondary::bits`].
+pub mod secondary_bit {
+    /// There are more than are listed.
+    pub const MORE: u32 = 1;
+    /// There are interval notifiers, which are not listed.
+    pub const INTERVALS: u32 = 2;
+    /// Not a list: the interval notifier of this range and these operations has gone.
+    pub const GONE: u32 = 4;
 }
 
 /// A process whose address space has (or had) pins was forked.
@@ -629,6 +665,7 @@ const _: () = {
     assert!(size_of::<Unpin>() == 3 * 8 + 4 * 4);
     assert!(size_of::<Invalidate>() == 4 * 8 + 2 * 4);
     assert!(size_of::<Notifier>() == 4 * 8);
+    assert!(size_of::<Secondary>() == (3 + SECONDARIES) * 8 + 2 * 4);
     assert!(size_of::<Fork>() == 2 * 8 + 2 * 4);
     assert!(size_of::<MmExit>() == 8);
     assert!(size_of::<Protect>() == 4 * 8 + 2 * 4);

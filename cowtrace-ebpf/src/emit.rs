@@ -114,8 +114,14 @@ impl<B> Record<B> {
     /// Starts a record and stamps its header. `None` cannot be: each program has its buffer.
     #[inline(always)]
     pub fn new(program: Program, kind: u16) -> Option<Self> {
+        Self::numbered(program as u32, kind)
+    }
+
+    /// The same of a program known by its number.
+    #[inline(always)]
+    pub fn numbered(program: u32, kind: u16) -> Option<Self> {
         const { assert!(size_of::<B>() <= BODY && size_of::<B>() % 8 == 0) };
-        let buffer = BUFFERS.get_ptr_mut(program as u32)?;
+        let buffer = BUFFERS.get_ptr_mut(program)?;
         let task = bpf_get_current_pid_tgid();
         let header = Header {
             len: 0,
@@ -134,7 +140,7 @@ impl<B> Record<B> {
         };
         // SAFETY: the buffer is this program's on this CPU, and nobody else's while we run.
         unsafe { (*buffer).header = header };
-        Some(Self { buffer, program: program as u32, used: size_of::<B>(), body: PhantomData })
+        Some(Self { buffer, program, used: size_of::<B>(), body: PhantomData })
     }
 
     /// The record that a program has built last, to be built once more with another tail; and its body as it was.

@@ -74,6 +74,20 @@ pub struct Typed(pub *const u8);
 #[derive(Clone, Copy)]
 pub struct Untyped(pub u64);
 
+impl Untyped {
+    /// What lies at `field`, inside.
+    #[inline(always)]
+    pub fn part(self, field: Field) -> Self {
+        Self(self.0 + offset(field) as u64)
+    }
+
+    /// What this lies in, at `field`.
+    #[inline(always)]
+    pub fn whole(self, field: Field) -> Self {
+        Self(self.0 - offset(field) as u64)
+    }
+}
+
 impl Pointer for Typed {
     #[inline(always)]
     fn read<T: Copy + Default>(self, field: Field) -> T {

@@ -10,12 +10,16 @@ mod pages;
 
 use cowtrace_common::{
     program::Program,
-    wire::{Header, Outcome, PROTECT_BY_BITS, content_at, holder_by, kind, protect_by, zap_first},
+    wire::{
+        Header, Outcome, PROTECT_BY_BITS, SECONDARIES, content_at, holder_by, kind, protect_by,
+        secondary_bit, zap_first,
+    },
 };
 
 use crate::event::{
     Audit, Comm, Cost, Event, Extent, Extents, Fault, FileRange, ForkCopy, Holder, Invalidate,
-    Notifier, Pfn, ProbeState, Protect, Protector, ShortTerm, Stack, Tally, Task, What, Zap,
+    Notifier, Pfn, ProbeState, Protect, Protector, Secondary, ShortTerm, Stack, Tally, Task, What,
+    Zap,
 };
 
 /// Why bytes are no event.
@@ -141,6 +145,7 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
         kind::INVALIDATE => What::Invalidate(invalidate(body)?),
         kind::PROTECT => What::Protect(protect(body)?),
         kind::NOTIFIER => What::Notifier(notifier(body)?),
+        kind::SECONDARY => secondary(body)?,
         kind::FORK => {
             let (parent_mm, child_mm) = (u64_le(body)?, u64_le(body)?);
             let (child_tgid, _reserved) = (u32_le(body)?, u32_le(body)?);
@@ -328,6 +333,22 @@ fn audit(body: &mut &[u8]) -> Result<Audit, Malformed> {
 
 fn notifier(body: &mut &[u8]) -> Result<Notifier, Malformed> {
     Ok(Notifier { mm: u64_le(body)?, ops: u64_le(body)?, range: (u64_le(body)?, u64_le(body)?) })
+}
+
+fn secondary(body: &mut &[u8]) -> Result<What, Malformed> {
+    let (mm, range) = (u64_le(body)?, (u64_le(body)?, u64_le(body)?));
+    let all: Vec<u64> = longs(body, SECONDARIES)?.collect();
+    let (listed, bits) = (u32_le(body)? as usize, u32_le(body)?);
+    let Some(ops) = all.get(..listed) else {
+        return Err(Malformed::Number { field: "listed notifiers", value: listed as u64 });
+    };
+    if bits & secondary_bit::GONE != 0 {
+        let ops = ops.first().copied().unwrap_or(0);
+        return Ok(What::NotifierGone(Notifier { mm, ops, range }));
+    }
+    let has = |bit| bits & bit != 0;
+    let (more, intervals) = (has(secondary_bit::MORE), has(secondary_bit::INTERVALS));
+    Ok(What::Secondary(Secondary { mm, ops: ops.into(), more, intervals }))
 }
 
 fn stack(body: &mut &[u8], kernel: usize, user: usize) -> Result<Stack, Malformed> {

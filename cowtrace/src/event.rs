@@ -167,6 +167,10 @@ pub enum What {
     FileRange(FileRange),
     /// A notifier was registered.
     Notifier(Notifier),
+    /// Which notifiers an address space has.
+    Secondary(Secondary),
+    /// The notifier of a range has gone.
+    NotifierGone(Notifier),
     /// A process with pins was forked.
     Fork {
         /// Whose pages were copied on write.
@@ -250,6 +254,8 @@ impl What {
             Self::ForkCopy(_) => "fork-copy",
             Self::FileRange(_) => "file-range",
             Self::Notifier(_) => "notifier",
+            Self::Secondary(_) => "notifiers",
+            Self::NotifierGone(_) => "notifier-gone",
             Self::Fork { .. } => "fork",
             Self::MmExit { .. } => "mm-exit",
             _ => return None,
@@ -385,6 +391,19 @@ pub struct Notifier {
     pub ops: u64,
     /// Range of an interval notifier; empty for the whole address space.
     pub range: (u64, u64),
+}
+
+/// See `wire::Secondary`, as far as it is a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secondary {
+    /// Address space.
+    pub mm: Mm,
+    /// Operations of the notifiers of all of it.
+    pub ops: SmallVec<[u64; 1]>,
+    /// There are more than are listed.
+    pub more: bool,
+    /// There are interval notifiers, which are not listed.
+    pub intervals: bool,
 }
 
 /// A row of the probe table on the kernel where it was attached.

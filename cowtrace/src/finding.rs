@@ -9,6 +9,7 @@ use crate::{
     event::{Fault, Mm, Pfn, Stack, Task, Time},
     ledger::PinRecord,
     reach::Reach,
+    secondary::Coherence,
 };
 
 /// How bad, and how sure. Ordered: the greater, the worse.
@@ -266,6 +267,8 @@ pub struct Finding {
     pub told: Option<Box<Told>>,
     /// Which devices reach the old page, as far as that is watched, and until when.
     pub reach: Vec<Reach>,
+    /// Which secondary MMUs follow changes there.
+    pub coherence: Coherence,
     /// What to do about it on this kernel.
     pub advice: &'static str,
 }
@@ -298,6 +301,7 @@ impl Finding {
             reference: None,
             told: None,
             reach: Vec::new(),
+            coherence: Coherence::default(),
             advice: "",
         }
     }

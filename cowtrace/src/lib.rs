@@ -29,6 +29,7 @@ pub mod provoke;
 pub mod reach;
 pub mod registered;
 pub mod rules;
+pub mod secondary;
 pub mod signals;
 pub mod sinks;
 pub mod source;

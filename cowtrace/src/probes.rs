@@ -475,6 +475,27 @@ pub const TABLE: &[Probe] = &[
         unseen: "which processes have interval notifiers (HMM, on-demand paging)",
     },
     Probe {
+        sees: "MMU notifier gone",
+        any_of: &[&[
+            at(
+                Program::NotifierUnregister,
+                Fexit("void mmu_notifier_unregister(struct mmu_notifier *, struct mm_struct *)"),
+            ),
+            at(Program::NotifierPut, Fexit("void mmu_notifier_put(struct mmu_notifier *)")),
+        ]],
+        need: Need::Extra,
+        unseen: "that a secondary MMU is no longer told of a process's changes",
+    },
+    Probe {
+        sees: "interval notifier gone",
+        any_of: &[&[at(
+            Program::NotifierRemove,
+            Fentry("void mmu_interval_notifier_remove(struct mmu_interval_notifier *)"),
+        )]],
+        need: Need::Extra,
+        unseen: "that a secondary MMU is no longer told of changes in a range",
+    },
+    Probe {
         sees: "pages write-protected",
         any_of: &[
             &[at(

@@ -76,6 +76,10 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "MMU")]
     pub secondary_mmu: Option<Mmu>,
 
+    /// Have the buffer end in the middle of its page, and the store go to what is behind it (io-uring).
+    #[arg(long, conflicts_with = "pages")]
+    pub tail: bool,
+
     /// Which thread stores after the event.
     #[arg(long, value_enum, default_value_t = Writer::Main)]
     pub writer: Writer,
@@ -156,6 +160,8 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let Some(case) = args.case else {
         return Case::all().try_for_each(|case| Ok(writeln!(out, "{case}")?));
     };
+    // Until the very end: the pages are unmapped before it goes.
+    let _listening = listen(args)?;
     for repetition in 0..args.repeat {
         if repetition > 0 {
             args.interval.into_iter().for_each(thread::sleep);
@@ -178,8 +184,6 @@ fn run_once(args: &Args, case: Case) -> anyhow::Result<String> {
     if case.event == Event::HolderExits {
         return heir::run(args, case);
     }
-    // Until the very end: the pages are unmapped before it goes.
-    let _listening = listen(args)?;
     let mut scene = Scene::pin(args, case)?;
     rendezvous(args)?;
     scene.happen()?;

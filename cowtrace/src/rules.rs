@@ -11,7 +11,7 @@ use std::rc::Rc;
 use cowtrace_common::wire::Outcome;
 
 pub use self::{
-    advice::advice,
+    advice::{KEPT_FROM_CHILDREN, advice},
     range::{arms, invalidates},
 };
 use crate::{

@@ -1,6 +1,7 @@
 //! Where the trace is shown. Sinks see only `&Trace`: none decodes or counts on its own.
 
 pub mod budget;
+pub mod coherence;
 pub mod diff;
 pub mod export;
 pub mod filter;

@@ -287,6 +287,13 @@ impl Region {
         }
     }
 
+    /// Unmaps a part of this region, which leaves a hole.
+    fn unmap_part(&self, offset: usize, bytes: usize) -> io::Result<()> {
+        let place = self.place(offset, bytes).cast();
+        // SAFETY: the memory is ours and no reference to it exists. The caller, a Mapping, fills the hole at once.
+        succeeded(unsafe { libc::munmap(place, bytes) })
+    }
+
     /// Moves pages of this region over a part of another (`mremap`); they leave a hole here.
     fn relocate(&self, offset: usize, bytes: usize, to: &Region, at: usize) -> io::Result<()> {
         let (from, to) = (self.place(offset, bytes).cast(), to.place(at, bytes));
@@ -339,11 +346,12 @@ fn ring_enter(ring: BorrowedFd<'_>, submit: u32, wait: bool) -> io::Result<()> {
 }
 
 /// `io_uring_register(2)`, `IORING_REGISTER_BUFFERS`: pins all of `memory` as buffer 0.
-fn ring_register(ring: BorrowedFd<'_>, memory: &Mapping) -> io::Result<()> {
+fn ring_register(ring: BorrowedFd<'_>, memory: &Mapping, bytes: usize) -> io::Result<()> {
     const REGISTER_BUFFERS: u32 = 0;
+    assert!(bytes <= memory.bytes(), "{bytes} bytes of {}", memory.bytes());
     let buffer = libc::iovec {
         iov_base: ptr::with_exposed_provenance_mut(memory.address()),
-        iov_len: memory.bytes(),
+        iov_len: bytes,
     };
     // SAFETY: one valid iovec, only read. What it names is a Mapping, to which no reference
     // exists, and the pin keeps its pages allocated even after an unmap.

@@ -13,6 +13,7 @@ mod names;
 mod notifiers;
 mod open;
 mod reach;
+mod secondary;
 mod stacks;
 mod vmas;
 
@@ -27,10 +28,12 @@ use hashbrown::HashMap;
 pub use self::{
     audit::Audited,
     notifiers::{Durations, Sort},
+    secondary::AddressSpace,
 };
 use self::{
     held::Held, holders::References, keyframe::Restoring, lineage::Lineage, listed::Listed,
-    names::Room, notifiers::Notifiers, open::Open, reach::Watched, stacks::Stacks, vmas::VmaNames,
+    names::Room, notifiers::Notifiers, open::Open, reach::Watched, secondary::Secondaries,
+    stacks::Stacks, vmas::VmaNames,
 };
 use crate::{
     budget::Kept,
@@ -76,6 +79,8 @@ pub struct Counts {
     pub fork_copies: u64,
     /// Nanoseconds that forks spent on ranges with pins.
     pub fork_ns: u64,
+    /// Pinned pages of anonymous memory that children were not given (`MADV_DONTFORK`).
+    pub fork_kept: u64,
     /// Suspects by plain references beyond those listed for their process.
     pub suspects_unlisted: u64,
     /// Bytes that were no event.
@@ -132,6 +137,7 @@ pub struct Trace {
     suspects: HashMap<u32, usize>,
     references: References,
     notifiers: Notifiers,
+    secondaries: Secondaries,
     recent: VecDeque<Recent>,
     restoring: Option<Restoring>,
     reaches: Reaches,
@@ -230,6 +236,7 @@ impl Trace {
             }
             What::Pin(pin) => {
                 self.counts.pins += u64::from(pin.part == 0);
+                self.secondaries.pinned(pin.mm, event.task, pin.pages);
                 self.ledger.pin(&event, pin);
             }
             What::PinRest(pin) => self.ledger.pin_rest(&event, pin),
@@ -245,6 +252,7 @@ impl Trace {
             }
             What::Audit(audit) => changes.extend(self.audit(audit)),
             What::Notifier(notifier) => self.notifier(&event, notifier),
+            What::Secondary(_) | What::NotifierGone(_) => self.secondary(&event),
             What::Holder(holder) => self.holder(&event, holder),
             What::Io { mm, start, end, .. } => changes.extend(self.io(*mm, *start, *end)),
             What::DeviceMap(map) => changes.extend(self.device_map(&event, map)),
@@ -268,13 +276,15 @@ impl Trace {
                     let kind = CauseKind::Fork { child: *child_tgid, alive: true };
                     self.history.remember(*parent_mm, kind, event, (0, u64::MAX));
                 }
+                if event.time != 0 {
+                    self.counts.fork_kept += self.kept_from(*parent_mm, *child_mm);
+                }
                 if *child_mm != 0 {
                     self.lineage.born(*parent_mm, *child_mm, *child_tgid);
                 }
             }
             What::ForkCopy(copy) => {
-                self.lineage.copied(copy, &self.facts);
-                if !copy.shared() {
+                if self.lineage.copied(copy, &self.facts) {
                     let places = self.ledger.places(copy.parent_mm, copy.start, copy.end);
                     self.counts.fork_copies += places.iter().map(|place| place.pages).sum::<u64>();
                 }
@@ -282,6 +292,7 @@ impl Trace {
                 self.counts.fork_ns = self.counts.fork_ns.saturating_add(took);
             }
             What::MmExit { mm } => {
+                self.address_space_ended(*mm);
                 self.history.forget(*mm);
                 self.notifiers.forget(*mm);
                 self.vma_names.forget(*mm);

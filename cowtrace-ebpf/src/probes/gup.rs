@@ -19,6 +19,7 @@ use crate::{
     emit::{self, Record},
     holders,
     kernel::{self, Typed},
+    probes::notifier,
     scope::{self, Role},
     understudy::twice,
 };
@@ -321,8 +322,11 @@ fn pinned(ctx: &impl EbpfContext, program: Program, call: &Call, returned: i64) 
     if holders::remember(program, call.mm, call.address, call.flags, call.pages, pages) {
         return;
     }
-    if !scope::remember(call.mm, Role::Pinned) {
-        emit::lose(program);
+    if !scope::has_pins(call.mm) {
+        notifier::registered_by_now(program as u64, call.mm);
+        if !scope::remember(call.mm, Role::Pinned) {
+            emit::lose(program);
+        }
     }
     let start = call.address & !0xfff;
     scope::set_pinned(call.mm, start, start.wrapping_add(pages << 12));

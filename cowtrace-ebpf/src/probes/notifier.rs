@@ -7,6 +7,7 @@
 //! fail (a notifier would have to sleep, -EAGAIN), and it then passes over the range.
 
 use aya_ebpf::{
+    EbpfContext,
     macros::{fentry, fexit, map},
     maps::HashMap,
     programs::{FEntryContext, FExitContext},
@@ -14,12 +15,12 @@ use aya_ebpf::{
 use cowtrace_common::{
     program::Program,
     setting::Field,
-    wire::{Invalidate, Notifier, kind},
+    wire::{Invalidate, Notifier, SECONDARIES, Secondary, kind, secondary_bit},
 };
 
 use crate::{
     emit::{self, Record},
-    kernel::{Pointer, Typed},
+    kernel::{self, Pointer, Typed, Untyped},
     scope,
 };
 
@@ -124,5 +125,95 @@ fn registered(ctx: &FExitContext, program: Program, notifier: Notifier) {
         record.body(notifier);
         record.stacks(ctx);
         record.submit();
+    }
+}
+
+/// `void mmu_notifier_unregister(struct mmu_notifier *subscription, struct mm_struct *mm)`
+#[fexit(function = "mmu_notifier_unregister")]
+pub fn notifier_unregister(ctx: FExitContext) -> i32 {
+    emit::hit(Program::NotifierUnregister);
+    left(Program::NotifierUnregister, kernel::read_at(ctx.as_ptr() as u64 + 8))
+}
+
+/// `void mmu_notifier_put(struct mmu_notifier *subscription)`: the last user's takes it off the list; it is freed
+/// later (SRCU).
+#[fexit(function = "mmu_notifier_put")]
+pub fn notifier_put(ctx: FExitContext) -> i32 {
+    emit::hit(Program::NotifierPut);
+    let subscription: u64 = kernel::read_at(ctx.as_ptr() as u64);
+    left(Program::NotifierPut, Untyped(subscription).read(Field::NotifierMm))
+}
+
+/// Who is still registered for an address space.
+#[inline(always)]
+fn left(program: Program, mm: u64) -> i32 {
+    if scope::has_pins(mm) {
+        registered_by_now(program as u64, mm);
+    }
+    0
+}
+
+/// `void mmu_interval_notifier_remove(struct mmu_interval_notifier *interval_sub)`
+#[fentry(function = "mmu_interval_notifier_remove")]
+pub fn notifier_remove(ctx: FEntryContext) -> i32 {
+    emit::hit(Program::NotifierRemove);
+    let gone = Untyped(kernel::read_at(ctx.as_ptr() as u64));
+    let mm = gone.read(Field::IntervalMm);
+    if !scope::is_watched(mm) {
+        return 0;
+    }
+    let node = gone.part(Field::IntervalNode);
+    let last: u64 = node.read(Field::NodeLast);
+    let mut ops = [0; SECONDARIES];
+    ops[0] = gone.read(Field::IntervalOps);
+    if let Some(mut record) = Record::new(Program::NotifierRemove, kind::SECONDARY) {
+        let (start, end) = (node.read(Field::NodeStart), last.wrapping_add(1));
+        record.body(Secondary { mm, start, end, ops, listed: 1, bits: secondary_bit::GONE });
+        record.submit();
+    }
+    0
+}
+
+/// Tells who is registered for an address space, which its lock does not keep from changing meanwhile: then it is
+/// told again.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn registered_by_now(program: u64, mm: u64) -> u64 {
+    let field = Untyped(mm).part(Field::MmNotifiers).address();
+    if field == mm {
+        return 0; // This kernel has no such member.
+    }
+    let all = Untyped(kernel::read_at(field));
+    let mut body = Secondary { mm, ..Secondary::default() };
+    if all.address() != 0 {
+        list(all, &mut body);
+    }
+    if let Some(mut record) = Record::numbered(program as u32, kind::SECONDARY) {
+        record.body(body);
+        record.submit();
+    }
+    0
+}
+
+#[inline(always)]
+fn list(all: Untyped, body: &mut Secondary) {
+    let tree: u64 = all.number(Field::NotifiersTree);
+    if tree != 0 {
+        body.bits |= secondary_bit::INTERVALS;
+    }
+    let mut next: u64 = all.number(Field::NotifiersList);
+    let mut n = 0;
+    while n < SECONDARIES {
+        if next == 0 {
+            return;
+        }
+        let notifier = Untyped(next).whole(Field::NotifierNext);
+        body.ops[n] = notifier.read(Field::NotifierOps);
+        n += 1;
+        body.listed = n as u32;
+        next = kernel::read_at(next);
+    }
+    if next != 0 {
+        body.bits |= secondary_bit::MORE;
     }
 }

@@ -1,8 +1,10 @@
 //! Bodies of events that a keyframe tells once more: the inverse of what `decode` makes of them.
 
-use cowtrace_common::wire::{DEVICE_NAME, PROTECT_BY_BITS, dma_by, kind, protect_by, zap_first};
+use cowtrace_common::wire::{
+    DEVICE_NAME, PROTECT_BY_BITS, SECONDARIES, dma_by, kind, protect_by, secondary_bit, zap_first,
+};
 
-use crate::event::{Api, DeviceMap, Fault, Held, Protect, Protector, What, Zap};
+use crate::event::{Api, DeviceMap, Fault, Held, Protect, Protector, Secondary, What, Zap};
 
 /// Kind and body; `None` for what no keyframe tells.
 pub fn body(what: &What) -> Option<(u16, Vec<u8>)> {
@@ -23,6 +25,7 @@ pub fn body(what: &What) -> Option<(u16, Vec<u8>)> {
             let (start, end) = notifier.range;
             (kind::NOTIFIER, longs(&[notifier.mm, notifier.ops, start, end]))
         }
+        What::Secondary(all) => (kind::SECONDARY, secondary(all)),
         What::Fork { parent_mm, child_mm, child_tgid } => {
             (kind::FORK, longs(&[*parent_mm, *child_mm, (*child_tgid).into()]))
         }
@@ -52,6 +55,16 @@ pub fn body(what: &What) -> Option<(u16, Vec<u8>)> {
         }
         _ => return None,
     })
+}
+
+fn secondary(all: &Secondary) -> Vec<u8> {
+    let mut numbers = vec![all.mm, 0, 0];
+    numbers.extend(all.ops.iter().take(SECONDARIES));
+    numbers.resize(3 + SECONDARIES, 0);
+    let more = u64::from(secondary_bit::MORE) * u64::from(all.more);
+    let intervals = u64::from(secondary_bit::INTERVALS) * u64::from(all.intervals);
+    numbers.push(all.ops.len().min(SECONDARIES) as u64 | (more | intervals) << 32);
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
 fn fault(fault: &Fault) -> Vec<u8> {

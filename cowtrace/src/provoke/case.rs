@@ -61,6 +61,7 @@ pub enum Event {
     DontNeed,
     Free,
     Remap,
+    Reuse,
     Truncate,
     Punch,
     HolderExits,
@@ -171,6 +172,11 @@ pub const EVENTS: &[Row<Event>] = &[
     row(Event::DontNeed, "dontneed", "MADV_DONTNEED"),
     row(Event::Free, "free", "MADV_FREE, then MADV_PAGEOUT"),
     row(Event::Remap, "remap", "the same is mapped anew over the pages (MAP_FIXED)"),
+    row(
+        Event::Reuse,
+        "reuse",
+        "munmap, then mapped at the same address: what a registration cache takes for the same buffer",
+    ),
     row(Event::Truncate, "truncate", "the file is cut to nothing and extended again"),
     row(Event::Punch, "punch", "a hole is punched over the pages in the file"),
     row(
@@ -243,6 +249,8 @@ impl Case {
             Event::Ksm | Event::Free => matches!(self.page, Base | Thp | ThpPte),
             // The others are huge, or have nothing to put into a huge page.
             Event::Collapse => matches!(self.page, Base | ThpPte | Shmem),
+            // An allocator's.
+            Event::Reuse => matches!(self.page, Base),
             // It takes a file.
             Event::Truncate | Event::Punch => matches!(self.page, File | Shmem),
             _ => true,
@@ -253,6 +261,8 @@ impl Case {
         match (self.device, self.event) {
             // Only a ring can be used by another process than the one that pinned.
             (device, Event::HolderExits) => matches!(device, DeviceKind::IoUring),
+            // What is registered for long.
+            (device, Event::Reuse) => matches!(device, DeviceKind::IoUring | DeviceKind::Vfio),
             // It is what io-uring-ro does anyway; no disk is slow for so long; and udmabuf asks for a file that
             // cannot be cut.
             (DeviceKind::IoUringRo, Event::Mprotect | Event::MprotectPart)

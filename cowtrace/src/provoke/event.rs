@@ -89,6 +89,7 @@ impl Event {
                 advise(pages, Advice::PageOut)?;
             }
             Self::Remap => pages.remap().context("cannot map over the pages")?,
+            Self::Reuse => pages.reuse().context("cannot map where the pages were")?,
             Self::Truncate => pages.truncate().context("cannot truncate the file")?,
             Self::Punch => sys::discard_in_file(pages.file()?, pages.mapping().bytes())
                 .context("cannot punch a hole")?,

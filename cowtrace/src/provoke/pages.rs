@@ -33,6 +33,8 @@ pub(super) struct Pages {
     offsets: Vec<usize>,
     /// Whole huge pages, whatever is in them.
     is_large: bool,
+    /// The buffer ends in the middle of the last page; what is behind it is somebody else's.
+    has_tail: bool,
 }
 
 impl Pages {
@@ -51,7 +53,18 @@ impl Pages {
             if is_large { &[0, HUGE_PAGE / 2, HUGE_PAGE - sys::page_size()] } else { &[0] };
         let starts = (0..bytes).step_by(size);
         let offsets = starts.flat_map(|start| inside.iter().map(move |at| start + at)).collect();
-        Ok(Self { kind, mapping, file, offsets, is_large })
+        Ok(Self { kind, mapping, file, offsets, is_large, has_tail: false })
+    }
+
+    /// Has the buffer end in the middle of the last page, and stores go to what is behind it.
+    pub(super) fn with_tail(self, has_tail: bool) -> Self {
+        Self { has_tail, ..self }
+    }
+
+    /// Bytes of the buffer.
+    pub(super) fn buffer_bytes(&self) -> usize {
+        let tail = if self.has_tail { sys::page_size() / 2 } else { 0 };
+        self.mapping.bytes() - tail
     }
 
     /// The first touch. Skips where the kernel gives no huge pages.
@@ -103,7 +116,8 @@ impl Pages {
 
     /// One store in each measured page: each that is write-protected breaks exactly once.
     pub(super) fn store_in_each(&self, value: u8) {
-        self.offsets.iter().for_each(|&offset| self.mapping.write_byte(offset, value));
+        let within = if self.has_tail { sys::page_size() - 1 } else { 0 };
+        self.offsets.iter().for_each(|&offset| self.mapping.write_byte(offset + within, value));
     }
 
     /// One load from each measured page.
@@ -156,6 +170,11 @@ impl Pages {
     /// Maps the same anew over the pages.
     pub(super) fn remap(&self) -> io::Result<()> {
         self.mapping.remap(backing(self.kind, self.file.as_ref()))
+    }
+
+    /// Gives the pages back, and maps others at the same address.
+    pub(super) fn reuse(&self) -> io::Result<()> {
+        self.mapping.unmap_and_remap(backing(self.kind, self.file.as_ref()))
     }
 
     /// Moves the pages to other addresses.

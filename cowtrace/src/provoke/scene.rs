@@ -4,7 +4,7 @@
 
 use std::thread;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 
 use super::{
     Args, Case, DeviceKind, Outcome, Writer,
@@ -31,9 +31,10 @@ pub(super) struct Scene {
 impl Scene {
     /// Makes and pins the pages.
     pub(super) fn pin(args: &Args, case: Case) -> anyhow::Result<Self> {
+        ensure!(!args.tail || case.device == DeviceKind::IoUring, "--tail is for io-uring only");
         let pin = case.device.pin()?;
         let mut device = case.device.prepare(args)?;
-        let pages = Pages::map(case.page, args.pages, case.is_large())?;
+        let pages = Pages::map(case.page, args.pages, case.is_large())?.with_tail(args.tail);
         pages.touch()?;
         let before = case.event.before_pin()?;
         device.pin(&pages)?;

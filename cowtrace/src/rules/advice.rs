@@ -52,6 +52,11 @@ pub fn advice(finding: &Finding, facts: &Facts) -> &'static str {
     }
 }
 
+/// To someone who keeps pinned pages from children.
+pub const KEPT_FROM_CHILDREN: &str = "This kernel copies pinned pages for the child as it forks, so pins do not need \
+MADV_DONTFORK; a child that touches what it was not given gets SIGSEGV. Plain references (vmsplice, O_DIRECT before \
+6.5) do need it.";
+
 fn is_hugetlb(finding: &Finding) -> bool {
     finding.vma_flags & VM_HUGETLB != 0
 }

@@ -15,7 +15,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::stack;
+use super::{coherence, stack};
 use crate::{
     event::{Event, Protector, Time, What},
     facts::key,
@@ -326,6 +326,14 @@ fn about(trace: &Trace, what: &What) -> Option<Row> {
         What::Notifier(notifier) => Row {
             detail: trace.symbol(0, notifier.ops).map(str::to_owned),
             ..range("notifier", notifier.mm, notifier.range.0, notifier.range.1)
+        },
+        What::NotifierGone(notifier) => Row {
+            detail: trace.symbol(0, notifier.ops).map(str::to_owned),
+            ..range("notifier-gone", notifier.mm, notifier.range.0, notifier.range.1)
+        },
+        What::Secondary(list) => Row {
+            detail: Some(coherence::listed(trace, list)),
+            ..range("notifiers", list.mm, 0, 0)
         },
         What::Io { mm, start, end, to_memory } => Row {
             detail: Some(if *to_memory { "to memory" } else { "from memory" }.to_owned()),

@@ -9,7 +9,7 @@ use cowtrace_common::setting::Stage;
 use serde::Serialize;
 
 pub use self::event::event;
-use super::{container, stack};
+use super::{coherence, container, stack};
 use crate::{
     budget::{self, Kept, Shed},
     container::Container,
@@ -17,7 +17,7 @@ use crate::{
     finding::{Cause, Finding, Proof},
     ledger::PinRecord,
     reach::{Reach, ReachState},
-    trace::{Change, Durations, Sort, Trace},
+    trace::{AddressSpace, Change, Durations, Sort, Trace},
 };
 
 #[derive(Serialize)]
@@ -57,6 +57,7 @@ struct FindingLine<'a> {
     /// Records of them that were lost: with any, what is not in the list is not known. Likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     devices_lost: Option<u64>,
+    coherence: CoherenceLine,
     advice: &'a str,
 }
 
@@ -128,6 +129,37 @@ struct DeviceLine {
     mapped_at: Time,
     state: &'static str,
     unmapped_at: Option<Time>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct CoherenceLine {
+    secondary_mmus: Vec<String>,
+    complete: bool,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct AddressSpaceLine {
+    mm: u64,
+    tgid: u32,
+    comm: String,
+    pages_pinned: u64,
+    pages_held: u64,
+    pages_held_and_told: u64,
+    secondary_mmus: Vec<SecondaryMmuLine>,
+    complete: bool,
+    invalidated_pinned: u64,
+    invalidated_elsewhere: u64,
+    ended: bool,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct SecondaryMmuLine {
+    name: String,
+    ops: u64,
+    bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -244,6 +276,10 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
         }),
         devices: trace.watches_devices().then(|| devices(finding)),
         devices_lost: trace.watches_devices().then(|| trace.lost_of_devices()),
+        coherence: CoherenceLine {
+            secondary_mmus: coherence::names(trace, &finding.coherence),
+            complete: finding.coherence.complete,
+        },
         advice: finding.advice,
     }
 }
@@ -301,10 +337,12 @@ struct Summary<'a> {
     zaps: u64,
     fork_copies: u64,
     fork_ns: u64,
+    fork_kept: u64,
     suspects_unlisted: u64,
     short_term_pinned: u64,
     short_term_unpinned: u64,
     invalidated: Vec<DurationsLine<'a>>,
+    address_spaces: Vec<AddressSpaceLine>,
     audited_same: u64,
     audited_unmapped: u64,
     audited_others: u64,
@@ -412,10 +450,16 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             zaps: trace.counts.zaps,
             fork_copies: trace.counts.fork_copies,
             fork_ns: trace.counts.fork_ns,
+            fork_kept: trace.counts.fork_kept,
             suspects_unlisted: trace.counts.suspects_unlisted,
             short_term_pinned: trace.short_term.pinned,
             short_term_unpinned: trace.short_term.unpinned,
             invalidated: trace.invalidated.iter().map(durations_line).collect(),
+            address_spaces: trace
+                .address_spaces()
+                .iter()
+                .map(|space| address_space(trace, space))
+                .collect(),
             audited_same: trace.audited.same,
             audited_unmapped: trace.audited.unmapped,
             audited_others: trace.audited.others,
@@ -444,6 +488,27 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
                 .collect(),
         },
     )
+}
+
+fn address_space(trace: &Trace, space: &AddressSpace) -> AddressSpaceLine {
+    let mmu = |(ops, bytes): &(u64, u64)| SecondaryMmuLine {
+        name: trace.mmu_name(*ops),
+        ops: *ops,
+        bytes: (*bytes > 0).then_some(*bytes),
+    };
+    AddressSpaceLine {
+        mm: space.mm,
+        tgid: space.task.tgid,
+        comm: space.task.comm.to_string(),
+        pages_pinned: space.pinned,
+        pages_held: space.held,
+        pages_held_and_told: space.held_and_told,
+        secondary_mmus: space.mmus.iter().map(mmu).collect(),
+        complete: space.complete,
+        invalidated_pinned: space.invalidated_pinned,
+        invalidated_elsewhere: space.invalidated_elsewhere,
+        ended: space.ended,
+    }
 }
 
 fn durations_line<'a>(

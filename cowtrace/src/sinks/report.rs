@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use self::gate::{Answer, Gate, Ran};
 pub use super::group::Kind;
-use super::{count, filter::Filter, group, reach, stack, text};
+use super::{coherence, count, filter::Filter, group, reach, stack, text};
 use crate::{
     event::Time,
     facts::key,
@@ -96,6 +96,9 @@ pub struct Host {
     pub missed: Vec<String>,
     /// What tracing cost, and what was shed for that, where it had a budget.
     pub budget: Vec<String>,
+    /// Who learns of changes, for each address space that has secondary MMUs beside its pins; and what was done that
+    /// this kernel does not need.
+    pub notes: Vec<String>,
     /// Calls that pinned.
     pub pin_calls: u64,
     /// Pages that they pinned.
@@ -247,6 +250,7 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
             .collect(),
         missed,
         budget: super::budget::lines(trace),
+        notes: coherence::notes(trace),
         pin_calls: trace.counts.pins,
         pinned_pages: trace.ledger.pinned(),
         short_term_pages: trace.short_term.pinned,
@@ -488,6 +492,7 @@ fn facts(host: &Host) -> Vec<String> {
     .chain(host.binaries.iter().map(|(path, id)| format!("{path} has build id {id}")))
     .chain(host.part.clone())
     .chain(host.budget.iter().cloned())
+    .chain(host.notes.iter().cloned())
     .collect()
 }
 

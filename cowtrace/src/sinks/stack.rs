@@ -76,9 +76,10 @@ pub fn mmu_names(trace: &Trace, told: &Told) -> Vec<String> {
     told.mmus.iter().map(|ops| name(trace, 0, *ops)).collect()
 }
 
-/// The same as the subject of a sentence.
+/// The same by the names that users have for them, as the subject of a sentence.
 pub fn secondary_mmus(trace: &Trace, told: &Told) -> String {
-    match mmu_names(trace, told).as_slice() {
+    let names: Vec<_> = told.mmus.iter().map(|ops| trace.mmu_name(*ops)).collect();
+    match names.as_slice() {
         [] => "secondary MMUs, registered before the trace, were".to_owned(),
         [one] => format!("the secondary MMU of {one} was"),
         several => format!("the secondary MMUs of {} were", several.join(" and ")),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{budget, container, count, mapped, reach, stack};
+use super::{budget, coherence, container, count, mapped, reach, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
@@ -43,6 +43,11 @@ fn paragraph(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Resul
     }
     for line in reach::lines(trace, finding) {
         writeln!(out, "  {line}")?;
+    }
+    if !finding.coherence.mmus.is_empty()
+        && let Some(sentence) = coherence::sentence(trace, &finding.coherence)
+    {
+        writeln!(out, "  {sentence}")?;
     }
     writeln!(out, "  {}", finding.advice)
 }
@@ -330,6 +335,13 @@ pub fn event_words(trace: &Trace, event: &Event) -> String {
             let ops = trace.symbol(0, notifier.ops).unwrap_or("?");
             format!("notifier   {ops} registered")
         }
+        What::NotifierGone(notifier) => {
+            let (start, end) = notifier.range;
+            format!("notifier   {} gone from {start:#x}-{end:#x}", trace.mmu_name(notifier.ops))
+        }
+        What::Secondary(list) => {
+            format!("notifiers  {}", coherence::listed(trace, list))
+        }
         What::Fork { child_tgid, .. } => format!("fork       child {child_tgid}"),
         What::MmExit { .. } => "mm-exit    address space gone".to_owned(),
         _ => String::new(),
@@ -380,6 +392,9 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         )?;
     }
     invalidations(out, trace)?;
+    for note in coherence::notes(trace) {
+        writeln!(out, "{note}")?;
+    }
     audited(out, trace)?;
     if counts.suspects_unlisted > 0 {
         writeln!(

@@ -78,8 +78,9 @@ impl Symbols {
     fn kernel(&mut self, event: &Event, writer: &mut Writer) {
         // A notifier's operations name the secondary MMU: `kvm_mmu_notifier_ops`.
         let ops = match &event.what {
-            What::Notifier(notifier) => Some(&notifier.ops),
-            _ => None,
+            What::Notifier(notifier) => std::slice::from_ref(&notifier.ops),
+            What::Secondary(all) => &all.ops,
+            _ => &[],
         };
         for address in event.stack.kernel().iter().chain(ops) {
             if self.told.insert((0, *address))

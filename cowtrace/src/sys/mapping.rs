@@ -150,6 +150,12 @@ impl Mapping {
         self.region.replace(self.start, self.bytes, kind, file.map(|file| file.as_fd()))
     }
 
+    /// Unmaps the whole, then maps fresh pages there, as an allocator does that gives memory back and takes it again.
+    pub fn unmap_and_remap(&self, backing: Backing<'_>) -> io::Result<()> {
+        self.region.unmap_part(self.start, self.bytes)?;
+        self.remap(backing)
+    }
+
     /// Moves the pages to other addresses, aligned as asked for. They keep their frames.
     pub fn move_elsewhere(&mut self, align: usize) -> io::Result<()> {
         let elsewhere = Self::of(Backing::Anonymous, self.bytes, align)?;

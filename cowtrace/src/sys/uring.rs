@@ -98,7 +98,14 @@ impl Uring {
     ///
     /// Fails with `ENOMEM` above the limit on locked memory, and with `EBUSY` the second time.
     pub fn register(&self, memory: &Mapping) -> io::Result<()> {
-        ring_register(self.fd.as_fd(), memory)
+        self.register_part(memory, memory.bytes())
+    }
+
+    /// The same of the first `bytes` only. Pages are pinned whole.
+    ///
+    /// Panics when there are not so many.
+    pub fn register_part(&self, memory: &Mapping, bytes: usize) -> io::Result<()> {
+        ring_register(self.fd.as_fd(), memory, bytes)
     }
 
     /// Unpins buffer 0.

@@ -43,7 +43,7 @@ impl Trace {
                 .or_else(|| self.shed_cause(event, since)),
             fault: Some(*fault),
             reference: self.references.of(fault).filter(|_| pin.is_none()).map(Box::new),
-            told: self.notifiers.of_fault(event.task.tid, fault).map(Box::new),
+            told: self.told_of_fault(event.task.tid, fault).map(Box::new),
             ..Finding::new(verdict, How::Copied)
         };
         self.open(finding, pin.into_iter().collect(), Basis::Count)

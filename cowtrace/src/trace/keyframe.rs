@@ -108,7 +108,7 @@ impl Trace {
     fn past(&self) -> Vec<Event> {
         let mut events = self.lineage.events();
         events.extend(self.history.events());
-        events.extend(self.notifiers.events());
+        events.extend(self.secondaries.events());
         events.extend(self.references.events());
         let ranges = self.file_ranges.iter().map(|(tid, range)| {
             let mut event = of(self.now, What::FileRange(*range));

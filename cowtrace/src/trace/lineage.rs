@@ -43,12 +43,14 @@ impl Lineage {
         self.children.insert(child, (parent, tgid));
     }
 
-    /// A child got a copy of a range.
-    pub fn copied(&mut self, copy: &ForkCopy, facts: &Facts) {
+    /// A child got a range; whether its pinned pages were copied for it.
+    pub fn copied(&mut self, copy: &ForkCopy, facts: &Facts) -> bool {
         let hugetlb = copy.vma_flags & VM_HUGETLB != 0;
-        if !copy.shared() && (!hugetlb || facts.forks_copy_hugetlb()) {
+        let copied = !copy.shared() && (!hugetlb || facts.forks_copy_hugetlb());
+        if copied {
             self.copies.entry(copy.child_mm).or_default().insert((copy.start, copy.end));
         }
+        copied
     }
 
     /// Whether a child still has the address space that fork gave it.
@@ -104,6 +106,16 @@ impl Lineage {
 }
 
 impl Trace {
+    /// Pinned pages of anonymous memory that a child was just not given: its ranges were copied by now.
+    pub(super) fn kept_from(&self, parent: Mm, child: Mm) -> u64 {
+        let is_anonymous = |pin| self.vma_name(pin).is_some_and(|name| name.is_empty());
+        let places = self.ledger.places(parent, 0, u64::MAX);
+        let kept = places
+            .iter()
+            .filter(|place| is_anonymous(&place.pin) && !self.lineage.has_copy(child, place.start));
+        kept.map(|place| place.pages).sum()
+    }
+
     /// Pins whose holder ended long enough ago, while a child of it lives.
     pub(super) fn inherited(&mut self, event: &Event) -> Vec<Change> {
         let due = |ended: &Ended| event.time.saturating_sub(ended.end.time) > GRACE_NS;

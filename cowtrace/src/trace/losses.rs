@@ -14,8 +14,25 @@ use crate::{
 
 /// Whether no verdict hangs on what a program sees: it adds a name or a proof. Rows that no run needs.
 fn is_evidence_only(program: Program) -> bool {
-    matches!(program, Program::ReferenceExit | Program::IoFixedExit | Program::IoRegisteredExit)
+    let goes = [Program::NotifierUnregister, Program::NotifierPut, Program::NotifierRemove];
+    goes.contains(&program)
+        || matches!(
+            program,
+            Program::ReferenceExit | Program::IoFixedExit | Program::IoRegisteredExit
+        )
         || program.sees_devices()
+}
+
+/// Whether it sees MMU notifiers come or go.
+fn tells_of_notifiers(program: Program) -> bool {
+    matches!(
+        program,
+        Program::NotifierRegister
+            | Program::NotifierInsert
+            | Program::NotifierUnregister
+            | Program::NotifierPut
+            | Program::NotifierRemove
+    )
 }
 
 impl Trace {
@@ -46,6 +63,12 @@ impl Trace {
     fn lost_by(&self, is_meant: fn(Program) -> bool) -> u64 {
         let losses = self.losses().filter(|(program, _)| is_meant(*program));
         losses.map(|(_, tally)| tally.lost()).fold(0, u64::saturating_add)
+    }
+
+    /// Whether an MMU notifier may have come or gone unseen.
+    pub(super) fn may_have_missed_notifiers(&self) -> bool {
+        let mut of_notifiers = self.losses().filter(|(program, _)| tells_of_notifiers(*program));
+        of_notifiers.any(|(_, tally)| tally.lost() > 0)
     }
 
     /// What can be why a pin is not in the ledger.

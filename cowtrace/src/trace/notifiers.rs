@@ -1,11 +1,11 @@
 //! What secondary MMUs (KVM, on-demand paging, HMM, SVA) were told of pinned ranges, by whom, and how long
 //! they took.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{Trace, keyframe};
+use super::Trace;
 use crate::{
-    event::{Event, Fault, Invalidate, Mm, Notifier, Time, What},
+    event::{Event, Fault, Invalidate, Mm, Time},
     finding::{Finding, How, Told},
 };
 
@@ -16,9 +16,6 @@ pub type Sort = (&'static str, String);
 const RECENT: usize = 64;
 /// Findings, from the newest on, that an invalidation can belong to.
 const NEWEST: usize = 16;
-
-/// Notifiers kept for one address space.
-const REGISTERED: usize = 1024;
 
 /// How long invalidations took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,12 +65,9 @@ impl Durations {
     }
 }
 
-/// Who is told, and what was told lately.
+/// What was told lately.
 #[derive(Clone, Debug, Default)]
 pub struct Notifiers {
-    /// Registered since the trace began, and by which process: an address space without pins ends unseen, and
-    /// its number comes again.
-    registered: HashMap<Mm, (u32, Vec<Notifier>)>,
     /// Thread, time and range, newest last.
     recent: VecDeque<(u32, Time, Invalidate)>,
 }
@@ -81,72 +75,31 @@ pub struct Notifiers {
 impl Notifiers {
     /// An address space is gone.
     pub fn forget(&mut self, mm: Mm) {
-        self.registered.remove(&mm);
         self.recent.retain(|(_, _, invalidate)| invalidate.mm != mm);
     }
 
-    /// Registrations, as a keyframe tells them.
-    pub fn events(&self) -> Vec<Event> {
-        let mut all: Vec<_> = self.registered.values().collect();
-        all.sort_unstable_by_key(|(tgid, notifiers)| {
-            (*tgid, notifiers.first().map(|notifier| notifier.mm))
-        });
-        let of = |tgid: u32, notifier: &Notifier| {
-            let mut event = keyframe::of(0, What::Notifier(*notifier));
-            event.task.tgid = tgid;
-            event
-        };
-        let all = all.into_iter();
-        all.flat_map(|(tgid, all)| all.iter().map(move |notifier| of(*tgid, notifier))).collect()
-    }
-
-    fn told(&self, time: Time, invalidate: &Invalidate) -> Told {
-        let all = self.registered.get(&invalidate.mm).into_iter().flat_map(|(_, all)| all);
-        let hears = |notifier: &&Notifier| match notifier.range {
-            (0, 0) => true,
-            (start, end) => start < invalidate.end && invalidate.start < end,
-        };
-        let mut mmus: Vec<u64> = all.filter(hears).map(|notifier| notifier.ops).collect();
-        mmus.sort_unstable();
-        mmus.dedup();
-        Told { event: invalidate.event_name(), began: invalidate.began, ended: time, mmus }
-    }
-
-    /// What was told of the page that a fault of this thread has just replaced.
-    pub fn of_fault(&self, tid: u32, fault: &Fault) -> Option<Told> {
+    /// What was told of the page that a fault of this thread has just replaced, and when that was answered.
+    fn of_fault(&self, tid: u32, fault: &Fault) -> Option<(Time, Invalidate)> {
         let mut recent = self.recent.iter().rev();
         let (_, time, invalidate) = recent.find(|(by, ..)| *by == tid)?;
         let about = invalidate.mm == fault.mm
             && (invalidate.start..invalidate.end).contains(&fault.start())
             && invalidate.event_name() == "clear";
-        about.then(|| self.told(*time, invalidate))
+        about.then_some((*time, *invalidate))
     }
 }
 
 impl Trace {
-    /// Secondary MMUs registered since the trace began: process, operations, how many of these.
-    pub fn secondary_mmus(&self) -> impl Iterator<Item = (u32, u64, usize)> {
-        let mut counts: BTreeMap<(u32, u64), usize> = BTreeMap::new();
-        for (tgid, notifiers) in self.notifiers.registered.values() {
-            for notifier in notifiers {
-                *counts.entry((*tgid, notifier.ops)).or_default() += 1;
-            }
-        }
-        counts.into_iter().map(|((tgid, ops), count)| (tgid, ops, count))
+    /// What secondary MMUs were told of the page that a fault of this thread has just replaced.
+    pub(super) fn told_of_fault(&self, tid: u32, fault: &Fault) -> Option<Told> {
+        let (time, invalidate) = self.notifiers.of_fault(tid, fault)?;
+        Some(self.told(time, &invalidate))
     }
 
-    /// A notifier was registered.
-    pub(super) fn notifier(&mut self, event: &Event, notifier: &Notifier) {
-        self.counts.notifiers += 1;
-        let (tgid, all) = self.notifiers.registered.entry(notifier.mm).or_default();
-        if *tgid != event.task.tgid {
-            all.clear();
-        }
-        *tgid = event.task.tgid;
-        // Nobody tells when one goes.
-        if all.len() < REGISTERED {
-            all.push(*notifier);
-        }
+    fn told(&self, time: Time, invalidate: &Invalidate) -> Told {
+        let Invalidate { mm, start, end, began, .. } = *invalidate;
+        let mmus = self.secondaries.told_of(mm, start, end);
+        Told { event: invalidate.event_name(), began, ended: time, mmus }
     }
 
     /// Notifiers have been told of a range, and have answered.
@@ -156,14 +109,17 @@ impl Trace {
             self.notifiers.recent.pop_front();
         }
         self.notifiers.recent.push_back((event.task.tid, event.time, *invalidate));
+        let told = self.told(event.time, invalidate);
         // A zap is told when it begins, its notifiers answer when it ends.
         let newest = self.findings.iter_mut().rev().take(NEWEST);
         let held = self.held.iter_mut().map(|held| &mut held.finding);
         for finding in newest.chain(held).filter(|f| belongs(f, event, invalidate)) {
-            finding.told = Some(Box::new(self.notifiers.told(event.time, invalidate)));
+            finding.told = Some(Box::new(told.clone()));
         }
         let pinned = self.ledger.places(invalidate.mm, invalidate.start, invalidate.end);
-        if !pinned.is_empty() || self.is_broken_in(invalidate) {
+        let of_pinned = !pinned.is_empty() || self.is_broken_in(invalidate);
+        self.secondaries.invalidated(invalidate.mm, of_pinned);
+        if of_pinned {
             let sort = (invalidate.event_name(), self.initiator(event));
             let took = event.time.saturating_sub(invalidate.began);
             self.invalidated.entry(sort).or_default().add(took);
@@ -172,7 +128,8 @@ impl Trace {
 
     /// Whether a page in the range was lost just before: it is pinned, but no longer mapped there.
     fn is_broken_in(&self, invalidate: &Invalidate) -> bool {
-        self.findings.iter().rev().take(NEWEST).any(|finding| overlaps(finding, invalidate))
+        let mut newest = self.findings.iter().rev().take(NEWEST);
+        newest.any(|one| one.unpinned.is_none() && overlaps(one, invalidate))
     }
 
     /// Which entry into the kernel an event came from, as its stack tells.

@@ -118,6 +118,7 @@ impl Trace {
         }
         self.watch(&mut finding, index);
         finding.vma_name = self.vma_name_of(&finding);
+        finding.coherence = self.coherence(finding.mm, finding.address, finding.end());
         finding.advice = rules::advice(&finding, &self.facts);
         self.share_stacks(&mut finding);
         self.findings.push(finding);

@@ -68,7 +68,12 @@ pub fn page(case: Case, page: &Page, findings: &[Finding]) -> Judged {
     let about: Vec<&Finding> = findings.iter().filter(covers).collect();
     let zapped = matches!(
         case.event,
-        Event::DontNeed | Event::Remap | Event::Truncate | Event::Punch | Event::Free
+        Event::DontNeed
+            | Event::Remap
+            | Event::Reuse
+            | Event::Truncate
+            | Event::Punch
+            | Event::Free
     );
     let (due, listed): (bool, fn(Verdict) -> bool) = match page.pin.as_str() {
         // What becomes of the holder's own address is another story than the child's.
@@ -130,7 +135,7 @@ fn is_cause(case: Case, page: &Page, finding: &Finding) -> bool {
         Event::ClearRefs => &["soft-dirty", "still-shared"],
         Event::PagemapScan => &["pagemap-scan", "uffd-wp"],
         Event::DontNeed => &["madvise"],
-        Event::Remap => &["munmap", "mmap"],
+        Event::Remap | Event::Reuse => &["munmap", "mmap"],
         Event::Truncate => &["truncate"],
         Event::Punch => &["punch-hole"],
         Event::Mremap => &["mremap"],

@@ -19,6 +19,8 @@ pub(super) struct Ring {
     source: File,
     /// Address of the buffer when it was registered: what the kernel knows it by.
     registered: usize,
+    /// Its length.
+    bytes: usize,
     /// Who registered it.
     holder: u32,
 }
@@ -30,11 +32,16 @@ impl Ring {
             .map_err(skip_on(&[libc::ENOSYS, libc::EPERM], why))
             .context("cannot make an io_uring")?;
         let source = sys::memory_file().context("cannot make the file to read from")?;
-        Ok(Self { uring, source, registered: 0, holder: 0 })
+        Ok(Self { uring, source, registered: 0, bytes: 0, holder: 0 })
     }
 
-    fn write_page(&mut self, offset: usize) -> anyhow::Result<()> {
-        let (address, bytes) = (self.registered + offset, sys::page_size());
+    /// What of the page at `offset` is in the buffer.
+    fn bytes_at(&self, offset: usize) -> usize {
+        sys::page_size().min(self.bytes - offset)
+    }
+
+    fn write_page(&mut self, offset: usize, bytes: usize) -> anyhow::Result<()> {
+        let address = self.registered + offset;
         let length = u32::try_from(bytes)?;
         let done = self.uring.read_fixed(&self.source, offset as u64, address, length)?;
         ensure!(done == bytes, "short read: {done} bytes");
@@ -47,11 +54,12 @@ impl Device for Ring {
         for &offset in pages.offsets() {
             self.source.write_all_at(&pattern_page(offset), offset as u64)?;
         }
+        self.bytes = pages.buffer_bytes();
         let (mapping, why) = (pages.mapping(), "io_uring registers no such pages on this kernel");
         // Best effort: root needs no limit, and on refusal the registration says what is missing.
         let _ = sys::raise_memlock_limit(mapping.bytes() as u64);
         self.uring
-            .register(mapping)
+            .register_part(mapping, self.bytes)
             .map_err(skip_on(&[libc::EOPNOTSUPP], why))
             .with_context(|| format!("cannot register {} bytes with io_uring", mapping.bytes()))?;
         (self.registered, self.holder) = (mapping.address(), std::process::id());
@@ -64,9 +72,12 @@ impl Device for Ring {
 
     fn deliver(&mut self, pages: &Pages) -> anyhow::Result<Vec<Data>> {
         for &offset in pages.offsets() {
-            self.write_page(offset).context("cannot read into the registered buffer")?;
+            let bytes = self.bytes_at(offset);
+            self.write_page(offset, bytes).context("cannot read into the registered buffer")?;
         }
-        let arrived = |&offset: &usize| arrival(pages, offset, &pattern_page(offset));
+        let arrived = |&offset: &usize| {
+            arrival(pages, offset, &pattern_page(offset)[..self.bytes_at(offset)])
+        };
         Ok(pages.offsets().iter().map(arrived).collect())
     }
 

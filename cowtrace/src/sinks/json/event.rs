@@ -135,6 +135,18 @@ enum Body<'a> {
         start: u64,
         end: u64,
     },
+    Notifiers {
+        mm: u64,
+        ops: Vec<u64>,
+        more: bool,
+        intervals: bool,
+    },
+    NotifierGone {
+        mm: u64,
+        ops: u64,
+        start: u64,
+        end: u64,
+    },
     Fork {
         mm: u64,
         child_mm: u64,
@@ -256,6 +268,16 @@ fn body(what: &What) -> Option<Body<'_>> {
             let (start, end) = notifier.range;
             Body::Notifier { mm: notifier.mm, ops: notifier.ops, start, end }
         }
+        What::NotifierGone(notifier) => {
+            let (start, end) = notifier.range;
+            Body::NotifierGone { mm: notifier.mm, ops: notifier.ops, start, end }
+        }
+        What::Secondary(list) => Body::Notifiers {
+            mm: list.mm,
+            ops: list.ops.to_vec(),
+            more: list.more,
+            intervals: list.intervals,
+        },
         What::Fork { parent_mm, child_mm, child_tgid } => {
             Body::Fork { mm: *parent_mm, child_mm: *child_mm, child_tgid: *child_tgid }
         }

@@ -20,7 +20,7 @@ use crate::{
     budget::{Kept, Share},
     event::{
         Api, Attached, Comm, Cost, DeviceMap, DeviceUnmap, Event, Extent, Extents, Fault,
-        Invalidate, Pin, ProbeState, Stack, Tally, Task, Time, Unpin, VmaName, What,
+        Invalidate, Pin, ProbeState, Secondary, Stack, Tally, Task, Time, Unpin, VmaName, What,
     },
     facts::key,
     trace::Trace,
@@ -238,6 +238,15 @@ impl Run {
         let kind = MouseEventKind::Down(MouseButton::Left);
         let mouse = MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE };
         self.view.mouse(mouse, &self.trace);
+    }
+
+    /// KVM is the one secondary MMU of the address space that is pinned next.
+    pub fn kvm(&mut self) {
+        const OPS: u64 = 0xffff_ffff_c000_0f00;
+        let name = "kvm_mmu_notifier_ops+0x0 [kvm]".to_owned();
+        self.source(What::Symbol { address: OPS, tgid: 0, name });
+        let list = Secondary { mm: MM, ops: [OPS].into_iter().collect(), ..Secondary::default() };
+        self.program(Program::PinExit, What::Secondary(list));
     }
 
     /// A secondary MMU is registered, and told of a pinned range.

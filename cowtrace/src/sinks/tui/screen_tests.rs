@@ -440,11 +440,11 @@ fn who_holds_pins() {
               mapped  not known
               range   2000000 pages from 0x7f1234000000 on
               flags   WRITE|LONGTERM (0x101)
+              MMUs    not known: notifiers from before the trace were not listed
 
               pinned from
                 internal_get_user_pages_fast+0x6c0
                 io_sqe_buffers_register+0x2d4
-
 
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
@@ -477,12 +477,12 @@ fn who_holds_pins_on_a_large_terminal() {
               mapped  /dev/shm/buffer-of-provoke (deleted)
               range   4 pages from 0x7f1234000000 on
               flags   WRITE|LONGTERM (0x101)
+              MMUs    not known: notifiers from before the trace were not listed
 
               pinned from
                 internal_get_user_pages_fast+0x6c0
                 io_sqe_buffers_register+0x2d4
                 cowtrace::provoke::register
-
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
@@ -515,11 +515,11 @@ fn the_pins_of_a_holder() {
               mapped  not known
               range   512 pages from 0x7f1234000000 on
               flags   WRITE|LONGTERM (0x101)
+              MMUs    not known: notifiers from before the trace were not listed
 
               pinned from
                 internal_get_user_pages_fast+0x6c0
                 io_sqe_buffers_register+0x2d4
-
 
              enter open  esc back  f filter  / search  space pause  y copy  ? help  q quit
         "#]],
@@ -624,6 +624,10 @@ fn what_secondary_mmus_were_told() {
               No secondary MMU was registered since the trace began; those from before show
               where a range is invalidated.
 
+              address spaces with pins: pinned pages, changes there and elsewhere
+              process               pinned  changed  elsewhere  coherent by notifier
+              provoke[1234]              4        5          0  not known
+
               event           by                 times   half us    99% us   most us
               clear           the kernel             5         3      2000      2000
 
@@ -636,12 +640,71 @@ fn what_secondary_mmus_were_told() {
 
 
 
-
-
-
-
              ↑↓ scroll  space pause  ? help  q quit
         "#]],
+    );
+}
+
+#[test]
+fn what_is_coherent_by_notifier_and_what_relies_on_the_pin() {
+    let mut run = Run::new(Feed::Live);
+    run.kvm();
+    run.pin();
+    run.invalidate(900);
+    run.pin_by(77, 512);
+    check(
+        after(run, "4"),
+        (80, 14),
+        &expect![[r#"
+         cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+         00:00:00  2 live pins on 516 pages  4 events
+         1 Findings  2 Pins 2  3 Events  4 Notifiers 1  5 Probes
+        ── Notifiers ───────────────────────────────────────────── 4 more lines below ──
+          secondary MMUs that were seen to be registered
+            KVM in process 1234, 1 time
+
+          address spaces with pins: pinned pages, changes there and elsewhere
+          process               pinned  changed  elsewhere  coherent by notifier
+          provoke[77]              512        0          0  not known
+          provoke[1234]              4        1          0  KVM (all addresses)
+
+          event           by                 times   half us    99% us   most us
+         ↑↓ scroll  space pause  ? help  q quit
+    "#]],
+    );
+}
+
+#[test]
+fn who_keeps_a_pin_coherent() {
+    let mut run = Run::new(Feed::Live);
+    run.kvm();
+    run.pin();
+    run.pin();
+    check(
+        after(run, "2 enter"),
+        (132, 20),
+        &expect![[r#"
+         cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+         00:00:00  2 live pins on 8 pages  3 events
+         1 Findings  2 Pins 2  3 Events  4 Notifiers  5 Probes
+        ── 2 pins that are alike ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+          pages     size      age        from address             mapped                         by                     coherent by
+        ▶ 4         16 KiB    120ms      0x7f1234000000           /dev/shm/buffer-of-provoke     provoke[1234]          pin; KVM by notifier
+          4         16 KiB    0us        0x7f1234000000           /dev/shm/buffer-of-provoke     provoke[1234]          pin; KVM by notifier
+        ── Pin 0 ─────────────────────────────────────────────────────────────────────────────────────────────────────────── 3 more lines ──
+          4 pages of 4 still pinned
+
+          by      provoke[1234]
+          cgroup  not known
+          at      +0.360s, 120ms ago
+          mapped  /dev/shm/buffer-of-provoke (deleted)
+          range   4 pages from 0x7f1234000000 on
+          flags   WRITE|LONGTERM (0x101)
+          MMUs    KVM is coherent by notifier here and follows changes; what pinned the page relies on the pin and is not told
+
+          pinned from
+         enter open  esc back  f filter  / search  space pause  y copy  ? help  q quit
+    "#]],
     );
 }
 

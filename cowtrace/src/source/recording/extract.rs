@@ -84,7 +84,8 @@ fn mm(what: &What) -> Option<Mm> {
         What::Fork { parent_mm, .. } => *parent_mm,
         What::ForkCopy(copy) => copy.parent_mm,
         What::FileRange(range) => range.mm,
-        What::Notifier(notifier) => notifier.mm,
+        What::Notifier(notifier) | What::NotifierGone(notifier) => notifier.mm,
+        What::Secondary(all) => all.mm,
         _ => return None,
     })
 }

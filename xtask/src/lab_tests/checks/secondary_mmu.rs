@@ -1,7 +1,7 @@
 //! What must hold where a secondary MMU shares the page table.
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
 
 use super::{FAILED, agrees_with_the_workload, covers, summary};
 use crate::lab_tests::case::Run;
@@ -25,7 +25,10 @@ pub fn a_secondary_mmu_is_told(run: &Run) -> Result<()> {
     }
     for finding in run.json_of_type("finding")? {
         mprotect_is_the_cause(&finding["cause"], &page["pid"])?;
+        ensure!(finding["coherence"] == json!({"secondary_mmus": ["KVM"], "complete": true}));
     }
+    what_is_pinned_relies_on_the_pin(run, &told, &notifier)?;
+    one_from_before_is_known(run)?;
     let counted = summary(run)?["invalidations"].clone();
     ensure!(counted == told.len(), "{counted} counted, {} told", told.len());
     as_many_as_a_kprobe_counts(run, told.len())
@@ -42,6 +45,46 @@ fn the_notifier(run: &Run, pid: &Value) -> Result<Value> {
     ensure!(notifier["ops"] == u64::from_str_radix(ops, 16)?, "ops of another: {notifier}");
     ensure!(run.complaints().contains("notifier   kvm_mmu_notifier_ops"), "ops without a name");
     Ok(notifier)
+}
+
+/// The guest's memory is all of the process's. Told of changes is KVM, where pages are pinned and elsewhere, and
+/// both are counted; what pinned is told of none.
+fn what_is_pinned_relies_on_the_pin(run: &Run, told: &[Value], notifier: &Value) -> Result<()> {
+    let space = the_address_space(&summary(run)?)?;
+    ensure!(space["mm"] == notifier["mm"] && space["complete"] == true, "not it: {space}");
+    ensure!(space["secondary_mmus"][0]["ops"] == notifier["ops"], "another MMU: {space}");
+    let pages = run.json_of_type("provoke")?;
+    let time = |kind: &str| -> Result<Vec<Option<u64>>> {
+        Ok(run.json_of_type(kind)?.iter().map(|one| one["at"].as_u64()).collect())
+    };
+    let (pins, unpins) = (time("pin")?, time("unpin")?);
+    let held = pins.iter().min().zip(unpins.iter().max()).context("no pin, or no unpin")?;
+    let of_pinned = |one: &&Value| {
+        let at = one["at"].as_u64();
+        (held.0..held.1).contains(&&at) && pages.iter().any(|page| covers(one, page))
+    };
+    let pinned = told.iter().filter(of_pinned).count();
+    ensure!(space["invalidated_pinned"] == pinned, "{pinned} of pinned pages: {space}");
+    let elsewhere = told.len() - pinned;
+    ensure!(space["invalidated_elsewhere"] == elsewhere, "{elsewhere} elsewhere: {space}");
+    Ok(())
+}
+
+fn the_address_space(summary: &Value) -> Result<Value> {
+    let spaces = summary["address_spaces"].as_array().context("no address spaces")?;
+    let [space] = spaces.as_slice() else { bail!("{} address spaces", spaces.len()) };
+    ensure!(space["secondary_mmus"][0]["name"] == "KVM", "not KVM: {space}");
+    Ok(space.clone())
+}
+
+fn one_from_before_is_known(run: &Run) -> Result<()> {
+    let summaries = run.json_of_type("before")?;
+    ensure!(summaries.len() == usize::from(run.kernel == "6.12"), "{} runs", summaries.len());
+    for summary in summaries {
+        let space = the_address_space(&summary)?;
+        ensure!(space["complete"] == true, "not known: {space}");
+    }
+    Ok(())
 }
 
 /// Its probe or its invalidation will do; what the copy itself tells notifiers ("clear") will not.

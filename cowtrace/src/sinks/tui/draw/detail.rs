@@ -8,6 +8,7 @@ use crate::{
     finding::{Cause, Finding, How},
     ledger::PinRecord,
     sinks::{
+        coherence,
         group::Group,
         mapped, reach, stack,
         tui::palette::{QUIET, symbol},
@@ -95,6 +96,9 @@ fn evidence(scene: Scene, finding: &Finding) -> Vec<(&'static str, String)> {
         fields.push(("told", format!("{who} told at {when} ({}), and took {took} us", told.event)));
     }
     fields.extend(reach::lines(scene.trace, finding).into_iter().map(|line| ("device", line)));
+    if let Some(sentence) = coherence::sentence(scene.trace, &finding.coherence) {
+        fields.push(("MMUs", sentence));
+    }
     fields
 }
 

@@ -5,8 +5,11 @@ use ratatui::text::{Line, Span};
 use super::{Scene, empty, text};
 use crate::{
     event::Time,
-    sinks::tui::palette::{QUIET, STRONG},
-    trace::{Durations, Trace},
+    sinks::{
+        coherence,
+        tui::palette::{QUIET, STRONG},
+    },
+    trace::{AddressSpace, Durations, Trace},
 };
 
 /// Columns of a bar.
@@ -17,6 +20,7 @@ pub fn lines(scene: Scene, width: usize) -> Vec<Line<'static>> {
     let trace = scene.trace;
     let mut lines = registered(trace, width);
     lines.push(Line::default());
+    lines.extend(spaces(trace, width));
     if trace.invalidated.is_empty() {
         lines.extend(empty::paragraph(
             "No range was invalidated in a secondary MMU while pages of it were pinned. Notifiers are told only \
@@ -56,13 +60,55 @@ fn registered(trace: &Trace, width: usize) -> Vec<Line<'static>> {
                     range is invalidated.";
         return empty::paragraph(none, width);
     }
-    let mut lines = vec![Line::styled("  secondary MMUs registered since the trace began", STRONG)];
+    let mut lines = vec![Line::styled("  secondary MMUs that were seen to be registered", STRONG)];
     for (tgid, ops, count) in all {
-        let name = trace.symbol(0, ops).map_or_else(|| format!("{ops:#x}"), str::to_owned);
+        let name = trace.mmu_name(ops);
         let line = format!("    {name} in process {tgid}, {}", text::count(count as u64, "time"));
         lines.push(Line::raw(text::shorten(&line, width)));
     }
     lines
+}
+
+/// Where pages are pinned: who follows changes there by notifier, and how much relies on the pin.
+fn spaces(trace: &Trace, width: usize) -> Vec<Line<'static>> {
+    let all = trace.address_spaces();
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let head = format!(
+        "  {:<20}{:>8}{:>9}{:>11}  {}",
+        "process", "pinned", "changed", "elsewhere", "coherent by notifier"
+    );
+    let what = "  address spaces with pins: pinned pages, changes there and elsewhere";
+    let mut lines =
+        vec![Line::styled(text::shorten(what, width), STRONG), Line::styled(head, QUIET)];
+    for space in &all {
+        let line = format!(
+            "  {:<20}{:>8}{:>9}{:>11}  {}",
+            text::process(space.task, 19),
+            space.held,
+            space.invalidated_pinned,
+            space.invalidated_elsewhere,
+            who(trace, space),
+        );
+        lines.push(Line::raw(text::shorten(&line, width)));
+    }
+    lines.push(Line::default());
+    lines
+}
+
+/// Who follows changes there.
+fn who(trace: &Trace, space: &AddressSpace) -> String {
+    let mmus = coherence::mmus(trace, space);
+    let ended = if space.ended { ", ended" } else { "" };
+    match space.mmus.is_empty() {
+        true if space.complete => "nobody: the pin alone".to_owned(),
+        true => "not known".to_owned(),
+        false if (1..space.held).contains(&space.held_and_told) => {
+            format!("{mmus}, at {} of the pages", space.held_and_told)
+        }
+        false => mmus + ended,
+    }
 }
 
 /// A line for each power of two.

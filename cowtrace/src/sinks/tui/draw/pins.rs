@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 
 use super::{Scene, detail, empty, list::Column, text};
 use crate::sinks::{
-    mapped, reach, stack,
+    coherence, mapped, reach, stack,
     tui::{
         palette::STRONG,
         view::{Holder, Pinned},
@@ -36,16 +36,20 @@ pub fn holders<'t>() -> Vec<Column<Holder<'t>>> {
 /// Columns of pins.
 pub fn pins<'t>() -> Vec<Column<Pinned<'t>>> {
     vec![
-        Column::new("pages", 9, 11, |pinned, _, _| pinned.pages.to_string()),
+        Column::new("pages", 9, 9, |pinned, _, _| pinned.pages.to_string()),
         Column::new("size", 8, 9, |pinned, _, _| size(pinned.pages)),
         Column::new("age", 9, 10, |pinned, scene, _| age(scene, pinned.pin.time)),
-        Column::new("from address", 22, 28, |pinned, _, width| {
+        Column::new("from address", 22, 24, |pinned, _, width| {
             text::shorten(&pinned.pin.place(), width)
         }),
-        Column::new("mapped", 0, 36, |pinned, scene, width| {
+        Column::new("mapped", 0, 30, |pinned, scene, width| {
             vma(scene.trace.vma_name(pinned.pin).map(|name| &**name), width)
         }),
-        Column::new("by", 24, 30, |pinned, _, width| text::thread(pinned.pin.holder, width)),
+        Column::new("by", 24, 22, |pinned, _, width| text::thread(pinned.pin.holder, width)),
+        Column::new("coherent by", 0, 24, |pinned, scene, width| {
+            let coherence = coherence::of_pin(scene.trace, pinned.pin);
+            text::shorten(&coherence::short(scene.trace, &coherence), width)
+        }),
     ]
 }
 
@@ -91,8 +95,14 @@ fn fields(scene: Scene, pinned: &Pinned, width: usize) -> Vec<Line<'static>> {
         ("range", format!("{} from {} on", text::count(pin.pages, "page"), pin.place())),
         ("flags", flags),
     ];
-    let mut lines: Vec<_> =
-        fields.iter().flat_map(|(label, text)| detail::field(label, text, width)).collect();
+    let coherence = coherence::sentence(trace, &coherence::of_pin(trace, pin));
+    let not_known = || "not known: notifiers from before the trace were not listed".to_owned();
+    let coherence = ("MMUs", coherence.unwrap_or_else(not_known));
+    let mut lines: Vec<_> = fields
+        .iter()
+        .chain([&coherence])
+        .flat_map(|(label, text)| detail::field(label, text, width))
+        .collect();
     for line in reach::of_pin(trace, pin) {
         lines.extend(detail::field("device", &line, width));
     }

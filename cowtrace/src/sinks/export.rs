@@ -269,6 +269,23 @@ pub fn row(trace: &Trace, event: &Event) -> Option<Row> {
     })
 }
 
+/// The same of MMU notifiers.
+fn of_notifiers(trace: &Trace, what: &What) -> Option<Row> {
+    let of = |kind, mm: u64, (start, end): (u64, u64), detail| {
+        let (mm, address, end) = (Some(mm), Some(start), Some(end));
+        Some(Row { kind, mm, address, end, detail, ..Row::default() })
+    };
+    let symbol = |ops| trace.symbol(0, ops).map(str::to_owned);
+    match what {
+        What::Notifier(one) => of("notifier", one.mm, one.range, symbol(one.ops)),
+        What::NotifierGone(one) => of("notifier-gone", one.mm, one.range, symbol(one.ops)),
+        What::Secondary(list) => {
+            of("notifiers", list.mm, (0, 0), Some(coherence::listed(trace, list)))
+        }
+        _ => None,
+    }
+}
+
 /// The columns that depend on the kind.
 fn about(trace: &Trace, what: &What) -> Option<Row> {
     let of = |kind, mm: u64| Row { kind, mm: Some(mm), ..Row::default() };
@@ -323,18 +340,9 @@ fn about(trace: &Trace, what: &What) -> Option<Row> {
             let detail = Some(format!("{hash:016x} at the {when}"));
             Row { kind: "content", pfn: Some(*pfn), detail, ..Row::default() }
         }
-        What::Notifier(notifier) => Row {
-            detail: trace.symbol(0, notifier.ops).map(str::to_owned),
-            ..range("notifier", notifier.mm, notifier.range.0, notifier.range.1)
-        },
-        What::NotifierGone(notifier) => Row {
-            detail: trace.symbol(0, notifier.ops).map(str::to_owned),
-            ..range("notifier-gone", notifier.mm, notifier.range.0, notifier.range.1)
-        },
-        What::Secondary(list) => Row {
-            detail: Some(coherence::listed(trace, list)),
-            ..range("notifiers", list.mm, 0, 0)
-        },
+        What::Notifier(_) | What::NotifierGone(_) | What::Secondary(_) => {
+            return of_notifiers(trace, what);
+        }
         What::Io { mm, start, end, to_memory } => Row {
             detail: Some(if *to_memory { "to memory" } else { "from memory" }.to_owned()),
             ..range("io", *mm, *start, *end)

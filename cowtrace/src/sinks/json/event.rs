@@ -264,6 +264,19 @@ fn body(what: &What) -> Option<Body<'_>> {
             end: copy.end,
             began: copy.began,
         },
+        What::Notifier(_) | What::NotifierGone(_) | What::Secondary(_) => {
+            return of_notifiers(what);
+        }
+        What::Fork { parent_mm, child_mm, child_tgid } => {
+            Body::Fork { mm: *parent_mm, child_mm: *child_mm, child_tgid: *child_tgid }
+        }
+        What::MmExit { mm } => Body::MmExit { mm: *mm },
+        _ => return None,
+    })
+}
+
+fn of_notifiers(what: &What) -> Option<Body<'_>> {
+    Some(match what {
         What::Notifier(notifier) => {
             let (start, end) = notifier.range;
             Body::Notifier { mm: notifier.mm, ops: notifier.ops, start, end }
@@ -278,10 +291,6 @@ fn body(what: &What) -> Option<Body<'_>> {
             more: list.more,
             intervals: list.intervals,
         },
-        What::Fork { parent_mm, child_mm, child_tgid } => {
-            Body::Fork { mm: *parent_mm, child_mm: *child_mm, child_tgid: *child_tgid }
-        }
-        What::MmExit { mm } => Body::MmExit { mm: *mm },
         _ => return None,
     })
 }

@@ -64,6 +64,32 @@ pub fn scratch(program: u32) -> Option<&'static mut [u64; SCRATCH]> {
     Some(unsafe { &mut *(&raw mut (*buffer).rest).cast::<[u64; SCRATCH]>() })
 }
 
+/// Kernel frames that were taken at one place to be told at another.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Frames {
+    count: u64,
+    frames: [u64; KERNEL_FRAMES],
+}
+
+const _: () = assert!(size_of::<Frames>() <= SCRATCH * 8);
+
+/// The kernel's stack as it is now, in a program's scratch.
+#[inline(always)]
+pub fn frames(ctx: &impl EbpfContext, program: Program) -> Option<&'static Frames> {
+    let to: *mut Frames = core::ptr::from_mut(scratch(program as u32)?).cast();
+    // SAFETY: scratch has room for them, as was asserted; what is not taken is 0.
+    unsafe {
+        let frames = (&raw mut (*to).frames).cast();
+        let taken = bpf_get_stack(ctx.as_ptr(), frames, KERNEL_BYTES as u32, 0);
+        if taken <= 0 {
+            return None;
+        }
+        (*to).count = taken as u64 / 8;
+        Some(&*to)
+    }
+}
+
 /// CLOCK_BOOTTIME, ns.
 #[inline(always)]
 pub fn now() -> u64 {
@@ -221,6 +247,37 @@ impl<B> Record<B> {
         if !is_shed(Stage::Causes) {
             self.kernel_stack(ctx);
             self.user_stack(ctx);
+        }
+    }
+
+    /// The same with kernel frames that were taken before, if there are any.
+    #[inline(always)]
+    pub fn stacks_since(&mut self, ctx: &impl EbpfContext, before: Option<&Frames>) {
+        match before {
+            None => self.stacks(ctx),
+            Some(before) if !is_shed(Stage::Causes) => {
+                self.frames(before);
+                self.user_stack(ctx);
+            }
+            Some(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn frames(&mut self, before: &Frames) {
+        let at = bounded::<0xfff>(self.used as u64) as usize;
+        if at > BODY + TAIL - KERNEL_BYTES {
+            return;
+        }
+        // SAFETY: `at` leaves KERNEL_BYTES bytes of `rest`.
+        let to = unsafe {
+            let to = (&raw mut (*self.buffer).rest).cast::<u8>().add(at);
+            core::slice::from_raw_parts_mut(to, KERNEL_BYTES)
+        };
+        let count = bounded::<0x3f>(before.count);
+        if kernel::copy(before.frames.as_ptr() as u64, to) && count <= KERNEL_FRAMES as u64 {
+            self.used = at + 8 * count as usize;
+            self.header().kernel_frames = count as u16;
         }
     }
 

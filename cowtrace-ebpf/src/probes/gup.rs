@@ -16,7 +16,7 @@ use cowtrace_common::{
 };
 
 use crate::{
-    emit::{self, Record},
+    emit::{self, Frames, Record},
     holders,
     kernel::{self, Typed},
     probes::notifier,
@@ -48,6 +48,10 @@ const FOLL_WRITE: u32 = 1;
 /// Pin calls under way, where only a kprobe pair can see them.
 #[map]
 static CALLS: HashMap<u64, Call> = HashMap::with_max_entries(16_384, 0);
+
+/// From where these came that pin for long: at a call's return the kernel's stack ends with the trampoline.
+#[map]
+static CALLERS: HashMap<u64, Frames> = HashMap::with_max_entries(1024, 0);
 
 /// Threads inside a long-term pin's slow path, each in the place that its number gives it: every unpin asks.
 #[map]
@@ -153,7 +157,12 @@ pub fn pin_return(ctx: RetProbeContext) -> u32 {
         let _ = CALLS.remove(thread);
         // On x86-64 an int comes back in the low half; the high half is not defined.
         let returned: u64 = ctx.ret();
-        pinned(&ctx, Program::PinReturn, &call, i64::from(returned as i32));
+        // SAFETY: as above.
+        let caller = unsafe { CALLERS.get(thread) };
+        pinned_from(&ctx, Program::PinReturn, &call, i64::from(returned as i32), caller);
+        if caller.is_some() {
+            let _ = CALLERS.remove(thread);
+        }
     }
     0
 }
@@ -193,7 +202,7 @@ pub fn pin_folios_exit(ctx: FExitContext) -> i32 {
     // By driver ioctl only: always for long, and for writing.
     let flags = FOLL_WRITE | kernel::setting(Setting::FollLongterm) as u32;
     let call = Call::new(file, start << 12, flags, slot(&ctx, 3));
-    listed(&ctx, Program::PinFoliosExit, &call, folios as u64);
+    listed(&ctx, Program::PinFoliosExit, &call, folios as u64, None);
     0
 }
 
@@ -309,11 +318,28 @@ fn entered(ctx: &ProbeContext, program: Program, call: &Call) -> u32 {
         warn!(ctx, "too many pin calls at once: one by thread {} is not seen", thread as u32);
         emit::lose(program);
     }
+    let is_long = call.flags & kernel::setting(Setting::FollLongterm) != 0;
+    if is_long && let Some(frames) = emit::frames(ctx, program) {
+        // Where there is no room, the pin is told without.
+        let _ = CALLERS.insert(thread, frames, 0);
+    }
     0
 }
 
 #[inline(always)]
 fn pinned(ctx: &impl EbpfContext, program: Program, call: &Call, returned: i64) {
+    pinned_from(ctx, program, call, returned, None);
+}
+
+/// `caller`: from where, if that was seen before.
+#[inline(always)]
+fn pinned_from(
+    ctx: &impl EbpfContext,
+    program: Program,
+    call: &Call,
+    returned: i64,
+    caller: Option<&Frames>,
+) {
     emit::hit(program);
     if returned <= 0 || !scope::wanted() {
         return;
@@ -330,12 +356,18 @@ fn pinned(ctx: &impl EbpfContext, program: Program, call: &Call, returned: i64) 
     }
     let start = call.address & !0xfff;
     scope::set_pinned(call.mm, start, start.wrapping_add(pages << 12));
-    listed(ctx, program, call, pages);
+    listed(ctx, program, call, pages, caller);
 }
 
 /// Tells a call's pages, as many as fit its records.
 #[inline(always)]
-fn listed(ctx: &impl EbpfContext, program: Program, call: &Call, pages: u64) {
+fn listed(
+    ctx: &impl EbpfContext,
+    program: Program,
+    call: &Call,
+    pages: u64,
+    caller: Option<&Frames>,
+) {
     let Some(mut record) = Record::<Pin>::new(program, kind::PIN) else {
         return;
     };
@@ -352,7 +384,7 @@ fn listed(ctx: &impl EbpfContext, program: Program, call: &Call, pages: u64) {
         part: 0,
     };
     put(&mut record, body, call.pages);
-    record.stacks(ctx);
+    record.stacks_since(ctx, caller);
     record.submit();
     let mut part = 1;
     while part < PARTS as u64 {

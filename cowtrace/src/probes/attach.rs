@@ -198,14 +198,19 @@ impl Attacher<'_> {
         for attachment in &hook {
             self.fits(attachment.at).map_err(Refusal::Here)?;
         }
-        let mut done: Vec<String> = Vec::new();
-        for (n, attachment) in hook.iter().enumerate() {
+        // The youngest kprobe of a function runs first, and a kretprobe hides the caller: an entry has to be younger.
+        let mut order = hook.clone();
+        order.sort_by_key(|attachment| !matches!(attachment.at, Point::Kretprobe(_)));
+        for (n, attachment) in order.iter().enumerate() {
             if let Err(error) = self.attach(**attachment) {
-                for attached in &hook[..n] {
+                for attached in &order[..n] {
                     self.detach(attached.program);
                 }
                 return Err(refusal(**attachment, &error));
             }
+        }
+        let mut done: Vec<String> = Vec::new();
+        for attachment in hook {
             let at = format!("{} {}", attachment.at.mode(), attachment.at.function());
             if !done.contains(&at) {
                 done.push(at);

@@ -112,6 +112,9 @@ pub mod kind {
     /// budget not kept, what that cost, what all windows cost, and how long they were. Then for each [`Stage`](crate::setting::Stage) in order four `u64`:
     /// how often it was shed, nanoseconds of it in all, from when it was last, and until when (0: it is).
     pub const BUDGET: u16 = 147;
+    /// Who a long-term pin belongs to, of the thread in the header. Body: `u64` time of the pin, `u32` sort of owner, `u32`
+    /// how many fit (0: it was not looked up in time; all ones: none does), then UTF-8: its name.
+    pub const OWNER: u16 = 148;
 }
 
 /// Start of every record.

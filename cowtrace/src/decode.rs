@@ -71,6 +71,20 @@ impl<'a> Records<'a> {
         Self { rest: batch }
     }
 
+    /// Only those of a kind: the others are passed over by their length, which is all that is read of them.
+    pub fn of_kind(self, kind: u16) -> impl Iterator<Item = Result<Event, Malformed>> + use<'a> {
+        let mut rest = self.rest;
+        let split_off = move || {
+            let (record, behind) = split(rest).ok()?;
+            rest = behind;
+            Some(record)
+        };
+        let is_it = move |record: &&[u8]| {
+            record.get(4..).and_then(|rest| rest.first_chunk()) == Some(&kind.to_le_bytes())
+        };
+        std::iter::from_fn(split_off).filter(is_it).map(event)
+    }
+
     /// What has not been decoded yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
@@ -218,6 +232,7 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
         kind::KEYFRAME..=kind::KEYFRAME_END => What::Before(keyframe::before(kind, body)?),
         kind::CGROUP => names::cgroup(body)?,
         kind::VMA_NAME => names::vma(body)?,
+        kind::OWNER => names::owner(body)?,
         kind::COST => What::Cost(Cost { runs: u64_le(body)?, nanos: u64_le(body)? }),
         kind::BUDGET => What::Budget(Box::new(budget::kept(body)?)),
         kind::TALLY => What::Tally(Tally {
@@ -404,7 +419,10 @@ fn take<const N: usize>(body: &mut &[u8]) -> Result<[u8; N], Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::Writer;
+    use crate::{
+        encode::Writer,
+        owner::{Found, Kind, Owner},
+    };
 
     #[test]
     fn what_the_source_writes_of_programs_and_cgroups_comes_back() {
@@ -414,11 +432,19 @@ mod tests {
         writer.tally(Program::Zap, &tally);
         writer.cost(Program::Zap, &cost);
         writer.cgroup(42, "/a\u{1b}[2J");
+        let found = [Found::TooLate, Found::Sure, Found::OneOf(3), Found::Nowhere];
+        let owners = found.map(|found| Owner::new(Kind::Rdma, found, "memory region 3"));
+        for owner in &owners {
+            writer.owner((5, 9), owner);
+        }
         let events: Vec<_> = Records::new(&batch).flatten().collect();
         let of: Vec<_> = events.iter().map(|event| event.program).collect();
-        assert_eq!(of, [Some(Program::Zap), Some(Program::Zap), None]);
+        assert_eq!(of[..3], [Some(Program::Zap), Some(Program::Zap), None]);
+        assert!(events[3..].iter().all(|event| event.task.tid == 9), "whose pin it is");
         let what: Vec<_> = events.into_iter().map(|event| event.what).collect();
         let path = "/a?[2J".to_owned(); // Made harmless: it ends on a terminal.
-        assert_eq!(what, [What::Tally(tally), What::Cost(cost), What::Cgroup { id: 42, path }]);
+        let owners = owners.map(|owner| What::Owner { pinned: 5, owner: owner.into() });
+        let others = [What::Tally(tally), What::Cost(cost), What::Cgroup { id: 42, path }];
+        assert_eq!(what, [&others[..], &owners[..]].concat());
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     },
     facts::key,
     finding::{Proof, Verdict},
+    owner::{Found, Owner},
 };
 
 /// Appends records to a batch, stamped with one time.
@@ -73,6 +74,20 @@ impl<'a> Writer<'a> {
         let mut body = [mm, start, end].map(u64::to_le_bytes).concat();
         body.extend_from_slice(name.as_bytes());
         self.record(kind::VMA_NAME, 0, &body);
+    }
+
+    /// Who a pin belongs to that a thread made at a time.
+    pub fn owner(&mut self, (pinned, tid): (Time, u32), owner: &Owner) {
+        let fit = match owner.found {
+            Found::TooLate => 0,
+            Found::Nowhere => u32::MAX,
+            Found::Sure => 1,
+            Found::OneOf(several) => several,
+        };
+        let mut body = pinned.to_le_bytes().to_vec();
+        body.extend([owner.kind as u32, fit].map(u32::to_le_bytes).as_flattened());
+        body.extend_from_slice(owner.name.as_bytes());
+        self.record_in(&Task { tid, ..Task::default() }, kind::OWNER, 0, &body);
     }
 
     /// How long a program has run.

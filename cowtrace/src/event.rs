@@ -6,7 +6,7 @@ mod fault;
 mod range;
 mod stack;
 
-use std::fmt;
+use std::{fmt, rc::Rc};
 
 use cowtrace_common::{
     program::Program,
@@ -14,7 +14,7 @@ use cowtrace_common::{
 };
 use smallvec::SmallVec;
 
-use crate::budget::Kept;
+use crate::{budget::Kept, owner::Owner};
 
 pub use self::{
     before::{Before, Held, HeldAt, Untold},
@@ -212,6 +212,13 @@ pub enum What {
     },
     /// What is mapped where pages are pinned.
     VmaName(VmaName),
+    /// Who a pin of the event's thread belongs to.
+    Owner {
+        /// Time of the pin.
+        pinned: Time,
+        /// Its owner.
+        owner: Rc<Owner>,
+    },
     /// What a program has counted so far.
     Tally(Tally),
     /// How long a program has run so far.

@@ -8,6 +8,7 @@ pub use self::cause::{Cause, CauseKind, Telling, ZapKind};
 use crate::{
     event::{Fault, Mm, Pfn, Stack, Task, Time},
     ledger::PinRecord,
+    owner::Owner,
     reach::Reach,
     secondary::Coherence,
 };
@@ -251,6 +252,8 @@ pub struct Finding {
     pub vma_flags: u64,
     /// What was mapped there as it was pinned, if that is known; empty for anonymous memory.
     pub vma_name: Option<Rc<str>>,
+    /// Who the pin belongs to, if that was told.
+    pub owner: Option<Rc<Owner>>,
     /// What the kernel's counts said of the old page, where it was copied.
     pub fault: Option<Fault>,
     /// What write-protected or discarded the page, where that is known.
@@ -293,6 +296,7 @@ impl Finding {
             vma: (0, 0),
             vma_flags: 0,
             vma_name: None,
+            owner: None,
             fault: None,
             cause: None,
             proof: None,

@@ -73,14 +73,16 @@ impl Kallsyms {
             .map(|symbol| symbol.address)
     }
 
+    /// The function that an address is in.
+    pub fn function(&self, address: u64) -> Option<&str> {
+        let (symbol, _) = self.symbol_at(address)?;
+        let name = self.name(symbol);
+        Some(name.split_once(' ').map_or(name, |(name, _)| name))
+    }
+
     /// `name+0x12` or `name+0x12 [module]` for an address in a function, or at the start of data.
     pub fn describe(&self, address: u64) -> Option<String> {
-        let behind = self.symbols.partition_point(|symbol| symbol.address <= address);
-        let mut before = self.symbols[..behind].iter().rev();
-        let symbol = before.find(|symbol| symbol.is_text || symbol.address == address)?;
-        // eBPF programs and trampolines stand behind modules' functions and have no symbol when they are
-        // younger than this list: an address too far from its function is not in it.
-        let offset = address.checked_sub(symbol.address).filter(|offset| *offset < 1 << 15)?;
+        let (symbol, offset) = self.symbol_at(address)?;
         let name = self.name(symbol);
         let (name, module) = name.split_once(' ').unwrap_or((name, ""));
         let mut text = format!("{name}+{offset:#x}");
@@ -88,6 +90,17 @@ impl Kallsyms {
             let _ = write!(text, " {module}");
         }
         Some(text)
+    }
+
+    /// The symbol that an address belongs to, and how far behind its start it is.
+    fn symbol_at(&self, address: u64) -> Option<(&Symbol, u64)> {
+        let behind = self.symbols.partition_point(|symbol| symbol.address <= address);
+        let mut before = self.symbols[..behind].iter().rev();
+        let symbol = before.find(|symbol| symbol.is_text || symbol.address == address)?;
+        // eBPF programs and trampolines stand behind modules' functions and have no symbol when they are
+        // younger than this list: an address too far from its function is not in it.
+        let offset = address.checked_sub(symbol.address).filter(|offset| *offset < 1 << 15)?;
+        Some((symbol, offset))
     }
 }
 

@@ -22,6 +22,7 @@ pub mod kallsyms;
 pub mod kcore;
 pub mod ledger;
 pub mod maps;
+pub mod owner;
 pub mod pagemap;
 pub mod privileges;
 pub mod probes;

@@ -73,19 +73,23 @@ pub fn buffers(tgid: u32) -> Vec<Buffer> {
 }
 
 /// The lines behind `UserBufs:`, `    0: 0x7f0000000000/4096` each (io_uring_show_fdinfo).
-fn user_bufs(fd: u32, info: &str) -> Vec<Buffer> {
+pub fn user_bufs(fd: u32, info: &str) -> Vec<Buffer> {
     let lines = info.lines().skip_while(|line| !line.starts_with("UserBufs:")).skip(1);
-    let buffer = |line: &str| {
+    // A place without a buffer is `    1: <none>`.
+    let slot = |line: &'_ str| {
         let (index, range) = line.split_once(':')?;
-        let (address, len) = range.trim().strip_prefix("0x")?.split_once('/')?;
+        Some((index.trim().parse().ok()?, range.trim().to_owned()))
+    };
+    let buffer = |(index, range): (u32, String)| {
+        let (address, len) = range.strip_prefix("0x")?.split_once('/')?;
         Some(Buffer {
             fd,
-            index: index.trim().parse().ok()?,
+            index,
             address: u64::from_str_radix(address, 16).ok()?,
             len: len.parse().ok()?,
         })
     };
-    lines.map_while(buffer).collect()
+    lines.map_while(slot).filter_map(buffer).collect()
 }
 
 /// The mappings of a process.
@@ -119,7 +123,8 @@ mod tests {
             ]
         );
         assert_eq!(user_bufs(7, "pos:\t0\n"), []);
-        assert_eq!(user_bufs(7, "UserBufs:\t1\n    0: <none>\n"), []);
+        let sparse = "UserBufs:\t2\n    0: <none>\n    1: 0x10000/8192\n";
+        assert_eq!(user_bufs(7, sparse), [buffers[1]]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod json;
 pub mod metrics;
 #[cfg(feature = "agent")]
 pub mod otlp;
+pub mod owners;
 pub mod reach;
 pub mod report;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod cgroups;
 pub mod live;
+mod owners;
 pub mod recording;
 mod rest;
 pub mod symbols;

@@ -12,6 +12,7 @@ mod losses;
 mod names;
 mod notifiers;
 mod open;
+mod owners;
 mod reach;
 mod secondary;
 mod stacks;
@@ -32,8 +33,8 @@ pub use self::{
 };
 use self::{
     held::Held, holders::References, keyframe::Restoring, lineage::Lineage, listed::Listed,
-    names::Room, notifiers::Notifiers, open::Open, reach::Watched, secondary::Secondaries,
-    stacks::Stacks, vmas::VmaNames,
+    names::Room, notifiers::Notifiers, open::Open, owners::Owners, reach::Watched,
+    secondary::Secondaries, stacks::Stacks, vmas::VmaNames,
 };
 use crate::{
     budget::Kept,
@@ -127,6 +128,7 @@ pub struct Trace {
     zap_frames: HashMap<u64, Telling>,
     cgroups: HashMap<u64, String>,
     vma_names: VmaNames,
+    owners: Owners,
     room: Room,
     history: History,
     open: Open,
@@ -236,8 +238,14 @@ impl Trace {
             }
             What::Pin(pin) => {
                 self.counts.pins += u64::from(pin.part == 0);
+                if pin.part == 0 && self.facts.is_longterm(pin.gup_flags) {
+                    self.owners.wait(event.time, event.task.tid, self.ledger.records());
+                }
                 self.secondaries.pinned(pin.mm, event.task, pin.pages);
                 self.ledger.pin(&event, pin);
+            }
+            What::Owner { pinned, owner } => {
+                changes.extend(self.owned((*pinned, event.task.tid), owner));
             }
             What::PinRest(pin) => self.ledger.pin_rest(&event, pin),
             What::Move { mm, from, to, len } => self.ledger.moved(*mm, *from, *to, *len),

@@ -69,7 +69,7 @@ const ATTACHES: &[u64] = &[
     28, /* LINK_CREATE */
 ];
 
-/// What the opener does: wait for a question, open, look at four bytes, hand out; and what memory takes.
+/// What the opener does: wait for a question, open, look at four bytes or list descriptors, hand out; and what memory takes.
 const OPENERS: &[i64] = &[
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
@@ -80,6 +80,10 @@ const OPENERS: &[i64] = &[
     libc::SYS_newfstatat,
     libc::SYS_statx,
     libc::SYS_pread64,
+    libc::SYS_getdents64,
+    libc::SYS_readlinkat,
+    libc::SYS_memfd_create,
+    libc::SYS_pwrite64,
     libc::SYS_brk,
     libc::SYS_mmap,
     libc::SYS_munmap,

@@ -7,19 +7,26 @@
 //! kernel when we are killed.
 
 use std::{
+    borrow::Cow,
     fs::{self, File},
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut, Read as _},
     mem::MaybeUninit,
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::fs::{FileExt as _, OpenOptionsExt as _},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{FileExt as _, OpenOptionsExt as _},
+        },
     },
 };
 
 use caps::CapsHashSet;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+use rustix::{
+    fs::{CWD, MemfdFlags, memfd_create, readlinkat},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    },
 };
 
 use super::{LOOKS, calls, confine::reduce_to};
@@ -29,6 +36,8 @@ use crate::{errors, sys};
 const QUESTION: usize = 1 + 4 + 8 + 8;
 /// An error number; 0 with a descriptor.
 const ANSWER: usize = 4;
+/// Bytes of an fdinfo that are read: one of 16,384 registered buffers has a MiB.
+const FDINFO: u64 = 4 << 20;
 
 /// A file of another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +48,14 @@ enum Wanted {
     Pagemap(u32),
     /// The binary mapped at exactly this range.
     Binary(u32, u64, u64),
+    /// What the descriptors of a process are of: `3`, NUL, where its link leads, NUL, and so on.
+    Descriptors(u32),
+    /// `/proc/PID/fdinfo/FD`
+    Fdinfo(u32, u32),
 }
+
+/// Descriptors of a process that are told: a bound on time. What pins opens few.
+const DESCRIPTORS: usize = 1 << 14;
 
 impl Wanted {
     fn to_bytes(self) -> [u8; QUESTION] {
@@ -47,6 +63,8 @@ impl Wanted {
             Self::Maps(tgid) => (0, tgid, 0, 0),
             Self::Pagemap(tgid) => (1, tgid, 0, 0),
             Self::Binary(tgid, start, end) => (2, tgid, start, end),
+            Self::Descriptors(tgid) => (3, tgid, 0, 0),
+            Self::Fdinfo(tgid, fd) => (4, tgid, fd.into(), 0),
         };
         let mut bytes = [kind; QUESTION];
         bytes[1..5].copy_from_slice(&u32::to_le_bytes(tgid));
@@ -62,15 +80,19 @@ impl Wanted {
             0 => Some(Self::Maps(tgid)),
             1 => Some(Self::Pagemap(tgid)),
             2 => Some(Self::Binary(tgid, number(5)?, number(13)?)),
+            3 => Some(Self::Descriptors(tgid)),
+            4 => Some(Self::Fdinfo(tgid, number(5)?.try_into().ok()?)),
             _ => None,
         }
     }
 
-    /// Opens it for reading. Of what is mapped only ELF files are handed out.
+    /// Opens it for reading. Of what is mapped only ELF files are handed out, of descriptors what the kernel says of them.
     fn open(self) -> io::Result<File> {
         match self {
             Self::Maps(tgid) => File::open(format!("/proc/{tgid}/maps")),
             Self::Pagemap(tgid) => File::open(format!("/proc/{tgid}/pagemap")),
+            Self::Descriptors(tgid) => descriptors(tgid),
+            Self::Fdinfo(tgid, fd) => File::open(format!("/proc/{tgid}/fdinfo/{fd}")),
             Self::Binary(tgid, start, end) => {
                 let path = format!("/proc/{tgid}/map_files/{start:x}-{end:x}");
                 // A device may be mapped, too, and waits or acts when it is opened.
@@ -84,6 +106,20 @@ impl Wanted {
             }
         }
     }
+}
+
+/// A file in memory that says what the descriptors of a process are of.
+fn descriptors(tgid: u32) -> io::Result<File> {
+    let mut text = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{tgid}/fd"))?.flatten().take(DESCRIPTORS) {
+        // One that was closed meanwhile is none.
+        if let Ok(link) = readlinkat(CWD, entry.path(), Vec::new()) {
+            text.extend([entry.file_name().as_bytes(), b"\0", link.to_bytes_with_nul()].concat());
+        }
+    }
+    let file = File::from(memfd_create("descriptors", MemfdFlags::CLOEXEC)?);
+    file.write_all_at(&text, 0)?;
+    Ok(file)
 }
 
 /// The child, and the way to it. Dropped, both are gone.
@@ -120,6 +156,20 @@ impl Opener {
     /// The binary that a process has mapped at exactly this range.
     pub fn binary(&self, tgid: u32, (start, end): (u64, u64)) -> io::Result<File> {
         self.ask(Wanted::Binary(tgid, start, end))
+    }
+
+    /// What the descriptors of a process are of, by their numbers: paths, `anon_inode:[io_uring]`, `socket:[1234]`.
+    pub fn descriptors(&self, tgid: u32) -> io::Result<Vec<(u32, String)>> {
+        let mut text = Vec::new();
+        self.ask(Wanted::Descriptors(tgid))?.read_to_end(&mut text)?;
+        Ok(parse_descriptors(&text))
+    }
+
+    /// `/proc/PID/fdinfo/FD`.
+    pub fn fdinfo(&self, tgid: u32, fd: u32) -> io::Result<String> {
+        let mut text = Vec::new();
+        self.ask(Wanted::Fdinfo(tgid, fd))?.take(FDINFO).read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// Whether it is still there. Where it is not, nothing is known of other processes any more.
@@ -163,6 +213,16 @@ impl Drop for Opener {
     }
 }
 
+/// Numbers and links in turn, a NUL behind each.
+fn parse_descriptors(text: &[u8]) -> Vec<(u32, String)> {
+    let words: Vec<_> = text.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let (pairs, _) = words.as_chunks::<2>();
+    let pair = |[fd, link]: &[Cow<str>; 2]| Some((fd.parse().ok()?, link.clone().into_owned()));
+    let mut all: Vec<_> = pairs.iter().filter_map(pair).collect();
+    all.sort_unstable();
+    all
+}
+
 /// The child's side: gives up what it does not need, says that it is there, and answers until nobody asks any more.
 fn serve(socket: OwnedFd) -> io::Result<()> {
     sys::die_with_parent();
@@ -203,18 +263,24 @@ fn hand_out(socket: &OwnedFd, opened: io::Result<Option<File>>) -> io::Result<()
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
 
     use super::*;
 
     #[test]
     fn a_question_is_read_as_it_was_asked_and_anything_else_is_none() {
-        let asked = [Wanted::Maps(7), Wanted::Pagemap(8), Wanted::Binary(9, 0x1000, 0x2000)];
+        let asked = [
+            Wanted::Maps(7),
+            Wanted::Pagemap(8),
+            Wanted::Binary(9, 0x1000, 0x2000),
+            Wanted::Descriptors(10),
+            Wanted::Fdinfo(11, 3),
+        ];
         for wanted in asked {
             assert_eq!(Wanted::of(&wanted.to_bytes()), Some(wanted));
         }
         assert_eq!(Wanted::of(&[]), None);
-        assert_eq!(Wanted::of(&[3; QUESTION]), None);
+        assert_eq!(Wanted::of(&[5; QUESTION]), None);
         assert_eq!(Wanted::of(&[2; QUESTION - 1]), None);
     }
 
@@ -228,6 +294,29 @@ mod tests {
         let gone = opener.maps(u32::MAX).map(|_| ()).map_err(|error| error.kind());
         assert_eq!(gone, Err(io::ErrorKind::NotFound));
         assert!(opener.is_there());
+    }
+
+    #[test]
+    fn it_tells_what_descriptors_are_of() {
+        let opener = Opener::start().expect("started");
+        let own = std::process::id();
+        let file = File::open("/dev/null").expect("there");
+        let fd = file.as_raw_fd().cast_unsigned();
+        let all = opener.descriptors(own).expect("ours");
+        assert!(all.contains(&(fd, "/dev/null".to_owned())), "{all:?}");
+        assert!(opener.fdinfo(own, fd).expect("ours").starts_with("pos:"));
+        assert!(opener.descriptors(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_link_may_be_of_any_bytes() {
+        let text = b"4\0/tmp/a\nb\0" as &[u8];
+        let all = parse_descriptors(&[text, b"3\0socket:[1]\0x\0/y\0", b"7\0cut"].concat());
+        assert_eq!(
+            all,
+            [(3, "socket:[1]".to_owned()), (4, "/tmp/a\nb".to_owned()), (7, "cut".to_owned())]
+        );
+        assert_eq!(parse_descriptors(b""), []);
     }
 
     #[test]

@@ -9,13 +9,18 @@ use cowtrace_common::setting::Stage;
 use serde::Serialize;
 
 pub use self::event::event;
-use super::{coherence, container, stack};
+use super::{
+    coherence, container,
+    owners::{self, Owned},
+    stack,
+};
 use crate::{
     budget::{self, Kept, Shed},
     container::Container,
     event::{Stack, Task, Time},
     finding::{Cause, Finding, Proof},
     ledger::PinRecord,
+    owner::{Found, Owner},
     reach::{Reach, ReachState},
     trace::{AddressSpace, Change, Durations, Sort, Trace},
 };
@@ -73,7 +78,17 @@ struct Holder {
     flags: String,
     address: u64,
     pages: u64,
+    owner: Option<OwnerLine>,
     stack: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct OwnerLine {
+    kind: &'static str,
+    found: &'static str,
+    candidates: u32,
+    name: String,
 }
 
 #[derive(Serialize)]
@@ -199,7 +214,17 @@ pub fn schema() -> schemars::Schema {
     super::schemas::generator().into_root_schema_for::<Line>()
 }
 
-fn holder(trace: &Trace, pin: &PinRecord) -> Holder {
+fn owner_line(owner: &Owner) -> OwnerLine {
+    let (found, candidates) = match owner.found {
+        Found::Sure => ("sure", 1),
+        Found::OneOf(several) => ("several", several),
+        Found::TooLate => ("too-late", 0),
+        Found::Nowhere => ("none", 0),
+    };
+    OwnerLine { kind: owner.kind.name(), found, candidates, name: owner.name.to_string() }
+}
+
+fn holder(trace: &Trace, finding: &Finding, pin: &PinRecord) -> Holder {
     let Container { id: container, pod_uid, .. } =
         container(trace, &pin.holder).unwrap_or_default();
     Holder {
@@ -212,6 +237,7 @@ fn holder(trace: &Trace, pin: &PinRecord) -> Holder {
         flags: trace.facts.flag_names(pin.gup_flags),
         address: pin.address,
         pages: pin.pages,
+        owner: finding.owner.as_deref().map(owner_line),
         stack: frames(trace, &pin.holder, &pin.stack),
     }
 }
@@ -237,7 +263,7 @@ fn finding_line<'a>(trace: &Trace, r#type: &'static str, finding: &'a Finding) -
         verdict: finding.verdict.name(),
         certainty: finding.verdict.certainty(),
         reason: &finding.reason,
-        holder: finding.pin.as_ref().map(|pin| holder(trace, pin)),
+        holder: finding.pin.as_ref().map(|pin| holder(trace, finding, pin)),
         writer: writer(trace, finding),
         how: finding.how.name(),
         address: finding.address,
@@ -346,6 +372,7 @@ struct Summary<'a> {
     audited_same: u64,
     audited_unmapped: u64,
     audited_others: u64,
+    owned: Vec<OwnedLine>,
     copies_witnessed: Option<u64>,
     kernel_live_before: Option<i64>,
     kernel_live_after: Option<i64>,
@@ -355,6 +382,27 @@ struct Summary<'a> {
     budget: Option<BudgetLine>,
     probes: Vec<ProbeLine<'a>>,
     programs: Vec<ProgramLine>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+struct OwnedLine {
+    tgid: u32,
+    comm: String,
+    pages: u64,
+    owner: OwnerLine,
+}
+
+/// Owners that are listed.
+const OWNERS: usize = 1024;
+
+fn owned_line(owned: &Owned) -> OwnedLine {
+    OwnedLine {
+        tgid: owned.task.tgid,
+        comm: owned.task.comm.to_string(),
+        pages: owned.pages,
+        owner: owner_line(owned.owner),
+    }
 }
 
 #[derive(Serialize)]
@@ -463,6 +511,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             audited_same: trace.audited.same,
             audited_unmapped: trace.audited.unmapped,
             audited_others: trace.audited.others,
+            owned: owners::owned(trace).iter().take(OWNERS).map(owned_line).collect(),
             copies_witnessed: trace.copies_witnessed(),
             kernel_live_before: trace.facts.number(key::VMSTAT_START),
             kernel_live_after: trace.facts.number(key::VMSTAT_END),

@@ -19,12 +19,13 @@ pub use self::{
     exposition::{Form, text},
     family::{Distribution, Family, Kind, Labels, Point, Unit, Value},
 };
-use super::stack;
+use super::{owners::Sorts, stack};
 use crate::{
     budget::{self, Kept, Share},
     event::{Comm, Stack, Time},
     facts::key,
     finding::{Finding, Verdict},
+    ledger::PinRecord,
     trace::{Change, Durations, Trace},
 };
 
@@ -146,6 +147,7 @@ impl Metrics {
         families.extend([self.findings(), unlisted(trace)]);
         families.extend([open_findings(trace), self.last_finding(trace)]);
         families.extend(pins(trace));
+        families.push(owners(trace));
         families.extend([
             faults(trace),
             benign(trace),
@@ -274,6 +276,20 @@ fn pins(trace: &Trace) -> [Family; 3] {
         .with(one("term", "unmatched"), float(ledger.unmatched()))
         .with(one("term", "counted"), float(short.unpinned));
     [pinned, taken, dropped]
+}
+
+/// What is pinned for long, by the sort of owner.
+fn owners(trace: &Trace) -> Family {
+    let (mut sorts, mut pages) = (Sorts::default(), BTreeMap::<_, u64>::new());
+    let long = |pin: &PinRecord| trace.facts.is_longterm(pin.gup_flags);
+    for (pin, held) in trace.ledger.calls().filter(|(pin, _)| long(pin)) {
+        *pages.entry(sorts.of(trace, pin)).or_default() += held;
+    }
+    let help = "Page references that long-term pins hold now, by the sort of what they belong to";
+    let family = Family::new(Kind::Gauge, "cowtrace_owned_pages", help);
+    pages
+        .into_iter()
+        .fold(family, |family, (sort, pages)| family.with(one("owner", sort), float(pages)))
 }
 
 /// The largest so many, and the rest together.

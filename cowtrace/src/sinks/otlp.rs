@@ -98,6 +98,7 @@ fn attributes(trace: &Trace, finding: &Finding, state: &str) -> Vec<KeyValue> {
         some("cowtrace.proof", finding.proof.map(Proof::name)),
         some("cowtrace.driver", stack.and_then(|s| stack::module(trace, s)).as_deref()),
         some("cowtrace.site", stack.and_then(|s| stack::site(trace, s)).as_deref()),
+        some("cowtrace.owner", finding.owner.as_ref().map(ToString::to_string).as_deref()),
         text("cowtrace.address", &format!("{:#x}", finding.address)),
         number("cowtrace.pages", finding.pages),
         number("cowtrace.pfn.old", finding.old_pfn),

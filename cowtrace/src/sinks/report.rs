@@ -3,6 +3,7 @@
 //! Promise: a report is a value made of traces alone, and all its forms say the same. Findings that have
 //! verdict, holder, cause and code site in common are one group with one example.
 
+mod example;
 mod gate;
 mod html;
 mod junit;
@@ -18,9 +19,12 @@ use std::{
 
 use serde::Serialize;
 
-pub use self::gate::{Answer, Gate, Ran};
+pub use self::{
+    example::{Example, Step},
+    gate::{Answer, Gate, Ran},
+};
 pub use super::group::Kind;
-use super::{coherence, count, filter::Filter, group, reach, stack, text};
+use super::{coherence, count, filter::Filter, group, owners, text};
 use crate::{
     event::Time,
     facts::key,
@@ -113,6 +117,8 @@ pub struct Host {
     pub invalidations: u64,
     /// The ledger against the kernel's own count.
     pub books: String,
+    /// What is still pinned at the end, and for whom.
+    pub owned: Vec<String>,
     /// Build ids of the files in stacks, by path.
     pub binaries: Vec<(String, String)>,
     /// What it does not have, where it is a part of a longer recording.
@@ -145,40 +151,6 @@ pub struct Group {
     pub advice: String,
     /// The first finding.
     pub example: Example,
-}
-
-/// A finding as its steps.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Example {
-    /// Its number in the trace.
-    pub id: usize,
-    /// Which pages.
-    pub place: String,
-    /// The page that the device has.
-    pub device_has: String,
-    /// What the process has.
-    pub process_has: String,
-    /// Which devices reach the old page, where that was watched.
-    pub devices: Vec<String>,
-    /// What happened, in the order of time.
-    pub steps: Vec<Step>,
-}
-
-/// A step.
-#[derive(Clone, Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Step {
-    /// Seconds since the beginning.
-    pub at: f64,
-    /// In words.
-    pub what: String,
-    /// A word for the picture.
-    pub short: &'static str,
-    /// From where, the innermost frame first.
-    pub stack: Vec<String>,
-    /// The number of an earlier example that has the same stack.
-    pub same_stack_as: Option<usize>,
 }
 
 impl Report {
@@ -258,6 +230,7 @@ fn host(file: &str, trace: &Trace, filter: &Filter) -> Host {
         forks: trace.counts.forks,
         invalidations: trace.counts.invalidations,
         books: text::books(trace),
+        owned: owners::lines(trace),
         binaries: trace.facts.binaries().map(|(a, b)| (a.to_owned(), b.to_owned())).collect(),
         part: text::part(trace),
     }
@@ -329,48 +302,9 @@ fn group(trace: &Trace, alike: group::Group) -> Group {
         last: seconds(trace, last),
         reason: example.reason.to_string(),
         advice: example.advice.to_owned(),
-        example: self::example(trace, example),
+        example: example::example(trace, example),
         grade: alike.verdict,
         kind: alike.kind,
-    }
-}
-
-fn example(trace: &Trace, finding: &Finding) -> Example {
-    let [first, then] = finding.how.steps();
-    let held = if finding.pin.is_some() { "pinned" } else { "referenced" };
-    let [holds, cause, lost] = text::steps(trace, finding);
-    // What the page itself told was nobody's deed at that time; the outline has it.
-    let told = finding.cause.as_ref().is_some_and(|cause| cause.kind.is_told_by_the_page());
-    let known = [(holds, held), (cause.filter(|_| !told), first), (lost, then)];
-    let mut steps: Vec<Step> = known
-        .into_iter()
-        .filter_map(|(step, short)| Some((step?, short)))
-        .map(|(step, short)| Step {
-            at: seconds(trace, step.time),
-            what: step.what,
-            short,
-            stack: stack::lines(trace, step.task.tgid, step.stack),
-            same_stack_as: None,
-        })
-        .collect();
-    steps.extend(finding.unpinned.map(|end| {
-        let dirty = if end.dirty { "dirty" } else { "clean" };
-        Step {
-            at: seconds(trace, end.time),
-            what: format!("unpinned {dirty} by {}", text::task(&end.task)),
-            short: "unpinned",
-            stack: stack::lines(trace, end.task.tgid, &finding.unpin_stack),
-            same_stack_as: None,
-        }
-    }));
-    steps.sort_by(|a, b| a.at.total_cmp(&b.at));
-    Example {
-        id: finding.id,
-        place: text::place(finding),
-        device_has: format!("PFN {:#x}", finding.old_pfn),
-        process_has: text::process_has(finding),
-        devices: reach::lines(trace, finding),
-        steps,
     }
 }
 
@@ -463,7 +397,9 @@ fn outline(group: &Group) -> Vec<String> {
         "#{}: {}; the device has {}, the process has {}",
         example.id, example.place, example.device_has, example.process_has
     );
-    let lines = site.into_iter().chain([format!("cause: {}; {when}", group.kind.cause), one]);
+    let owner = example.owner.as_ref().map(|owner| format!("the pin is of {owner}"));
+    let cause = format!("cause: {}; {when}", group.kind.cause);
+    let lines = site.into_iter().chain(owner).chain([cause, one]);
     lines.chain(example.devices.iter().cloned()).collect()
 }
 
@@ -488,6 +424,7 @@ fn facts(host: &Host) -> Vec<String> {
         host.books.clone(),
     ]
     .into_iter()
+    .chain(host.owned.iter().cloned())
     .chain(host.kernel_build.as_ref().map(|build| format!("kernel {}, {build}", host.kernel)))
     .chain(host.binaries.iter().map(|(path, id)| format!("{path} has build id {id}")))
     .chain(host.part.clone())

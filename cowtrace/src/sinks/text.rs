@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{budget, coherence, container, count, mapped, reach, stack};
+use super::{budget, coherence, container, count, mapped, owners, reach, stack};
 use crate::{
     event::{Event, Stack, Task, Time, What},
     facts::key,
@@ -130,8 +130,9 @@ pub(super) fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>
     let pinned = finding.pin.as_ref().map(|pin| Step {
         time: pin.time,
         what: format!(
-            "pinned by {}, {} at {}{}, {}",
+            "pinned by {}{}, {} at {}{}, {}",
             task(&pin.holder),
+            for_owner(finding),
             count(pin.pages, "page"),
             pin.place(),
             finding
@@ -166,6 +167,11 @@ pub(super) fn steps<'a>(trace: &Trace, finding: &'a Finding) -> [Option<Step<'a>
         stack: &finding.writer_stack,
     });
     [pinned.or(referenced), protected, written]
+}
+
+/// ` for io_uring ring fd 3, buffer 0`
+fn for_owner(finding: &Finding) -> String {
+    finding.owner.as_ref().map_or_else(String::new, |owner| format!(" for {owner}"))
 }
 
 fn cause_words(cause: &Cause) -> String {
@@ -222,7 +228,8 @@ fn updated(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<
     let told = finding.told.as_ref().map(|told| format!("; {}", told_words(trace, told)));
     writeln!(
         out,
-        "device has PFN {:#x}, process has {}: {}{}{}",
+        "device{} has PFN {:#x}, process has {}: {}{}{}",
+        finding.owner.as_ref().map_or_else(String::new, |owner| format!(" ({owner})")),
         finding.old_pfn,
         process_has(finding),
         finding.reason,
@@ -396,6 +403,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         writeln!(out, "{note}")?;
     }
     audited(out, trace)?;
+    owners::lines(trace).iter().try_for_each(|line| writeln!(out, "{line}"))?;
     if counts.suspects_unlisted > 0 {
         writeln!(
             out,

@@ -16,14 +16,14 @@ use aya_log::EbpfLogger;
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 use self::{counters::Counters, keeper::Keeper, tick::Tick, unreturned::Unreturned};
-use super::{Batch, audit, cgroups::Cgroups, rest, symbols::Symbols, vmas::Vmas};
+use super::{Batch, audit, cgroups::Cgroups, owners::Owners, rest, symbols::Symbols, vmas::Vmas};
 use crate::{
     btf::Btf,
     budget::Share,
     decode::Records,
     encode::Writer,
     errors,
-    facts::key,
+    facts::{Facts, key},
     pagemap::{Pagemap, Question},
     privileges::opener::Opener,
     probes::{
@@ -75,6 +75,7 @@ pub struct Live {
     opener: Opener,
     cgroups: Cgroups,
     vmas: Vmas,
+    owners: Owners,
     /// The kernel measures how long programs run, all there are, as long as this is open.
     _stats: Option<OwnedFd>,
     tick: Tick,
@@ -110,7 +111,7 @@ impl Live {
         let log = if options.verbose { Some(logger(&mut ebpf)?) } else { None };
         let ready = preamble(&kernel, &btf, &rows, options, before);
         let tick = Tick::new(options.stats || options.budget.is_some(), Instant::now());
-        let facts = settings::facts(&btf).into_iter().collect();
+        let facts: Facts = settings::facts(&btf).into_iter().collect();
         // The kernel's types and what was made of them: some 30 MiB that nobody needs any more.
         drop(btf);
         drop(kernel.btf);
@@ -125,7 +126,8 @@ impl Live {
             symbols: Symbols::new(kernel.kallsyms),
             opener,
             cgroups: Cgroups::default(),
-            vmas: Vmas::new(facts),
+            vmas: Vmas::new(facts.clone()),
+            owners: Owners::new(facts),
             _stats: stats,
             tick,
             ready,
@@ -180,7 +182,7 @@ impl Live {
 
     /// Waits for records, or for the time to tell the counters.
     async fn wait(&mut self) -> io::Result<()> {
-        let Self { ring, log, tick, .. } = self;
+        let Self { ring, log, tick, owners, .. } = self;
         let (mut batch, mut ticked) = (Batch::new(), false);
         tokio::select! {
             ready = ring.readable_mut() => {
@@ -190,6 +192,7 @@ impl Live {
                 }
             }
             () = tick.reached() => ticked = true,
+            () = reached(owners.due()) => {}
             logged = flush(log.as_mut()) => logged?,
         }
         if ticked {
@@ -197,7 +200,9 @@ impl Live {
             self.tell_counts();
             self.tick.passed(self.ready.len() > before, Instant::now());
             self.keep_budget();
-        } else if !batch.is_empty() {
+        } else if batch.is_empty() {
+            self.owners.look(&self.opener, false, &mut self.ready);
+        } else {
             self.tick.hurry(Instant::now());
             self.make_ready(&batch);
         }
@@ -215,6 +220,9 @@ impl Live {
     /// Puts what a reader has to know in front of the records that came, and behind them what they left out.
     fn make_ready(&mut self, batch: &[u8]) {
         let mut behind = Batch::new();
+        // First, since a process may soon be gone; names take their time.
+        self.owners.note(batch, &self.symbols);
+        self.owners.look(&self.opener, false, &mut behind);
         for event in Records::new(batch).flatten() {
             self.symbols.tell(&event, &self.opener, &mut self.ready);
             self.cgroups.tell(&event, &mut self.ready);
@@ -243,6 +251,7 @@ impl Live {
         if std::mem::replace(&mut self.ended, true) {
             return None;
         }
+        self.owners.look(&self.opener, true, &mut self.ready);
         self.tell_counts();
         let mut writer = Writer::new(&mut self.ready, sys::boottime_ns());
         if let Some(pins) = pins_by_vmstat() {
@@ -283,6 +292,14 @@ fn fill_filters(ebpf: &mut Ebpf, filter: &Filter) -> anyhow::Result<()> {
 
 fn logger(ebpf: &mut Ebpf) -> anyhow::Result<Log> {
     Ok(sys::async_fd(EbpfLogger::init(ebpf)?)?)
+}
+
+/// Waits until then; for ever where nothing is due.
+async fn reached(due: Option<std::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Hands on what the programs logged; waits for ever where nothing is logged.

@@ -65,6 +65,11 @@ impl Symbols {
         }
     }
 
+    /// The kernel's function that an address is in.
+    pub fn function(&self, address: u64) -> Option<&str> {
+        self.kallsyms.function(address)
+    }
+
     /// Writes the names that an event needs and that were not told before.
     pub fn tell(&mut self, event: &Event, opener: &Opener, names: &mut Batch) {
         if self.told.len() > ADDRESSES {

@@ -118,8 +118,8 @@ fn vma(mapping: maps::Mapping) -> (Range<u64>, String) {
     (mapping.range, mapping.name.to_owned())
 }
 
-/// How much time may be spent: a twentieth of what passes, and saved up for a burst.
-struct Budget {
+/// How much time may be spent on looking things up: a twentieth of what passes, and saved up for a burst.
+pub(super) struct Budget {
     left: Duration,
     since: Instant,
 }
@@ -128,18 +128,18 @@ impl Budget {
     const SHARE: u32 = 20;
     const MOST: Duration = Duration::from_millis(250);
 
-    fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { left: Self::MOST, since: now }
     }
 
-    fn allows(&mut self, now: Instant) -> bool {
+    pub(super) fn allows(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.since);
         self.left = (self.left + passed / Self::SHARE).min(Self::MOST);
         self.since = now;
         !self.left.is_zero()
     }
 
-    fn spend(&mut self, time: Duration) {
+    pub(super) fn spend(&mut self, time: Duration) {
         self.left = self.left.saturating_sub(time);
     }
 }

@@ -5,6 +5,8 @@
 //! that brought them about. Not kept: what was counted before, findings that were closed, which secondary MMUs were
 //! told of open ones, and how many suspects of a process were listed.
 
+use std::collections::HashSet;
+
 use super::{Trace, gap::Known};
 use crate::{
     encode::Writer,
@@ -43,8 +45,12 @@ impl Trace {
         for event in self.past() {
             writer.again(&event);
         }
+        let mut owned = HashSet::new();
         for (event, held) in self.ledger.held() {
             writer.held(&event, &held);
+            if let Some(owner) = self.owners.of(held.call).filter(|_| owned.insert(held.call)) {
+                writer.owner((event.time, event.task.tid), owner);
+            }
         }
         for (finding, content) in self.open_findings() {
             for event in evidence(finding) {
@@ -125,7 +131,10 @@ impl Trace {
         match before {
             // It was, before anything that is due by then.
             Before::Begin => {}
-            Before::Held(held) => self.ledger.hold(event, held),
+            Before::Held(held) => {
+                self.ledger.hold(event, held);
+                self.owners.wait(event.time, event.task.tid, held.call);
+            }
             Before::Grade(verdict, proof) => self.grade(*verdict, *proof),
             Before::Told(mark) => self.recent.extend(event.program.map(|program| Recent {
                 tid: event.task.tid,

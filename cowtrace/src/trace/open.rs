@@ -118,6 +118,7 @@ impl Trace {
         }
         self.watch(&mut finding, index);
         finding.vma_name = self.vma_name_of(&finding);
+        finding.owner = finding.pin.as_ref().and_then(|pin| self.owner(pin)).cloned();
         finding.coherence = self.coherence(finding.mm, finding.address, finding.end());
         finding.advice = rules::advice(&finding, &self.facts);
         self.share_stacks(&mut finding);

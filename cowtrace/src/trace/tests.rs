@@ -8,6 +8,7 @@ use crate::{
     decode::Records,
     encode::Writer,
     event::{Extent, Pin, Stack, Task, Unpin},
+    owner::{Found, Kind, Owner},
     sinks::{Format, filter::Filter, report::Report},
 };
 
@@ -144,6 +145,47 @@ fn a_keyframe_keeps_what_is_mapped_where_a_pin_is() {
     for trace in [trace, part] {
         let (pin, _) = trace.ledger.calls().next().expect("it is held");
         assert_eq!(trace.vma_name(pin).map(|name| &**name), Some("/dev/shm/a?b"));
+    }
+}
+
+/// The source tells the owner of the pin of thread 7 at time 1.
+fn own(trace: &mut Trace, name: &str) -> Vec<Change> {
+    let owner = Owner::new(Kind::Rdma, Found::Sure, name);
+    let mut batch = Vec::new();
+    Writer::new(&mut batch, 3).owner((1, 7), &owner);
+    Records::new(&batch).flat_map(|event| trace.take(event)).collect()
+}
+
+#[test]
+fn a_pin_keeps_the_owner_that_was_told_first_and_so_does_its_part_of_a_recording() {
+    let mut trace = Trace::default();
+    tell(&mut trace, Program::PinExit, pin());
+    assert_eq!(own(&mut trace, "memory region 3 of rxe0"), []);
+    own(&mut trace, "memory region 4 of rxe0");
+    let mut part = Trace::default();
+    Records::new(&trace.keyframe()).for_each(|event| drop(part.take(event)));
+    for trace in [trace, part] {
+        let (pin, _) = trace.ledger.calls().next().expect("it is held");
+        assert_eq!(trace.owner(pin).map(|owner| &*owner.name), Some("memory region 3 of rxe0"));
+    }
+}
+
+#[test]
+fn a_finding_that_came_before_its_owner_learns_it_even_when_the_pin_has_ended() {
+    for has_ended in [false, true] {
+        let mut trace = Trace::default();
+        tell(&mut trace, Program::PinExit, pin());
+        let What::Fault(fault) = copy(0x50) else { unreachable!("a fault") };
+        tell(&mut trace, Program::WpFaultExit, What::Fault(Fault { mm: 2, ..fault }));
+        if has_ended {
+            let extents = [Extent { pfn: 0x40, pages: 1, folio: 0 }].into();
+            let unpin = Unpin { pages: 1, unlisted: 0, make_dirty: false, extents };
+            tell(&mut trace, Program::UnpinPages, What::Unpin(unpin));
+        }
+        assert_eq!(trace.findings[0].owner, None);
+        assert_eq!(own(&mut trace, "memory region 3 of rxe0"), [Change::Updated(0)]);
+        let owner = trace.findings[0].owner.as_ref().map(ToString::to_string);
+        assert_eq!(owner.as_deref(), Some("RDMA memory region 3 of rxe0"), "ended: {has_ended}");
     }
 }
 

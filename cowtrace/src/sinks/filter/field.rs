@@ -27,6 +27,8 @@ pub enum Field {
     Cause,
     /// The function that asked for a pin.
     Site,
+    /// Who the pin belongs to: its sort, and its words.
+    Owner,
     /// What is mapped where a page was pinned, by name.
     Vma,
     /// Flags of a pin: `WRITE`, `LONGTERM`.
@@ -53,6 +55,7 @@ impl Field {
             Self::Pages => "pages",
             Self::Cause => "cause",
             Self::Site => "site",
+            Self::Owner => "owner",
             Self::Vma => "vma",
             Self::Flags => "flags",
             Self::Kind => "kind",

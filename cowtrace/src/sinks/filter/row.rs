@@ -7,7 +7,8 @@ use crate::{
     event::{Event, Extent, Stack, Task, What},
     finding::Finding,
     ledger::PinRecord,
-    sinks::stack,
+    owner::Owner,
+    sinks::{owners, stack},
     trace::Trace,
 };
 
@@ -37,6 +38,7 @@ impl Row for Finding {
         Field::Pages,
         Field::Cause,
         Field::Site,
+        Field::Owner,
         Field::Vma,
         Field::Flags,
         Field::Stack,
@@ -55,6 +57,7 @@ impl Row for Finding {
                 text(Some(self.cause.as_ref().map_or("not seen", |cause| cause.kind.name())))
             }
             Field::Site => text(stack::site_of(trace, self)),
+            Field::Owner => owner(trace, self.owner.as_deref(), pin.map(|pin| &pin.stack)),
             Field::Vma => text(self.vma_name.as_deref()),
             Field::Flags => text(pin.map(|pin| trace.facts.flag_names(pin.gup_flags))),
             Field::Stack => {
@@ -79,6 +82,7 @@ impl Row for PinRecord {
         Field::Address,
         Field::Pages,
         Field::Site,
+        Field::Owner,
         Field::Vma,
         Field::Flags,
         Field::Stack,
@@ -92,6 +96,9 @@ impl Row for PinRecord {
             }
             Field::Pages => vec![Value::Number(self.pages)],
             Field::Site => text(stack::site(trace, &self.stack)),
+            Field::Owner => {
+                owner(trace, trace.owner(self).map(|owner| &**owner), Some(&self.stack))
+            }
             Field::Vma => text(trace.vma_name(self).map(|name| &**name)),
             Field::Flags => text(Some(trace.facts.flag_names(self.gup_flags))),
             Field::Stack => frames(trace, self.holder.tgid, &self.stack),
@@ -130,6 +137,11 @@ impl Row for Event {
             field => of_task(trace, &self.task, field),
         }
     }
+}
+
+fn owner<'t>(trace: &Trace, owner: Option<&Owner>, stack: Option<&Stack>) -> Vec<Value<'t>> {
+    let names = owners::found_by(trace, owner, stack).into_iter();
+    names.map(|name| Value::Text(name.into())).collect()
 }
 
 fn text<'t>(text: Option<impl Into<Cow<'t, str>>>) -> Vec<Value<'t>> {

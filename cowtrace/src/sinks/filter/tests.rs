@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     event::{Comm, Event, Stack, Task, What},
     finding::{Finding, How},
+    owner::{Found, Kind, Owner},
 };
 
 /// A loss of two pages of `nccl worker`, in the cgroup 7.
@@ -13,6 +14,7 @@ fn lost() -> Finding {
         address: 0x7f00_0000,
         pages: 2,
         old_pfn: 0x10e,
+        owner: Some(Owner::new(Kind::Rdma, Found::Sure, "memory region 3 of rxe0").into()),
         ..Finding::new(Verdict::Diverged, How::Copied)
     }
 }
@@ -47,6 +49,12 @@ fn any_of_the_values_will_do_and_none_of_those_that_are_refused() {
     assert!(!takes("pid!=1,1234"));
     assert!(takes("verdict=suspect,diverged"));
     assert!(takes("verdict!=suspect,lost"));
+}
+
+#[test]
+fn an_owner_is_found_by_its_sort_and_by_its_words() {
+    assert!(takes("owner=rdma") && takes("owner=*rxe0*") && takes("\"region 3\""));
+    assert!(!takes("owner=vfio") && !takes("owner!=rdma"));
 }
 
 #[test]

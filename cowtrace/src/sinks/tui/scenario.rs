@@ -23,6 +23,7 @@ use crate::{
         Invalidate, Pin, ProbeState, Secondary, Stack, Tally, Task, Time, Unpin, VmaName, What,
     },
     facts::key,
+    owner::{Found, Kind, Owner},
     trace::Trace,
 };
 
@@ -143,6 +144,13 @@ impl Run {
             name: "/dev/shm/buffer-of-provoke (deleted)".into(),
         }));
         self.take(Some(Program::PinExit), task(1234), stack, What::Pin(pin));
+    }
+
+    /// The owner of the pin that was made just now is told.
+    pub fn own(&mut self, name: &str) {
+        let owner = Owner::new(Kind::IoUring, Found::Sure, name).into();
+        let what = What::Owner { pinned: self.now, owner };
+        self.take(None, task(1234), Stack::default(), what);
     }
 
     pub fn fork(&mut self) {

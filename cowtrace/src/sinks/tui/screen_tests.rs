@@ -427,14 +427,15 @@ fn who_holds_pins() {
              00:00:00  3 live pins on 2000044 pages  6 events
              1 Findings 3  2 Pins 3  3 Events  4 Notifiers  5 Probes
             ── 3 pins of 3 holders, by pages ───────────────────────────────────────────────
-              size     pins  oldest   process          mapped             pinned through
-            ▶ 7812 MiB 1     120ms    provoke[77]      not known          io_sqe_buffers_re…
-              160 KiB  1     0us      provoke[78]      not known          io_sqe_buffers_re…
-              16 KiB   1     600ms    provoke[1234]    /dev/…r-of-provoke io_sqe_buffers_re…
+              size     pins oldest   process        mapped      owner
+            ▶ 7812 MiB 1    120ms    provoke[77]    not known   io_sqe_buffers_register
+              160 KiB  1    0us      provoke[78]    not known   io_sqe_buffers_register
+              16 KiB   1    600ms    provoke[1234]  /de…provoke io_sqe_buffers_register
             ── Holder ──────────────────────────────────────────────────────────────────────
               7812 MiB of 2000000 pages pinned by provoke[77] in 1 call, the first 120ms ago
 
               by      provoke[77]
+              owner   io_sqe_buffers_register
               cgroup  not known
               at      +0.720s, 120ms ago
               mapped  not known
@@ -445,7 +446,6 @@ fn who_holds_pins() {
               pinned from
                 internal_get_user_pages_fast+0x6c0
                 io_sqe_buffers_register+0x2d4
-
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
@@ -464,14 +464,15 @@ fn who_holds_pins_on_a_large_terminal() {
              00:00:00  3 live pins on 2000044 pages  6 events
              1 Findings 3  2 Pins 3  3 Events  4 Notifiers  5 Probes
             ── 3 pins of 3 holders, by age ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-              pages     size      pins   oldest    process              flags          mapped                       pinned through
+              pages     size      pins   oldest    process              flags          mapped                       owner
             ▶ 4         16 KiB    1      600ms     provoke[1234]        WRITE|LONGTERM /dev/shm/buffer-of-provoke   io_sqe_buffers_register
               2000000   7812 MiB  1      120ms     provoke[77]          WRITE|LONGTERM not known                    io_sqe_buffers_register
               40        160 KiB   1      0us       provoke[78]          WRITE|LONGTERM not known                    io_sqe_buffers_register
-            ── Holder ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+            ── Holder ────────────────────────────────────────────────────────────────────────────────────────────────────────────────── 1 more lines ──
               16 KiB of 4 pages pinned by provoke[1234] in 1 call, the first 600ms ago
 
               by      provoke[1234]
+              owner   io_sqe_buffers_register
               cgroup  not known
               at      +0.240s, 600ms ago
               mapped  /dev/shm/buffer-of-provoke (deleted)
@@ -482,7 +483,6 @@ fn who_holds_pins_on_a_large_terminal() {
               pinned from
                 internal_get_user_pages_fast+0x6c0
                 io_sqe_buffers_register+0x2d4
-                cowtrace::provoke::register
              enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
         "#]],
     );
@@ -502,14 +502,15 @@ fn the_pins_of_a_holder() {
              00:00:00  3 live pins on 2001024 pages  3 events
              1 Findings  2 Pins 3  3 Events  4 Notifiers  5 Probes
             ── 3 pins that are alike ───────────────────────────────────────────────────────
-              pages     size     age       from address           by
-              2000000   7812 MiB 240ms     0x7f1234000000         provoke[77]
-            ▶ 512       2048 KiB 120ms     0x7f1234000000         provoke[77]
-              512       2048 KiB 0us       0x7f1234000000         provoke[77]
+              pages     size     age       from address           owner
+              2000000   7812 MiB 240ms     0x7f1234000000         io_sqe_buffers_register
+            ▶ 512       2048 KiB 120ms     0x7f1234000000         io_sqe_buffers_register
+              512       2048 KiB 0us       0x7f1234000000         io_sqe_buffers_register
             ── Pin 1 ───────────────────────────────────────────────────────────────────────
               512 pages of 512 still pinned
 
               by      provoke[77]
+              owner   io_sqe_buffers_register
               cgroup  not known
               at      +0.360s, 120ms ago
               mapped  not known
@@ -520,7 +521,6 @@ fn the_pins_of_a_holder() {
               pinned from
                 internal_get_user_pages_fast+0x6c0
                 io_sqe_buffers_register+0x2d4
-
              enter open  esc back  f filter  / search  space pause  y copy  ? help  q quit
         "#]],
     );
@@ -607,6 +607,81 @@ fn one_event() {
 }
 
 #[test]
+fn a_pin_has_an_owner() {
+    let mut run = Run::new(Feed::Live);
+    run.pin();
+    run.own("ring fd 3, buffer 0");
+    check(
+        after(run, "2"),
+        (80, 24),
+        &expect![[r#"
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:00  1 live pin on 4 pages  1 event
+             1 Findings  2 Pins 1  3 Events  4 Notifiers  5 Probes
+            ── 1 pin of 1 holder, by pages ─────────────────────────────────────────────────
+              size     pins oldest   process        mapped      owner
+            ▶ 16 KiB   1    0us      provoke[1234]  /de…provoke io_uring ring fd 3, buffer 0
+            ── Holder ──────────────────────────────────────────────────────────────────────
+              16 KiB of 4 pages pinned by provoke[1234] in 1 call, the first 0us ago
+
+              by      provoke[1234]
+              owner   io_uring ring fd 3, buffer 0
+              cgroup  not known
+              at      +0.240s, 0us ago
+              mapped  /dev/shm/buffer-of-provoke (deleted)
+              range   4 pages from 0x7f1234000000 on
+              flags   WRITE|LONGTERM (0x101)
+              MMUs    not known: notifiers from before the trace were not listed
+
+              pinned from
+                internal_get_user_pages_fast+0x6c0
+                io_sqe_buffers_register+0x2d4
+                cowtrace::provoke::register
+
+             enter open  f filter  / search  s sort  space pause  y copy  ? help  q quit
+        "#]],
+    );
+}
+
+#[test]
+fn a_finding_names_the_owner_of_its_pin() {
+    let mut run = Run::new(Feed::Live);
+    run.pin();
+    run.own("ring fd 3, buffer 0");
+    run.fault(2);
+    check(
+        after(run, "enter"),
+        (100, 24),
+        &expect![[r#"
+         cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+         00:00:00  1 live pin on 4 pages  2 events
+         1 Findings 1  2 Pins 1  3 Events  4 Notifiers  5 Probes
+        ── Finding 1 ───────────────────────────────────────────────────────────────── 7 more lines below ──
+          ≠ diverged (certain that the pages differ): the process was given a copy while the pin on the
+            old page is live
+
+          ● pinned ────────────── ? write-protected ───── ◆ copied ────────────── … still pinned
+            +0.240s                 not seen                +0.360s
+            provoke[1234]                                   provoke[1234/1236]
+
+          page    PFN 0x10e002 → 0x12abc2; the old one (anonymous page) had 1025 references, 0 mappings, 1
+                  pin (maybe-pinned)
+          at      0x7f1234002000 in VMA 0x7f1234000000-0x7f1234004000 (rw-p, 16 KiB),
+                  /dev/shm/buffer-of-provoke (deleted)
+          pin     4 pages from 0x7f1234000000 on, flags WRITE|LONGTERM (0x101)
+          owner   io_uring ring fd 3, buffer 0
+          advice  This kernel copies any write-protected page with extra references (page_count rule, 5.9
+                  to 5.18): run 5.19 or later (LTS: 6.1). Until then keep the buffer from being
+                  write-protected while it is registered: no mprotect, userfaultfd-wp, soft-dirty (CRIU),
+                  swap or NUMA balancing on it.
+
+          pinned by provoke[1234]
+         ↑↓ scroll  esc back  space pause  y copy  ? help  q quit
+    "#]],
+    );
+}
+
+#[test]
 fn what_secondary_mmus_were_told() {
     let mut run = Run::lost();
     run.pin();
@@ -684,27 +759,27 @@ fn who_keeps_a_pin_coherent() {
         after(run, "2 enter"),
         (132, 20),
         &expect![[r#"
-         cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
-         00:00:00  2 live pins on 8 pages  3 events
-         1 Findings  2 Pins 2  3 Events  4 Notifiers  5 Probes
-        ── 2 pins that are alike ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-          pages     size      age        from address             mapped                         by                     coherent by
-        ▶ 4         16 KiB    120ms      0x7f1234000000           /dev/shm/buffer-of-provoke     provoke[1234]          pin; KVM by notifier
-          4         16 KiB    0us        0x7f1234000000           /dev/shm/buffer-of-provoke     provoke[1234]          pin; KVM by notifier
-        ── Pin 0 ─────────────────────────────────────────────────────────────────────────────────────────────────────────── 3 more lines ──
-          4 pages of 4 still pinned
+             cowtrace 0.1.0  LIVE   lab  5.10.0-35-cloud-amd64
+             00:00:00  2 live pins on 8 pages  3 events
+             1 Findings  2 Pins 2  3 Events  4 Notifiers  5 Probes
+            ── 2 pins that are alike ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+              pages     size      age        from address    mapped       by               coherent by        owner
+            ▶ 4         16 KiB    120ms      0x7f1234000000  /de…-provoke provoke[1234]    pin; KVM by notif… io_sqe_buffers_register
+              4         16 KiB    0us        0x7f1234000000  /de…-provoke provoke[1234]    pin; KVM by notif… io_sqe_buffers_register
+            ── Pin 0 ─────────────────────────────────────────────────────────────────────────────────────────────────────────── 4 more lines ──
+              4 pages of 4 still pinned
 
-          by      provoke[1234]
-          cgroup  not known
-          at      +0.360s, 120ms ago
-          mapped  /dev/shm/buffer-of-provoke (deleted)
-          range   4 pages from 0x7f1234000000 on
-          flags   WRITE|LONGTERM (0x101)
-          MMUs    KVM is coherent by notifier here and follows changes; what pinned the page relies on the pin and is not told
+              by      provoke[1234]
+              owner   io_sqe_buffers_register
+              cgroup  not known
+              at      +0.360s, 120ms ago
+              mapped  /dev/shm/buffer-of-provoke (deleted)
+              range   4 pages from 0x7f1234000000 on
+              flags   WRITE|LONGTERM (0x101)
+              MMUs    KVM is coherent by notifier here and follows changes; what pinned the page relies on the pin and is not told
 
-          pinned from
-         enter open  esc back  f filter  / search  space pause  y copy  ? help  q quit
-    "#]],
+             enter open  esc back  f filter  / search  space pause  y copy  ? help  q quit
+        "#]],
     );
 }
 
@@ -832,10 +907,10 @@ fn the_help() {
 
               A filter is FIELD=VALUE with = != < <= > >= and * for anything, or words.
                 Findings: verdict, comm, pid, tid, cgroup, address, pfn, pages, cause,
-                site, vma, flags, stack, id
-                Pins: comm, pid, tid, cgroup, address, pages, site, vma, flags, stack
+                site, owner, vma, flags, stack, id
+                Pins: comm, pid, tid, cgroup, address, pages, site, owner, vma, flags,
+                stack
                 Events: kind, comm, pid, tid, cgroup, address, pfn, pages, flags, stack
-
 
 
 

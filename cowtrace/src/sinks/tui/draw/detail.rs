@@ -72,6 +72,9 @@ fn evidence(scene: Scene, finding: &Finding) -> Vec<(&'static str, String)> {
     if let Some(pin) = &finding.pin {
         fields.push(("pin", pin_call(scene, pin)));
     }
+    if let Some(owner) = &finding.owner {
+        fields.push(("owner", owner.to_string()));
+    }
     if let Some(cause) = &finding.cause {
         let when = text::since(scene.trace, cause.time);
         fields.push((

@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 
 use super::{Scene, detail, empty, list::Column, text};
 use crate::sinks::{
-    coherence, mapped, reach, stack,
+    coherence, mapped, owners, reach, stack,
     tui::{
         palette::STRONG,
         view::{Holder, Pinned},
@@ -16,9 +16,9 @@ pub fn holders<'t>() -> Vec<Column<Holder<'t>>> {
     vec![
         Column::new("pages", 0, 9, |holder, _, _| holder.pages().to_string()),
         Column::new("size", 8, 9, |holder, _, _| size(holder.pages())),
-        Column::new("pins", 5, 6, |holder, _, _| holder.pins.len().to_string()),
+        Column::new("pins", 4, 6, |holder, _, _| holder.pins.len().to_string()),
         Column::new("oldest", 8, 9, |holder, scene, _| age(scene, holder.since())),
-        Column::new("process", 16, 20, |holder, _, width| {
+        Column::new("process", 14, 20, |holder, _, width| {
             let first = holder.pins.first().map(|pinned| pinned.pin.holder);
             first.map_or_else(String::new, |task| text::process(task, width))
         }),
@@ -26,9 +26,11 @@ pub fn holders<'t>() -> Vec<Column<Holder<'t>>> {
             let flags = holder.pins.first().map(|pinned| pinned.pin.gup_flags);
             text::shorten(&scene.trace.facts.flag_names(flags.unwrap_or(0)), width)
         }),
-        Column::new("mapped", 18, 28, |holder, _, width| vma(holder.vma.as_deref(), width)),
-        Column::new("pinned through", 24, 30, |holder, _, width| {
-            text::shorten(holder.site.as_deref().unwrap_or("not seen"), width)
+        Column::new("mapped", 11, 28, |holder, _, width| vma(holder.vma.as_deref(), width)),
+        Column::new("owner", 24, 30, |holder, scene, width| {
+            let pins = holder.pins.iter().map(|pinned| &**pinned.pin);
+            let owner = owners::common(scene.trace, pins).or_else(|| holder.site.clone());
+            text::shorten(owner.as_deref().unwrap_or("not seen"), width)
         }),
     ]
 }
@@ -39,16 +41,20 @@ pub fn pins<'t>() -> Vec<Column<Pinned<'t>>> {
         Column::new("pages", 9, 9, |pinned, _, _| pinned.pages.to_string()),
         Column::new("size", 8, 9, |pinned, _, _| size(pinned.pages)),
         Column::new("age", 9, 10, |pinned, scene, _| age(scene, pinned.pin.time)),
-        Column::new("from address", 22, 24, |pinned, _, width| {
+        Column::new("from address", 22, 15, |pinned, _, width| {
             text::shorten(&pinned.pin.place(), width)
         }),
-        Column::new("mapped", 0, 30, |pinned, scene, width| {
+        Column::new("mapped", 0, 12, |pinned, scene, width| {
             vma(scene.trace.vma_name(pinned.pin).map(|name| &**name), width)
         }),
-        Column::new("by", 24, 22, |pinned, _, width| text::thread(pinned.pin.holder, width)),
-        Column::new("coherent by", 0, 24, |pinned, scene, width| {
+        Column::new("by", 0, 16, |pinned, _, width| text::thread(pinned.pin.holder, width)),
+        Column::new("coherent by", 0, 18, |pinned, scene, width| {
             let coherence = coherence::of_pin(scene.trace, pinned.pin);
             text::shorten(&coherence::short(scene.trace, &coherence), width)
+        }),
+        Column::new("owner", 24, 30, |pinned, scene, width| {
+            let owner = owners::words(scene.trace, pinned.pin);
+            text::shorten(owner.as_deref().unwrap_or("not seen"), width)
         }),
     ]
 }
@@ -87,8 +93,10 @@ fn fields(scene: Scene, pinned: &Pinned, width: usize) -> Vec<Line<'static>> {
     let cgroup = trace.cgroup(pin.holder.cgroup);
     let flags = format!("{} ({:#x})", trace.facts.flag_names(pin.gup_flags), pin.gup_flags);
     let when = format!("{}, {} ago", text::since(trace, pin.time), age(scene, pin.time));
+    let owner = owners::words(trace, pin).unwrap_or_else(|| "not seen".to_owned());
     let fields = [
         ("by", text::thread(pin.holder, 60)),
+        ("owner", owner),
         ("cgroup", cgroup.map_or_else(|| "not known".to_owned(), str::to_owned)),
         ("at", when),
         ("mapped", trace.vma_name(pin).map_or("not known", |name| mapped(name)).to_owned()),

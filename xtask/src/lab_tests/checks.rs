@@ -10,6 +10,7 @@ pub(super) mod budget;
 pub(super) mod devices;
 pub(super) mod gate;
 pub(super) mod lifecycle;
+pub(super) mod owners;
 pub(super) mod rdma;
 pub(super) mod secondary_mmu;
 

@@ -17,7 +17,9 @@ use super::{
         gate::fails_for_a_loss_alone,
         ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
         lifecycle::{gives_up_what_it_does_not_need, leaves_nothing_behind},
-        loses_what_is_unpinned_dirty, one_pin_record_each, parts_stand_alone,
+        loses_what_is_unpinned_dirty, one_pin_record_each,
+        owners::the_owner_is_the_one_that_the_process_has,
+        parts_stand_alone,
         rdma::{
             clients_are_clean, names_the_region_that_lost_its_pages,
             names_the_region_whose_file_was_cut, verify_agrees_with_the_network,
@@ -201,6 +203,11 @@ fn books() -> Vec<Case> {
                  until [ -e ready ]; do :; done' >s
              status=$?; cat s; exit $status",
             ledger_equals_vmstat,
+        ),
+        Case::new(
+            "a registered buffer belongs to the ring and number that its process has",
+            concat!("export device=io-uring pages=3\n", include_str!("scripts/owner.sh")),
+            the_owner_is_the_one_that_the_process_has,
         ),
         Case::new(
             "an audit without a trace finds the pages that a registered buffer has lost",
@@ -607,6 +614,15 @@ fn matrix() -> Vec<Case> {
                 "cowtrace verify --json --case 'vfio*/4k/*' --case 'vfio*/file/*' --case 'vfio*/shmem/*' \
                  --case 'vfio*/zero/*'",
                 verify_agrees_with_a_device,
+            )
+        },
+        Case {
+            machine: Machine { devices: vec![Device::Edu], ..machine.clone() },
+            ..Case::new(
+                "what vfio pins belongs to the container, the group and the device that sysfs names",
+                // One more: the page that the workload tells the device's own bytes with.
+                concat!("export device=vfio pages=4\n", include_str!("scripts/owner.sh")),
+                the_owner_is_the_one_that_the_process_has,
             )
         },
         Case {

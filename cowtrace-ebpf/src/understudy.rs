@@ -13,7 +13,8 @@ use cowtrace_common::{program::Program, setting::Setting};
 
 use crate::kernel::setting;
 
-/// By program, the thread that it saw last on this CPU, until its understudy knows.
+/// By program, the thread that it saw last on this CPU, plus one, until its understudy knows: the idle task's number is
+/// 0.
 #[map]
 static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(Program::ALL.len() as u32, 0);
 
@@ -25,7 +26,7 @@ pub fn seen(program: Program) {
     }
     if let Some(seen) = SEEN.get_ptr_mut(program as u32) {
         // SAFETY: this CPU's own slot.
-        unsafe { *seen = bpf_get_current_pid_tgid() };
+        unsafe { *seen = bpf_get_current_pid_tgid().wrapping_add(1) };
     }
 }
 
@@ -37,9 +38,9 @@ pub fn was_seen(program: Program) -> bool {
     };
     // SAFETY: this CPU's own slot.
     unsafe {
-        let same = *seen == bpf_get_current_pid_tgid();
+        let same = *seen == bpf_get_current_pid_tgid().wrapping_add(1);
         if same {
-            *seen = u64::MAX;
+            *seen = 0;
         }
         same
     }

@@ -284,11 +284,12 @@ fn longterm_place(thread: u64) -> Option<&'static mut u64> {
     Some(unsafe { &mut *place })
 }
 
-/// Whether the current thread is inside a long-term pin.
+/// Whether the current thread is inside a long-term pin. The idle task, whose number is 0 as that of nobody, never is:
+/// interrupts that end I/O come to it more than to any other.
 #[inline(always)]
 pub fn inside_longterm_pin() -> bool {
     let thread = bpf_get_current_pid_tgid();
-    longterm_place(thread).is_some_and(|inside| *inside == thread)
+    thread != 0 && longterm_place(thread).is_some_and(|inside| *inside == thread)
 }
 
 /// Argument `n` of a fexit program, read like any other memory. For a pointer to a pointer, whose plain load

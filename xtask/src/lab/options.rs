@@ -158,7 +158,8 @@ impl Device {
             Self::Edu => &["vfio_iommu_type1", "vfio-pci"],
             // Soft-RoCE asks for its checksum by name, where that is no library yet.
             Self::Rxe => &["?crc32_generic", "rdma_rxe", "ib_uverbs"],
-            Self::Xdp => &["veth"],
+            // xsk_diag tells who has which umem.
+            Self::Xdp => &["veth", "?xsk_diag"],
             // QEMU's CPU has AMD's SVM.
             Self::Kvm => &["kvm_amd"],
             Self::Nvme => &["nvme"],

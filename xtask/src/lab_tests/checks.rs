@@ -212,6 +212,22 @@ pub(super) fn one_pin_record_each(run: &Run) -> Result<()> {
     everything_was_seen(run)
 }
 
+/// Two runs that pinned for short and unpinned all of it: the first lists that, the second counts it.
+pub(super) fn books_are_even(run: &Run) -> Result<()> {
+    run.expect_status(CLEAN)?;
+    let summaries = run.json_of_type("summary")?;
+    ensure!(summaries.len() == 2, "{} runs", summaries.len());
+    let counts = [["pins", "unpins"], ["short_term_pinned", "short_term_unpinned"]];
+    for (summary, keys) in summaries.iter().zip(counts) {
+        let [pinned, unpinned] = keys.map(|key| &summary[key]);
+        ensure!(pinned.as_u64() > Some(0), "nothing was pinned: {summary}");
+        ensure!(pinned == unpinned, "{pinned} pinned and {unpinned} unpinned");
+        ensure!(summary["pages_live"] == 0, "{} pages stay", summary["pages_live"]);
+        ensure!(summary["lost"] == 0, "{} lost", summary["lost"]);
+    }
+    Ok(())
+}
+
 pub(super) fn ledger_equals_vmstat(run: &Run) -> Result<()> {
     ledger_holds(run, 40)
 }

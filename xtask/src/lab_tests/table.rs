@@ -10,6 +10,7 @@ use super::{
         agrees_with_the_workload_through_kprobes, all_but_the_last_second_is_there,
         an_agent_counts_what_was_lost,
         audit::{names_who_holds_for_a_moment, sees_the_buffer_lose_its_pages},
+        books_are_even,
         budget::{a_budget_holds, a_flood_is_bounded_and_told, costs_are_plausible},
         bytes_are_equal, cut_recording_is_inconclusive,
         devices::names_the_device,
@@ -589,6 +590,7 @@ fn regions() -> Vec<Case> {
 /// The workloads by the hundred, on a machine that has what they ask for.
 fn matrix() -> Vec<Case> {
     let machine = Machine { hugepages: Some(8), swap: Some(64), numa: true, ..Machine::default() };
+    let with_device = Machine { devices: vec![Device::Edu], slow_disk: true, ..machine.clone() };
     vec![
         Case {
             machine: machine.clone(),
@@ -607,7 +609,7 @@ fn matrix() -> Vec<Case> {
             verify_agrees_with_a_thread,
         ),
         Case {
-            machine: Machine { devices: vec![Device::Edu], ..machine.clone() },
+            machine: with_device.clone(),
             limit: 600,
             ..Case::new(
                 "verify agrees where a device does DMA to what vfio pinned, and from it",
@@ -617,7 +619,7 @@ fn matrix() -> Vec<Case> {
             )
         },
         Case {
-            machine: Machine { devices: vec![Device::Edu], ..machine.clone() },
+            machine: with_device.clone(),
             ..Case::new(
                 "what vfio pins belongs to the container, the group and the device that sysfs names",
                 // One more: the page that the workload tells the device's own bytes with.
@@ -626,7 +628,7 @@ fn matrix() -> Vec<Case> {
             )
         },
         Case {
-            machine: Machine { devices: vec![Device::Edu], ..machine.clone() },
+            machine: with_device.clone(),
             kernels: &["5.10", "6.12"],
             ..Case::new(
                 "a finding names the device that writes to the old page, where it finds it and until when",
@@ -636,6 +638,19 @@ fn matrix() -> Vec<Case> {
                      done >p' >s
                  status=$?; cat p s; exit $status",
                 names_the_device,
+            )
+        },
+        Case {
+            machine: with_device,
+            // Its O_DIRECT pins, and the interrupt that ends it finds the CPU idle.
+            kernels: &["6.12"],
+            ..Case::new(
+                "what an interrupt unpins is taken off the books, listed or only counted",
+                "for how in --short-term ''; do
+                     cowtrace stream $how --format json -- \\
+                         cowtrace provoke o-direct/4k/nothing --slow-disk $LAB_SLOW_DISK
+                 done",
+                books_are_even,
             )
         },
         Case {

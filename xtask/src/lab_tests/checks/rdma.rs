@@ -47,8 +47,7 @@ pub(in crate::lab_tests) fn names_the_region_whose_file_was_cut(run: &Run) -> Re
     one_finding_of_one_region(run, &cut)
 }
 
-/// Of two regions, that of a process with this id, at this address: all of it and nothing else; by its number where the
-/// finding has an owner.
+/// Of two regions, that of a process with this id, at this address: all of it, nothing else, and by its number.
 fn one_finding_of_one_region(run: &Run, lost: &Value) -> Result<()> {
     let regions = run.json_of_type("region")?;
     ensure!(regions.len() == 2, "{} regions", regions.len());
@@ -66,9 +65,9 @@ fn one_finding_of_one_region(run: &Run, lost: &Value) -> Result<()> {
     run.expect_status(FINDINGS)
 }
 
-/// An owner that is named is this region.
+/// The owner that is named is this region.
 fn is_owner(owner: &Value, region: &Value) -> Result<()> {
-    let Some(name) = owner["name"].as_str() else { return Ok(()) };
+    let name = owner["name"].as_str().context("no owner is named")?;
     let device = region["ifname"].as_str().unwrap_or_default();
     let wanted = format!("memory region {} of {device} ({} bytes", region["mrn"], region["mrlen"]);
     ensure!(name.starts_with(&wanted), "owner {name:?} is not {wanted:?}");

@@ -34,6 +34,10 @@ use super::{
 };
 use crate::lab::options::{Device, Machine};
 
+/// A kernel of each way to pin and to break: the rows that take long, or of which two would say the same.
+const THREE_RULES: &[&str] = &["5.10", "6.12", "7.3"];
+/// The kernels between these.
+const BETWEEN: &[&str] = &["6.1", "6.18"];
 /// Kernels whose rule copies pinned pages.
 const PAGE_COUNT_RULE: &[&str] = &["5.10"];
 /// Kernels where `wp_page_copy` is a function of its own.
@@ -205,11 +209,15 @@ fn books() -> Vec<Case> {
              status=$?; cat s; exit $status",
             ledger_equals_vmstat,
         ),
-        Case::new(
-            "a registered buffer belongs to the ring and number that its process has",
-            concat!("export device=io-uring pages=3\n", include_str!("scripts/owner.sh")),
-            the_owner_is_the_one_that_the_process_has,
-        ),
+        Case {
+            kernels: THREE_RULES,
+            more_kernels: BETWEEN,
+            ..Case::new(
+                "a registered buffer belongs to the ring and number that its process has",
+                concat!("export device=io-uring pages=3\n", include_str!("scripts/owner.sh")),
+                the_owner_is_the_one_that_the_process_has,
+            )
+        },
         Case::new(
             "an audit without a trace finds the pages that a registered buffer has lost",
             "cowtrace provoke io-uring/4k/dontneed --pages 3 --ready ready --after go --hold 600 >p & child=$!
@@ -573,8 +581,8 @@ fn regions() -> Vec<Case> {
         },
         Case {
             machine,
-            kernels: &["5.10"],
-            more_kernels: &["6.1", "6.12", "6.18", "7.3"],
+            kernels: &["6.12"],
+            more_kernels: &["5.10", "6.1", "6.18", "7.3"],
             limit: 300,
             ..Case::new(
                 "verify agrees where RDMA writes to a memory region, and where AF_XDP sends a umem's frames",
@@ -610,6 +618,8 @@ fn matrix() -> Vec<Case> {
         ),
         Case {
             machine: with_device.clone(),
+            kernels: THREE_RULES,
+            more_kernels: BETWEEN,
             limit: 600,
             ..Case::new(
                 "verify agrees where a device does DMA to what vfio pinned, and from it",
@@ -620,6 +630,8 @@ fn matrix() -> Vec<Case> {
         },
         Case {
             machine: with_device.clone(),
+            kernels: THREE_RULES,
+            more_kernels: BETWEEN,
             ..Case::new(
                 "what vfio pins belongs to the container, the group and the device that sysfs names",
                 // One more: the page that the workload tells the device's own bytes with.

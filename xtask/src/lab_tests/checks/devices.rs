@@ -34,9 +34,12 @@ fn ends(run: &Run, finding: &Value, page: &Value) -> Result<()> {
     updates.retain(|update| update["id"] == finding["id"]);
     let last = updates.last().context("nothing was told after it was found")?;
     ensure!(last["verdict"] == "lost" && !last["cause"].is_null(), "in the end {last}");
-    // Where a kretprobe sees the pin (5.10), its kernel frames are gone by then.
-    let stacks = format!("{} {}", last["holder"]["stack"], last["unpin_stack"]);
-    ensure!(stacks.contains("[vfio_iommu_type1]"), "pinned and unpinned through {stacks}");
+    let (pinned, unpinned) = (last["holder"]["stack"].to_string(), last["unpin_stack"].to_string());
+    for stack in [pinned, unpinned] {
+        ensure!(stack.contains("[vfio_iommu_type1]"), "pinned or unpinned through {stack}");
+    }
+    let owner = &last["holder"]["owner"];
+    ensure!(owner["kind"] == "vfio" && owner["found"] == "sure", "it belongs to {owner}");
     ensure!(last["new_pfn"] == page["pfn_after"], "the process has {}", last["new_pfn"]);
     let device = maps(last, page, "ended")?;
     let [mapped, unmapped] = ["mapped_at", "unmapped_at"].map(|key| device[key].as_u64());

@@ -141,6 +141,11 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Whether there is a name, be it of several.
+    pub fn is_known(&self) -> bool {
+        matches!(self.found, Found::Sure | Found::OneOf(_))
+    }
+
     /// One of that name: harmless, and of a length that fits a line or two.
     pub fn new(kind: Kind, found: Found, name: &str) -> Self {
         let harmless = name.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c });

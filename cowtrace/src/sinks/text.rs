@@ -217,14 +217,16 @@ fn frames(out: &mut dyn Write, trace: &Trace, step: &Step) -> io::Result<()> {
 
 fn updated(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<()> {
     write!(out, "#{} {} ", finding.id, finding.verdict.name().to_uppercase())?;
+    let owner = finding.owner.as_ref().filter(|owner| owner.is_known());
     if let Some(end) = finding.unpinned {
         return writeln!(
             out,
-            "{} unpinned {} by {}: {}{}",
+            "{} unpinned {} by {}: {}{}{}",
             clock(trace, end.time).trim_start(),
             if end.dirty { "dirty" } else { "clean" },
             task(&end.task),
             finding.reason,
+            owner.map_or_else(String::new, |owner| format!("; it was pinned for {owner}")),
             reach::behind(trace, finding)
         );
     }
@@ -232,7 +234,7 @@ fn updated(out: &mut dyn Write, trace: &Trace, finding: &Finding) -> io::Result<
     writeln!(
         out,
         "device{} has PFN {:#x}, process has {}: {}{}{}",
-        finding.owner.as_ref().map_or_else(String::new, |owner| format!(" ({owner})")),
+        owner.map_or_else(String::new, |owner| format!(" ({owner})")),
         finding.old_pfn,
         process_has(finding),
         finding.reason,
@@ -322,6 +324,19 @@ pub fn event_words(trace: &Trace, event: &Event) -> String {
             let what = if *to_memory { "to memory" } else { "from memory" };
             format!("io         {start:#x}-{end:#x} {what}")
         }
+        What::FileRange(range) => {
+            format!("file range {:#x}-{:#x} from {:#x}", range.start, range.end, range.offset)
+        }
+        What::ForkCopy(copy) => format!("fork copy  {:#x}-{:#x}", copy.start, copy.end),
+        What::Fork { child_tgid, .. } => format!("fork       child {child_tgid}"),
+        What::MmExit { .. } => "mm-exit    address space gone".to_owned(),
+        what => of_mmus(trace, what),
+    }
+}
+
+/// The same of what devices reach, and of secondary MMUs.
+fn of_mmus(trace: &Trace, what: &What) -> String {
+    match what {
         What::DeviceMap(map) => format!(
             "device map {:#x}-{:#x} PFN {:#x} {}",
             map.iova,
@@ -337,10 +352,6 @@ pub fn event_words(trace: &Trace, event: &Event) -> String {
             }
         }
         What::Attached(attached) => format!("attached   {} to a domain", attached.name),
-        What::FileRange(range) => {
-            format!("file range {:#x}-{:#x} from {:#x}", range.start, range.end, range.offset)
-        }
-        What::ForkCopy(copy) => format!("fork copy  {:#x}-{:#x}", copy.start, copy.end),
         What::Notifier(notifier) => {
             let ops = trace.symbol(0, notifier.ops).unwrap_or("?");
             format!("notifier   {ops} registered")
@@ -352,8 +363,6 @@ pub fn event_words(trace: &Trace, event: &Event) -> String {
         What::Secondary(list) => {
             format!("notifiers  {}", coherence::listed(trace, list))
         }
-        What::Fork { child_tgid, .. } => format!("fork       child {child_tgid}"),
-        What::MmExit { .. } => "mm-exit    address space gone".to_owned(),
         _ => String::new(),
     }
 }

@@ -76,7 +76,8 @@ impl Trace {
             let is_named = finding.pin.as_ref().is_some_and(|pin| pin.call == call);
             if is_named && finding.owner.is_none() {
                 finding.owner = Some(Rc::clone(owner));
-                changes.push(Change::Updated(index));
+                // That nobody knows it is no news.
+                changes.extend(owner.is_known().then_some(Change::Updated(index)));
             }
         }
         changes

@@ -150,9 +150,12 @@ fn a_keyframe_keeps_what_is_mapped_where_a_pin_is() {
 
 /// The source tells the owner of the pin of thread 7 at time 1.
 fn own(trace: &mut Trace, name: &str) -> Vec<Change> {
-    let owner = Owner::new(Kind::Rdma, Found::Sure, name);
+    tell_owner(trace, &Owner::new(Kind::Rdma, Found::Sure, name))
+}
+
+fn tell_owner(trace: &mut Trace, owner: &Owner) -> Vec<Change> {
     let mut batch = Vec::new();
-    Writer::new(&mut batch, 3).owner((1, 7), &owner);
+    Writer::new(&mut batch, 3).owner((1, 7), owner);
     Records::new(&batch).flat_map(|event| trace.take(event)).collect()
 }
 
@@ -186,7 +189,22 @@ fn a_finding_that_came_before_its_owner_learns_it_even_when_the_pin_has_ended() 
         assert_eq!(own(&mut trace, "memory region 3 of rxe0"), [Change::Updated(0)]);
         let owner = trace.findings[0].owner.as_ref().map(ToString::to_string);
         assert_eq!(owner.as_deref(), Some("RDMA memory region 3 of rxe0"), "ended: {has_ended}");
+        let mut line = Vec::new();
+        Format::Text.change(&mut line, &trace, Change::Updated(0)).expect("a Vec takes everything");
+        let line = String::from_utf8_lossy(&line);
+        assert!(line.contains("RDMA memory region 3 of rxe0"), "ended: {has_ended}: {line}");
     }
+}
+
+#[test]
+fn that_an_owner_is_not_known_is_no_news_of_a_finding() {
+    let mut trace = Trace::default();
+    tell(&mut trace, Program::PinExit, pin());
+    let What::Fault(fault) = copy(0x50) else { unreachable!("a fault") };
+    tell(&mut trace, Program::WpFaultExit, What::Fault(Fault { mm: 2, ..fault }));
+    let owner = Owner::new(Kind::Rdma, Found::TooLate, "");
+    assert_eq!(tell_owner(&mut trace, &owner), []);
+    assert_eq!(trace.findings[0].owner.as_deref(), Some(&owner));
 }
 
 #[test]

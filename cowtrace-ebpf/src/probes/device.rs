@@ -8,7 +8,6 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{fentry, fexit, map},
     maps::{Array, HashMap, PerCpuArray},
     programs::{FEntryContext, FExitContext},
@@ -22,7 +21,7 @@ use cowtrace_common::{
 use super::fault::NO_EXIST;
 use crate::{
     emit::{self, Record},
-    kernel::{self, Pointer, Typed, Untyped, setting},
+    kernel::{self, Pointer, Typed, Untyped, argument, setting},
 };
 
 /// IOMMU domains in which pinned memory was mapped: unmaps are told of these.
@@ -202,10 +201,10 @@ fn attached(ctx: &FExitContext, program: Program) {
 /// enum dma_data_direction dir, unsigned long attrs)`
 #[fexit(function = "dma_map_page_attrs")]
 pub fn dma_map_page_exit(ctx: FExitContext) -> i32 {
-    if kernel::is_maybe_pinned(Typed(ctx.arg(1)), || slot(&ctx, 1)) {
-        let page = kernel::pfn_of(slot(&ctx, 1)) << setting(Setting::PageShift);
+    if kernel::is_maybe_pinned(Typed(ctx.arg(1)), || argument(&ctx, 1)) {
+        let page = kernel::pfn_of(argument(&ctx, 1)) << setting(Setting::PageShift);
         let (physical, bytes) = (page + ctx.arg::<u64>(2), ctx.arg(3));
-        reached(Program::DmaMapPageExit, slot(&ctx, 0), ctx.arg(6), physical, bytes);
+        reached(Program::DmaMapPageExit, argument(&ctx, 0), ctx.arg(6), physical, bytes);
     }
     0
 }
@@ -217,7 +216,7 @@ pub fn dma_map_phys_exit(ctx: FExitContext) -> i32 {
     let physical = ctx.arg(1);
     if is_pinned(physical) {
         let bytes = ctx.arg(2);
-        reached(Program::DmaMapPhysExit, slot(&ctx, 0), ctx.arg(5), physical, bytes);
+        reached(Program::DmaMapPhysExit, argument(&ctx, 0), ctx.arg(5), physical, bytes);
     }
     0
 }
@@ -228,7 +227,7 @@ pub fn dma_map_phys_exit(ctx: FExitContext) -> i32 {
 pub fn dma_unmap(ctx: FEntryContext) -> i32 {
     let iova = ctx.arg(1);
     if may_be_reached(iova) {
-        left(Program::DmaUnmap, slot(&ctx, 0), iova, ctx.arg(2));
+        left(Program::DmaUnmap, argument(&ctx, 0), iova, ctx.arg(2));
     }
     0
 }
@@ -237,7 +236,7 @@ pub fn dma_unmap(ctx: FEntryContext) -> i32 {
 /// unsigned long attrs)`; before 5.15 `dma_map_sg_attrs` itself
 #[fexit(function = "__dma_map_sg_attrs")]
 pub fn dma_map_sg_exit(ctx: FExitContext) -> i32 {
-    let (device, first) = (slot(&ctx, 0), slot(&ctx, 1));
+    let (device, first) = (argument(&ctx, 0), argument(&ctx, 1));
     let page = page_in(first);
     // What is in one list is of one buffer: its first page tells.
     if ctx.arg::<i32>(5) > 0
@@ -257,7 +256,7 @@ pub fn dma_unmap_sg(ctx: FEntryContext) -> i32 {
     if !may_be_reached(iova) {
         return 0;
     }
-    let (device, first) = (slot(&ctx, 0), slot(&ctx, 1));
+    let (device, first) = (argument(&ctx, 0), argument(&ctx, 1));
     if is_reached(device, iova) && !each(Way::From, device, first, ctx.arg(2)) {
         emit::lose(Program::DmaUnmapSg);
     }
@@ -404,10 +403,4 @@ fn ended(program: Program, unmap: DmaUnmap) {
 fn is_pinned(physical: u64) -> bool {
     let page = kernel::page_of(physical >> setting(Setting::PageShift));
     kernel::is_maybe_pinned(Untyped(page), || page)
-}
-
-/// Argument `n` as a number: the verifier takes no arithmetic on a pointer that it has a type for.
-#[inline(always)]
-fn slot(ctx: &impl EbpfContext, n: u64) -> u64 {
-    kernel::read_at(ctx.as_ptr() as u64 + 8 * n)
 }

@@ -18,7 +18,7 @@ use cowtrace_common::{
 use crate::{
     emit::{self, Frames, Record},
     holders,
-    kernel::{self, Typed},
+    kernel::{self, Typed, argument},
     probes::notifier,
     scope::{self, Role},
     understudy::twice,
@@ -39,6 +39,11 @@ impl Call {
     #[inline(always)]
     fn new(mm: u64, address: u64, flags: u32, pages: u64) -> Self {
         Self { mm, address, flags: u64::from(flags), pages }
+    }
+
+    #[inline(always)]
+    fn is_long(&self) -> bool {
+        self.flags & kernel::setting(Setting::FollLongterm) != 0
     }
 }
 
@@ -71,7 +76,7 @@ macro_rules! pin_exits {
                 kernel::current_mm(),
                 ctx.arg($start),
                 ctx.arg($flags),
-                slot(&ctx, $pages),
+                argument(&ctx, $pages),
             );
             pinned(&ctx, Program::$program, &call, i64::from(ctx.arg::<$ty>($ret)));
             0
@@ -114,14 +119,14 @@ fn pinned_slow(ctx: &FExitContext, program: Program) {
 /// The arguments (start, nr, flags, pages).
 #[inline(always)]
 fn call_of_current(ctx: &FExitContext) -> Call {
-    Call::new(kernel::current_mm(), ctx.arg(0), ctx.arg(2), slot(ctx, 3))
+    Call::new(kernel::current_mm(), ctx.arg(0), ctx.arg(2), argument(ctx, 3))
 }
 
 /// `long pin_user_pages_remote(struct mm_struct *mm, unsigned long start, unsigned long nr_pages,
 /// unsigned int gup_flags, struct page **pages, int *locked)`, from 6.5
 #[fexit(function = "pin_user_pages_remote")]
 pub fn pin_remote_exit(ctx: FExitContext) -> i32 {
-    let call = Call::new(slot(&ctx, 0), ctx.arg(1), ctx.arg(3), slot(&ctx, 4));
+    let call = Call::new(argument(&ctx, 0), ctx.arg(1), ctx.arg(3), argument(&ctx, 4));
     pinned(&ctx, Program::PinRemoteExit, &call, ctx.arg(6));
     0
 }
@@ -157,8 +162,9 @@ pub fn pin_return(ctx: RetProbeContext) -> u32 {
         let _ = CALLS.remove(thread);
         // On x86-64 an int comes back in the low half; the high half is not defined.
         let returned: u64 = ctx.ret();
+        // One that a missed return has left is of another call.
         // SAFETY: as above.
-        let caller = unsafe { CALLERS.get(thread) };
+        let caller = if call.is_long() { unsafe { CALLERS.get(thread) } } else { None };
         pinned_from(&ctx, Program::PinReturn, &call, i64::from(returned as i32), caller);
         if caller.is_some() {
             let _ = CALLERS.remove(thread);
@@ -174,7 +180,7 @@ pub fn reference_exit(ctx: FExitContext) -> i32 {
     let pages = ctx.arg::<i32>(4);
     if pages > 0 && scope::wanted() {
         emit::hit(Program::ReferenceExit);
-        let array = slot(&ctx, 3);
+        let array = argument(&ctx, 3);
         holders::referenced(kernel::current_mm(), ctx.arg(0), ctx.arg(2), array, pages as u64);
     }
     0
@@ -201,7 +207,7 @@ pub fn pin_folios_exit(ctx: FExitContext) -> i32 {
     }
     // By driver ioctl only: always for long, and for writing.
     let flags = FOLL_WRITE | kernel::setting(Setting::FollLongterm) as u32;
-    let call = Call::new(file, start << 12, flags, slot(&ctx, 3));
+    let call = Call::new(file, start << 12, flags, argument(&ctx, 3));
     listed(&ctx, Program::PinFoliosExit, &call, folios as u64, None);
     0
 }
@@ -220,7 +226,7 @@ pub fn add_pins(ctx: FExitContext) -> i32 {
     if ctx.arg::<i32>(2) != 0 {
         return 0;
     }
-    more(Program::FolioAddPins, slot(&ctx, 0), ctx.arg::<u32>(1).into())
+    more(Program::FolioAddPins, argument(&ctx, 0), ctx.arg::<u32>(1).into())
 }
 
 /// Pins on a folio that a call adds to those it has: of no address, `pages` references.
@@ -292,13 +298,6 @@ pub fn inside_longterm_pin() -> bool {
     thread != 0 && longterm_place(thread).is_some_and(|inside| *inside == thread)
 }
 
-/// Argument `n` of a fexit program, read like any other memory. For a pointer to a pointer, whose plain load
-/// the verifier refuses up to 6.18, and for one that is hashed: it allows no bit operation on a pointer.
-#[inline(always)]
-fn slot(ctx: &FExitContext, n: u64) -> u64 {
-    kernel::read_at(ctx.as_ptr() as u64 + 8 * n)
-}
-
 #[inline(always)]
 fn reg(ctx: &ProbeContext, n: usize) -> u64 {
     ctx.arg(n).unwrap_or_default()
@@ -319,8 +318,9 @@ fn entered(ctx: &ProbeContext, program: Program, call: &Call) -> u32 {
         warn!(ctx, "too many pin calls at once: one by thread {} is not seen", thread as u32);
         emit::lose(program);
     }
-    let is_long = call.flags & kernel::setting(Setting::FollLongterm) != 0;
-    if is_long && let Some(frames) = emit::frames(ctx, program) {
+    if call.is_long()
+        && let Some(frames) = emit::frames(ctx, program)
+    {
         // Where there is no room, the pin is told without.
         let _ = CALLERS.insert(thread, frames, 0);
     }

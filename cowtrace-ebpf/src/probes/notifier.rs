@@ -7,7 +7,6 @@
 //! fail (a notifier would have to sleep, -EAGAIN), and it then passes over the range.
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{fentry, fexit, map},
     maps::HashMap,
     programs::{FEntryContext, FExitContext},
@@ -132,7 +131,7 @@ fn registered(ctx: &FExitContext, program: Program, notifier: Notifier) {
 #[fexit(function = "mmu_notifier_unregister")]
 pub fn notifier_unregister(ctx: FExitContext) -> i32 {
     emit::hit(Program::NotifierUnregister);
-    left(Program::NotifierUnregister, kernel::read_at(ctx.as_ptr() as u64 + 8))
+    left(Program::NotifierUnregister, kernel::argument(&ctx, 1))
 }
 
 /// `void mmu_notifier_put(struct mmu_notifier *subscription)`: the last user's takes it off the list; it is freed
@@ -140,8 +139,8 @@ pub fn notifier_unregister(ctx: FExitContext) -> i32 {
 #[fexit(function = "mmu_notifier_put")]
 pub fn notifier_put(ctx: FExitContext) -> i32 {
     emit::hit(Program::NotifierPut);
-    let subscription: u64 = kernel::read_at(ctx.as_ptr() as u64);
-    left(Program::NotifierPut, Untyped(subscription).read(Field::NotifierMm))
+    let subscription = Untyped(kernel::argument(&ctx, 0));
+    left(Program::NotifierPut, subscription.read(Field::NotifierMm))
 }
 
 /// Who is still registered for an address space.
@@ -157,7 +156,7 @@ fn left(program: Program, mm: u64) -> i32 {
 #[fentry(function = "mmu_interval_notifier_remove")]
 pub fn notifier_remove(ctx: FEntryContext) -> i32 {
     emit::hit(Program::NotifierRemove);
-    let gone = Untyped(kernel::read_at(ctx.as_ptr() as u64));
+    let gone = Untyped(kernel::argument(&ctx, 0));
     let mm = gone.read(Field::IntervalMm);
     if !scope::is_watched(mm) {
         return 0;

@@ -23,7 +23,7 @@ use super::gup;
 use crate::{
     emit::{self, Record},
     holders::{self, FEW},
-    kernel::{self, setting},
+    kernel::{self, argument, setting},
     orphan,
     scope::Mark,
     understudy::twice,
@@ -49,14 +49,14 @@ twice! { fentry FEntryContext {
 fn of_page(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
     if setting(Setting::NestedUnpins) == 0 || unpinning().is_none() {
-        one(ctx, program, slot(ctx, 0), 1, 0, unpin_form::RANGE);
+        one(ctx, program, argument(ctx, 0), 1, 0, unpin_form::RANGE);
     }
 }
 
 #[inline(always)]
 fn of_pages(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
-    let pages = slot(ctx, 0);
+    let pages = argument(ctx, 0);
     if unpinning() != Some(pages) {
         array(ctx, program, pages, ctx.arg(1), 0, unpin_form::ARRAY);
     }
@@ -65,7 +65,7 @@ fn of_pages(ctx: &FEntryContext, program: Program) {
 #[inline(always)]
 fn of_pages_dirty(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
-    let pages = slot(ctx, 0);
+    let pages = argument(ctx, 0);
     if UNPINNING.insert(bpf_get_current_pid_tgid(), pages, 0).is_err() {
         emit::lose(program);
     }
@@ -76,7 +76,7 @@ fn of_pages_dirty(ctx: &FEntryContext, program: Program) {
 #[inline(always)]
 fn of_folio(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
-    one(ctx, program, slot(ctx, 0), ctx.arg(1), 0, unpin_form::FOLIO);
+    one(ctx, program, argument(ctx, 0), ctx.arg(1), 0, unpin_form::FOLIO);
 }
 
 /// The end of `unpin_user_pages_dirty_lock`: whatever it nested is over.
@@ -91,21 +91,21 @@ pub fn unpin_dirty_exit(_: FExitContext) -> i32 {
 pub fn unpin_range(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinRange);
     let make_dirty = ctx.arg::<u64>(2) as u32 & 1;
-    one(&ctx, Program::UnpinRange, slot(&ctx, 0), ctx.arg(1), make_dirty, unpin_form::RANGE)
+    one(&ctx, Program::UnpinRange, argument(&ctx, 0), ctx.arg(1), make_dirty, unpin_form::RANGE)
 }
 
 /// `void unpin_folio(struct folio *folio)`, from 6.11
 #[fentry(function = "unpin_folio")]
 pub fn unpin_one_folio(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinOneFolio);
-    one(&ctx, Program::UnpinOneFolio, slot(&ctx, 0), 1, 0, unpin_form::FOLIO)
+    one(&ctx, Program::UnpinOneFolio, argument(&ctx, 0), 1, 0, unpin_form::FOLIO)
 }
 
 /// `void unpin_folios(struct folio **folios, unsigned long nfolios)`, from 6.11
 #[fentry(function = "unpin_folios")]
 pub fn unpin_many_folios(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinFolios);
-    array(&ctx, Program::UnpinFolios, slot(&ctx, 0), ctx.arg(1), 0, unpin_form::FOLIOS);
+    array(&ctx, Program::UnpinFolios, argument(&ctx, 0), ctx.arg(1), 0, unpin_form::FOLIOS);
     0
 }
 
@@ -113,13 +113,6 @@ pub fn unpin_many_folios(ctx: FEntryContext) -> i32 {
 fn unpinning() -> Option<u64> {
     // SAFETY: the entry is this thread's own.
     unsafe { UNPINNING.get(bpf_get_current_pid_tgid()) }.copied()
-}
-
-/// Argument `n`, read like any other memory: the verifier takes no plain load of a pointer to a pointer,
-/// and no arithmetic on a pointer that it has a type for.
-#[inline(always)]
-fn slot(ctx: &FEntryContext, n: u64) -> u64 {
-    kernel::read_at(ctx.as_ptr() as u64 + 8 * n)
 }
 
 /// Looks at a page again if a process was moved off it or off one in its folio; the pages in the folio, 0

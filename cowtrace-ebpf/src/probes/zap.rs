@@ -15,7 +15,7 @@ use cowtrace_common::{
 
 use crate::{
     emit::{self, Record},
-    kernel::{self, Mapped, PageState, Pointer, Typed, Untyped, VM_SHARED, setting},
+    kernel::{self, Mapped, Pointer, Typed, Untyped, VM_SHARED, setting},
     orphan,
     scope::{self, Mark},
     shed::is_shed,
@@ -36,7 +36,7 @@ twice! { fentry FEntryContext {
 
 #[inline(always)]
 fn unless_huge(ctx: &FEntryContext, program: Program) {
-    let details: u64 = kernel::read_at(ctx.as_ptr() as u64 + 8 * 4);
+    let details = kernel::argument(ctx, 4);
     let vma = Typed(ctx.arg(1));
     let flags: u64 = vma.read(Field::VmaFlags);
     if flags & VM_HUGETLB == 0 {
@@ -124,7 +124,8 @@ pub fn pfn_at(mm: u64, address: u64) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub fn is_maybe_pinned(pfn: u64) -> u64 {
-    PageState::of(kernel::page_of(pfn)).maybe_pinned().into()
+    let page = kernel::page_of(pfn);
+    kernel::is_maybe_pinned(Untyped(page), || page).into()
 }
 
 /// Tells where in a shared file a range is, if pages may be pinned there that were named by the file alone

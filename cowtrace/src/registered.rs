@@ -75,21 +75,17 @@ pub fn buffers(tgid: u32) -> Vec<Buffer> {
 /// The lines behind `UserBufs:`, `    0: 0x7f0000000000/4096` each (io_uring_show_fdinfo).
 pub fn user_bufs(fd: u32, info: &str) -> Vec<Buffer> {
     let lines = info.lines().skip_while(|line| !line.starts_with("UserBufs:")).skip(1);
-    // A place without a buffer is `    1: <none>`.
-    let slot = |line: &'_ str| {
+    let slots = lines.map_while(|line| {
         let (index, range) = line.split_once(':')?;
-        Some((index.trim().parse().ok()?, range.trim().to_owned()))
-    };
-    let buffer = |(index, range): (u32, String)| {
+        Some((index.trim().parse().ok()?, range.trim()))
+    });
+    // A place without a buffer is `    1: <none>`.
+    let buffers = slots.filter_map(|(index, range)| {
         let (address, len) = range.strip_prefix("0x")?.split_once('/')?;
-        Some(Buffer {
-            fd,
-            index,
-            address: u64::from_str_radix(address, 16).ok()?,
-            len: len.parse().ok()?,
-        })
-    };
-    lines.map_while(slot).filter_map(buffer).collect()
+        let address = u64::from_str_radix(address, 16).ok()?;
+        Some(Buffer { fd, index, address, len: len.parse().ok()? })
+    });
+    buffers.collect()
 }
 
 /// The mappings of a process.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Trace;
+use super::{Trace, secondary::Secondaries};
 use crate::{
     event::{Event, Fault, Invalidate, Mm, Time},
     finding::{Finding, How, Told},
@@ -93,13 +93,7 @@ impl Trace {
     /// What secondary MMUs were told of the page that a fault of this thread has just replaced.
     pub(super) fn told_of_fault(&self, tid: u32, fault: &Fault) -> Option<Told> {
         let (time, invalidate) = self.notifiers.of_fault(tid, fault)?;
-        Some(self.told(time, &invalidate))
-    }
-
-    fn told(&self, time: Time, invalidate: &Invalidate) -> Told {
-        let Invalidate { mm, start, end, began, .. } = *invalidate;
-        let mmus = self.secondaries.told_of(mm, start, end);
-        Told { event: invalidate.event_name(), began, ended: time, mmus }
+        Some(told(&self.secondaries, time, &invalidate))
     }
 
     /// Notifiers have been told of a range, and have answered.
@@ -109,12 +103,11 @@ impl Trace {
             self.notifiers.recent.pop_front();
         }
         self.notifiers.recent.push_back((event.task.tid, event.time, *invalidate));
-        let told = self.told(event.time, invalidate);
         // A zap is told when it begins, its notifiers answer when it ends.
         let newest = self.findings.iter_mut().rev().take(NEWEST);
         let held = self.held.iter_mut().map(|held| &mut held.finding);
         for finding in newest.chain(held).filter(|f| belongs(f, event, invalidate)) {
-            finding.told = Some(Box::new(told.clone()));
+            finding.told = Some(Box::new(told(&self.secondaries, event.time, invalidate)));
         }
         let pinned = self.ledger.places(invalidate.mm, invalidate.start, invalidate.end);
         let of_pinned = !pinned.is_empty() || self.is_broken_in(invalidate);
@@ -156,6 +149,12 @@ impl Trace {
             names.iter().any(|name| name.contains("page_fault") || name.contains("mm_fault"));
         if fault { "page fault".to_owned() } else { "the kernel".to_owned() }
     }
+}
+
+fn told(secondaries: &Secondaries, time: Time, invalidate: &Invalidate) -> Told {
+    let Invalidate { mm, start, end, began, .. } = *invalidate;
+    let mmus = secondaries.told_of(mm, start, end);
+    Told { event: invalidate.event_name(), began, ended: time, mmus }
 }
 
 fn overlaps(finding: &Finding, invalidate: &Invalidate) -> bool {

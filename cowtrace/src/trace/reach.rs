@@ -106,14 +106,7 @@ impl Trace {
     /// Ends may have been lost.
     pub(super) fn doubt_reach(&mut self) -> Vec<Change> {
         self.reaches.doubt();
-        let mut changes = Vec::new();
-        for index in self.watched.values().flatten() {
-            let live = self.findings[*index].reach.iter_mut().filter(|reach| is_live(reach));
-            if live.map(|reach| reach.state = ReachState::Unknown).count() > 0 {
-                changes.push(Change::Updated(*index));
-            }
-        }
-        changes
+        self.settle((0, Pfn::MAX), ReachState::Unknown, |_, reach| is_live(reach))
     }
 
     /// Which devices are where, as a keyframe tells it.
@@ -134,31 +127,33 @@ impl Trace {
     }
 
     fn ended(&mut self, map: &DeviceMap, time: Time) -> Vec<Change> {
-        let (first, end) = map.pfns();
-        let mut changes = Vec::new();
-        for (pfn, indices) in self.watched.range(first..end) {
-            let iova = map.iova_of(*pfn);
-            for index in indices {
-                let own = self.findings[*index].reach.iter_mut();
-                let here = |reach: &&mut Reach| {
-                    reach.space == map.space && Some(reach.iova) == iova && !is_ended(reach)
-                };
-                if own.filter(here).map(|reach| reach.state = ReachState::Ended(time)).count() > 0 {
-                    changes.push(Change::Updated(*index));
-                }
-            }
-        }
-        changes
+        let is_there = |pfn, reach: &Reach| {
+            reach.space == map.space && Some(reach.iova) == map.iova_of(pfn) && !is_ended(reach)
+        };
+        self.settle(map.pfns(), ReachState::Ended(time), is_there)
     }
 
     /// No device is in a domain any more.
     fn left_by_all(&mut self, space: u64, time: Time) -> Vec<Change> {
+        let is_there = |_, reach: &Reach| reach.space == space && !is_ended(reach);
+        self.settle((0, Pfn::MAX), ReachState::Ended(time), is_there)
+    }
+
+    /// What has become of devices that reach pages of findings, of those that are meant; findings that this changes.
+    fn settle(
+        &mut self,
+        (first, end): (Pfn, Pfn),
+        state: ReachState,
+        is_meant: impl Fn(Pfn, &Reach) -> bool,
+    ) -> Vec<Change> {
         let mut changes = Vec::new();
-        for index in self.watched.values().flatten() {
-            let own = self.findings[*index].reach.iter_mut();
-            let here = |reach: &&mut Reach| reach.space == space && !is_ended(reach);
-            if own.filter(here).map(|reach| reach.state = ReachState::Ended(time)).count() > 0 {
-                changes.push(Change::Updated(*index));
+        for (pfn, indices) in self.watched.range(first..end) {
+            for index in indices {
+                let own = self.findings[*index].reach.iter_mut();
+                let meant = own.filter(|reach| is_meant(*pfn, reach));
+                if meant.map(|reach| reach.state = state).count() > 0 {
+                    changes.push(Change::Updated(*index));
+                }
             }
         }
         changes

@@ -3,7 +3,9 @@
 //! Promise: that nobody is told is said only where all notifiers are known. A notifier keeps coherent who
 //! registered it, nobody else: what pinned the same page is told nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
 
 use super::{Trace, keyframe};
 use crate::{

@@ -61,11 +61,10 @@ fn candidate(tgid: u32, fd: u32, socket: &Socket) -> Candidate {
     let Socket { umem, bytes, bound, .. } = socket;
     let at = bound.map_or_else(
         || "not bound yet".to_owned(),
-        |(device, queue)| format!("{} queue {queue}", device_name(device)),
+        |(device, queue)| format!("on {} queue {queue}", device_name(device)),
     );
     Candidate {
-        name: format!("umem {umem} ({bytes} bytes) on {at}, socket fd {fd}")
-            .replace("on not", "not"),
+        name: format!("umem {umem} ({bytes} bytes) {at}, socket fd {fd}"),
         scope: tgid,
         span: Span::Bytes(*bytes),
         order: None,

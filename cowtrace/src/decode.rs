@@ -151,10 +151,13 @@ fn at<const AT: usize, const N: usize>(header: &[u8; size_of::<Header>()]) -> [u
 }
 
 fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
+    if kind < kind::SOURCE { of_the_kernel(kind, body) } else { of_the_source(kind, body) }
+}
+
+fn of_the_kernel(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
     Ok(match kind {
         kind::FAULT => What::Fault(fault(body)?),
         kind::PIN => What::Pin(pages::pin(body)?),
-        kind::PIN_REST => What::PinRest(pages::pin(body)?),
         kind::UNPIN => What::Unpin(pages::unpin(body)?),
         kind::INVALIDATE => What::Invalidate(invalidate(body)?),
         kind::PROTECT => What::Protect(protect(body)?),
@@ -198,12 +201,6 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
         kind::DMA_MAP => What::DeviceMap(devices::map(body)?),
         kind::DMA_UNMAP => What::DeviceUnmap(devices::unmap(body)?),
         kind::DMA_DEVICE => What::Attached(devices::attached(body)?),
-        kind::AUDIT => What::Audit(audit(body)?),
-        kind::SHORT_TERM => What::ShortTerm(ShortTerm {
-            pinned: u64_le(body)?,
-            unpinned: u64_le(body)?,
-            told: u64_le(body)?,
-        }),
         kind::FILE_RANGE => What::FileRange(FileRange {
             file: u64_le(body)?,
             offset: u64_le(body)?,
@@ -218,6 +215,19 @@ fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             end: u64_le(body)?,
             vma_flags: u64_le(body)?,
             began: u64_le(body)?,
+        }),
+        kind => What::Unknown { kind },
+    })
+}
+
+fn of_the_source(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
+    Ok(match kind {
+        kind::PIN_REST => What::PinRest(pages::pin(body)?),
+        kind::AUDIT => What::Audit(audit(body)?),
+        kind::SHORT_TERM => What::ShortTerm(ShortTerm {
+            pinned: u64_le(body)?,
+            unpinned: u64_le(body)?,
+            told: u64_le(body)?,
         }),
         kind::FACT => {
             let [key, value] = texts(body)?;

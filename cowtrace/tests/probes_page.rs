@@ -2,12 +2,23 @@
 
 use std::fmt::Write as _;
 
+use cowtrace_common::program::Program;
+
 use cowtrace::probes::{Attachment, Need, Point, Probe, TABLE};
 use expect_test::expect_file;
 
 #[test]
 fn the_page_about_probes_is_the_table() {
     expect_file!["../../docs/probes.md"].assert_eq(&page());
+}
+
+#[test]
+fn the_format_of_recordings_has_the_number_of_every_program() {
+    let format = include_str!("../../docs/recording-format.md");
+    for program in Program::ALL {
+        let cell = format!("| {} `{}` |", *program as u16, program.name());
+        assert!(format.contains(&cell), "{cell}");
+    }
 }
 
 fn page() -> String {

@@ -269,23 +269,6 @@ pub fn row(trace: &Trace, event: &Event) -> Option<Row> {
     })
 }
 
-/// The same of MMU notifiers.
-fn of_notifiers(trace: &Trace, what: &What) -> Option<Row> {
-    let of = |kind, mm: u64, (start, end): (u64, u64), detail| {
-        let (mm, address, end) = (Some(mm), Some(start), Some(end));
-        Some(Row { kind, mm, address, end, detail, ..Row::default() })
-    };
-    let symbol = |ops| trace.symbol(0, ops).map(str::to_owned);
-    match what {
-        What::Notifier(one) => of("notifier", one.mm, one.range, symbol(one.ops)),
-        What::NotifierGone(one) => of("notifier-gone", one.mm, one.range, symbol(one.ops)),
-        What::Secondary(list) => {
-            of("notifiers", list.mm, (0, 0), Some(coherence::listed(trace, list)))
-        }
-        _ => None,
-    }
-}
-
 /// The columns that depend on the kind.
 fn about(trace: &Trace, what: &What) -> Option<Row> {
     let of = |kind, mm: u64| Row { kind, mm: Some(mm), ..Row::default() };
@@ -340,13 +323,40 @@ fn about(trace: &Trace, what: &What) -> Option<Row> {
             let detail = Some(format!("{hash:016x} at the {when}"));
             Row { kind: "content", pfn: Some(*pfn), detail, ..Row::default() }
         }
-        What::Notifier(_) | What::NotifierGone(_) | What::Secondary(_) => {
-            return of_notifiers(trace, what);
-        }
         What::Io { mm, start, end, to_memory } => Row {
             detail: Some(if *to_memory { "to memory" } else { "from memory" }.to_owned()),
             ..range("io", *mm, *start, *end)
         },
+        What::Holder(holder) => Row {
+            address: Some(holder.address),
+            pfn: Some(holder.pfn),
+            flags: Some(trace.facts.flag_names(holder.gup_flags)),
+            detail: Some(if holder.is_pin { "short-term pin" } else { "reference" }.to_owned()),
+            ..of("holder", holder.mm)
+        },
+        What::Fork { parent_mm, child_tgid, .. } => {
+            Row { detail: Some(format!("child {child_tgid}")), ..of("fork", *parent_mm) }
+        }
+        What::ForkCopy(copy) => range("fork-copy", copy.parent_mm, copy.start, copy.end),
+        What::FileRange(file) => range("file-range", file.mm, file.start, file.end),
+        What::MmExit { mm } => of("mm-exit", *mm),
+        _ => return of_mmus(trace, what),
+    })
+}
+
+/// The same of what devices reach, and of secondary MMUs.
+fn of_mmus(trace: &Trace, what: &What) -> Option<Row> {
+    let of = |kind, mm: u64, (start, end): (u64, u64), detail| {
+        let (mm, address, end) = (Some(mm), Some(start), Some(end));
+        Row { kind, mm, address, end, detail, ..Row::default() }
+    };
+    let symbol = |ops| trace.symbol(0, ops).map(str::to_owned);
+    Some(match what {
+        What::Notifier(one) => of("notifier", one.mm, one.range, symbol(one.ops)),
+        What::NotifierGone(one) => of("notifier-gone", one.mm, one.range, symbol(one.ops)),
+        What::Secondary(list) => {
+            of("notifiers", list.mm, (0, 0), Some(coherence::listed(trace, list)))
+        }
         What::DeviceMap(map) => Row {
             kind: "device-map",
             address: Some(map.iova),
@@ -367,19 +377,6 @@ fn about(trace: &Trace, what: &What) -> Option<Row> {
             let detail = Some(attached.name.to_string());
             Row { kind: "attached", detail, ..Row::default() }
         }
-        What::Holder(holder) => Row {
-            address: Some(holder.address),
-            pfn: Some(holder.pfn),
-            flags: Some(trace.facts.flag_names(holder.gup_flags)),
-            detail: Some(if holder.is_pin { "short-term pin" } else { "reference" }.to_owned()),
-            ..of("holder", holder.mm)
-        },
-        What::Fork { parent_mm, child_tgid, .. } => {
-            Row { detail: Some(format!("child {child_tgid}")), ..of("fork", *parent_mm) }
-        }
-        What::ForkCopy(copy) => range("fork-copy", copy.parent_mm, copy.start, copy.end),
-        What::FileRange(file) => range("file-range", file.mm, file.start, file.end),
-        What::MmExit { mm } => of("mm-exit", *mm),
         _ => return None,
     })
 }

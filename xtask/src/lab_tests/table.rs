@@ -79,6 +79,7 @@ pub fn cases() -> Vec<Case> {
         silence,
         books,
         recordings,
+        shortages,
         floods,
         staying,
         gates,
@@ -87,6 +88,7 @@ pub fn cases() -> Vec<Case> {
         secondary_mmus,
         regions,
         matrix,
+        devices,
     ];
     themes.into_iter().flat_map(|theme| theme()).collect()
 }
@@ -305,6 +307,12 @@ fn recordings() -> Vec<Case> {
                 parts_stand_alone,
             )
         },
+    ]
+}
+
+/// Where the disk, the ring or a map has no room.
+fn shortages() -> Vec<Case> {
+    vec![
         Case::new(
             "a full disk ends the recording, and what is there replays",
             "mkdir full && mount -t tmpfs -o size=100k full full
@@ -541,13 +549,7 @@ fn secondary_mmus() -> Vec<Case> {
 
 /// Memory regions of soft-RoCE, and AF_XDP over a veth pair. The rows share a boot.
 fn regions() -> Vec<Case> {
-    let machine = Machine {
-        devices: vec![Device::Rxe, Device::Xdp],
-        hugepages: Some(8),
-        swap: Some(64),
-        numa: true,
-        ..Machine::default()
-    };
+    let machine = Machine { devices: vec![Device::Rxe, Device::Xdp], ..spacious() };
     vec![
         Case {
             machine: machine.clone(),
@@ -597,8 +599,7 @@ fn regions() -> Vec<Case> {
 
 /// The workloads by the hundred, on a machine that has what they ask for.
 fn matrix() -> Vec<Case> {
-    let machine = Machine { hugepages: Some(8), swap: Some(64), numa: true, ..Machine::default() };
-    let with_device = Machine { devices: vec![Device::Edu], slow_disk: true, ..machine.clone() };
+    let machine = spacious();
     vec![
         Case {
             machine: machine.clone(),
@@ -617,7 +618,22 @@ fn matrix() -> Vec<Case> {
             verify_agrees_with_a_thread,
         ),
         Case {
-            machine: with_device.clone(),
+            kernels: NOT_LAZY,
+            ..Case::new(
+                "the findings of a random schedule are what its own books say",
+                "cowtrace verify --json --random 7 --length 10s",
+                a_schedule_agrees,
+            )
+        },
+    ]
+}
+
+/// A device behind an IOMMU, and a disk whose I/O ends in an interrupt. The rows share a boot for each kernel.
+fn devices() -> Vec<Case> {
+    let machine = Machine { devices: vec![Device::Edu], slow_disk: true, ..spacious() };
+    vec![
+        Case {
+            machine: machine.clone(),
             kernels: THREE_RULES,
             more_kernels: BETWEEN,
             limit: 600,
@@ -629,7 +645,7 @@ fn matrix() -> Vec<Case> {
             )
         },
         Case {
-            machine: with_device.clone(),
+            machine: machine.clone(),
             kernels: THREE_RULES,
             more_kernels: BETWEEN,
             ..Case::new(
@@ -640,7 +656,7 @@ fn matrix() -> Vec<Case> {
             )
         },
         Case {
-            machine: with_device.clone(),
+            machine: machine.clone(),
             kernels: &["5.10", "6.12"],
             ..Case::new(
                 "a finding names the device that writes to the old page, where it finds it and until when",
@@ -653,7 +669,7 @@ fn matrix() -> Vec<Case> {
             )
         },
         Case {
-            machine: with_device,
+            machine,
             // Its O_DIRECT pins, and the interrupt that ends it finds the CPU idle.
             kernels: &["6.12"],
             ..Case::new(
@@ -665,13 +681,10 @@ fn matrix() -> Vec<Case> {
                 books_are_even,
             )
         },
-        Case {
-            kernels: NOT_LAZY,
-            ..Case::new(
-                "the findings of a random schedule are what its own books say",
-                "cowtrace verify --json --random 7 --length 10s",
-                a_schedule_agrees,
-            )
-        },
     ]
+}
+
+/// A machine with all that workloads ask for beside devices.
+fn spacious() -> Machine {
+    Machine { hugepages: Some(8), swap: Some(64), numa: true, ..Machine::default() }
 }

@@ -233,6 +233,31 @@ fn body(what: &What) -> Option<Body<'_>> {
         What::Io { mm, start, end, to_memory } => {
             Body::Io { mm: *mm, start: *start, end: *end, to_memory: *to_memory }
         }
+        What::FileRange(range) => Body::FileRange {
+            file: range.file,
+            offset: range.offset,
+            mm: range.mm,
+            start: range.start,
+            end: range.end,
+        },
+        What::ForkCopy(copy) => Body::ForkCopy {
+            mm: copy.parent_mm,
+            child_mm: copy.child_mm,
+            start: copy.start,
+            end: copy.end,
+            began: copy.began,
+        },
+        What::Fork { parent_mm, child_mm, child_tgid } => {
+            Body::Fork { mm: *parent_mm, child_mm: *child_mm, child_tgid: *child_tgid }
+        }
+        What::MmExit { mm } => Body::MmExit { mm: *mm },
+        _ => return of_mmus(what),
+    })
+}
+
+/// The same of what devices reach, and of secondary MMUs.
+fn of_mmus(what: &What) -> Option<Body<'_>> {
+    Some(match what {
         What::DeviceMap(map) => Body::DeviceMap {
             api: map.api.name(),
             device: Some(&*map.device).filter(|name| !name.is_empty()),
@@ -250,33 +275,6 @@ fn body(what: &What) -> Option<Body<'_>> {
         What::Attached(attached) => {
             Body::Attached { device: &attached.name, space: attached.space }
         }
-        What::FileRange(range) => Body::FileRange {
-            file: range.file,
-            offset: range.offset,
-            mm: range.mm,
-            start: range.start,
-            end: range.end,
-        },
-        What::ForkCopy(copy) => Body::ForkCopy {
-            mm: copy.parent_mm,
-            child_mm: copy.child_mm,
-            start: copy.start,
-            end: copy.end,
-            began: copy.began,
-        },
-        What::Notifier(_) | What::NotifierGone(_) | What::Secondary(_) => {
-            return of_notifiers(what);
-        }
-        What::Fork { parent_mm, child_mm, child_tgid } => {
-            Body::Fork { mm: *parent_mm, child_mm: *child_mm, child_tgid: *child_tgid }
-        }
-        What::MmExit { mm } => Body::MmExit { mm: *mm },
-        _ => return None,
-    })
-}
-
-fn of_notifiers(what: &What) -> Option<Body<'_>> {
-    Some(match what {
         What::Notifier(notifier) => {
             let (start, end) = notifier.range;
             Body::Notifier { mm: notifier.mm, ops: notifier.ops, start, end }

@@ -169,6 +169,11 @@ impl Outcome {
         [Self::Copy, Self::Reuse, Self::Unshare, Self::Shared, Self::Retry, Self::Gone];
 }
 
+/// Room for a count of each [`Outcome`]: a power of two, so that a mask keeps within it.
+pub const OUTCOME_SLOTS: usize = 8;
+
+const _: () = assert!(Outcome::ALL.len() <= OUTCOME_SLOTS && OUTCOME_SLOTS.is_power_of_two());
+
 /// Bits of [`Fault::page_bits`].
 pub mod page_bit {
     /// The fault had a `struct page` for the old page; without it the counts are 0.
@@ -658,6 +663,16 @@ pub struct Tally {
     pub map_full: u64,
     /// Runs that the kernel skipped since the program was already running on that CPU.
     pub recursion: u64,
+}
+
+/// What one program counts on one CPU, as the map has it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Runs, and what is lost of them.
+    pub tally: Tally,
+    /// Write-protect faults by [`Outcome`], told or not.
+    pub answers: [u64; OUTCOME_SLOTS],
 }
 
 // The forms' bytes are their fields: no padding anywhere.

@@ -3,6 +3,8 @@
 //! The first question of every program on a hot path is whether the address space has pins; the
 //! answer comes from one map, before anything else is read.
 
+use core::cell::UnsafeCell;
+
 use aya_ebpf::{
     helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
     macros::map,
@@ -36,8 +38,16 @@ static MARKS: Array<u8> = Array::with_max_entries(QUESTIONS * (CELLS + 2), 0);
 
 /// Which addresses have pins, whoever's: a COW break asks this first, since even to read whose address space it is
 /// in costs more. Finer than [`MARKS`], so that what lies beside a registered buffer is not told.
-#[map]
-static NEAR: Array<u8> = Array::with_max_entries(NEAR_CELLS + 1, 0);
+///
+/// A variable and no map that is asked: a load instead of a lookup, each time that anything is copied.
+#[unsafe(no_mangle)]
+static NEAR: Near = Near(UnsafeCell::new([0; NEAR_CELLS as usize + 1]));
+
+/// Bytes of the programs' own data; all writers of one write the same.
+struct Near(UnsafeCell<[u8; NEAR_CELLS as usize + 1]>);
+
+// SAFETY: read and written a byte at a time, volatile.
+unsafe impl Sync for Near {}
 
 /// Cells of [`NEAR`], and behind them one that stands for everything.
 const NEAR_CELLS: u32 = 1 << 16;
@@ -221,18 +231,24 @@ fn near_cell(part: u64, scale: u64) -> u32 {
     hash as u32 & (NEAR_CELLS - 1)
 }
 
+/// The byte of a cell, which is at most [`NEAR_CELLS`].
+#[inline(always)]
+fn near(cell: u32) -> *mut u8 {
+    // SAFETY: within the bytes.
+    unsafe { NEAR.0.get().cast::<u8>().add(cell as usize) }
+}
+
 #[inline(always)]
 fn set_near(cell: u32) {
-    if let Some(cell) = NEAR.get_ptr_mut(cell) {
-        // SAFETY: as in `set`.
-        unsafe { *cell = 1 };
-    }
+    // SAFETY: a byte of `NEAR`.
+    unsafe { near(cell).write_volatile(1) };
 }
 
 /// Whether an address may hold pins, in whatever address space.
 #[inline(always)]
 pub fn is_near_pins(address: u64) -> bool {
-    let is_set = |cell| NEAR.get(cell).is_some_and(|cell| *cell != 0);
+    // SAFETY: a byte of `NEAR`.
+    let is_set = |cell| unsafe { near(cell).read_volatile() != 0 };
     is_set(near_cell(address >> NEAR_PARTS[0], 0))
         || is_set(near_cell(address >> NEAR_PARTS[1], 1))
         || is_set(NEAR_CELLS)

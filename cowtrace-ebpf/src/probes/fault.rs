@@ -100,7 +100,6 @@ pub struct Answer {
 
 #[inline(always)]
 fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
-    emit::hit(program);
     let answer = Answer {
         address: vmf.read(Field::VmfAddress),
         flags: vmf.read(Field::VmfFlags),
@@ -109,7 +108,7 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
     };
     let vma = vmf.follow(Field::VmfVma);
     let outcome = outcome(vma.read(Field::VmaFlags), &answer);
-    emit::outcome(outcome);
+    emit::hit_with(program, outcome);
     if !matches!(outcome, Outcome::Copy | Outcome::Unshare | Outcome::Reuse) {
         return;
     }
@@ -131,7 +130,7 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
 #[inline(always)]
 pub fn hugetlb<P: Pointer>(ctx: &impl EbpfContext, program: Program, vma: P, answer: &Answer) {
     let outcome = outcome(vma.read(Field::VmaFlags), answer);
-    emit::outcome(outcome);
+    emit::outcome(program, outcome);
     if !answer.before.present()
         || !matches!(outcome, Outcome::Copy | Outcome::Unshare | Outcome::Reuse)
     {
@@ -158,7 +157,7 @@ pub fn huge_pmd<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P, af
     if outcome(vma.read(Field::VmaFlags), &answer) != Outcome::Reuse {
         return;
     }
-    emit::outcome(Outcome::Reuse);
+    emit::outcome(program, Outcome::Reuse);
     let old = kernel::page_of(answer.before.pfn());
     let mut page = PageState::of(old);
     page.bits |= page_bit::PMD | page.kind(old);

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use aya::{Ebpf, maps::PerCpuArray};
+use aya::Ebpf;
 
 use crate::{
     btf::Btf,
@@ -14,6 +14,7 @@ use crate::{
         kernel::Kernel,
         settings::{Filter, Settings},
     },
+    source::live,
 };
 
 /// Attaches everything for a moment and prints, row by row, what came of it. Exit status 0 if all that
@@ -56,10 +57,7 @@ fn may(out: &mut dyn Write, ebpf: &Ebpf) -> anyhow::Result<()> {
             Some(cost) => writeln!(out, "  MISSING  {name:<32} {cost}")?,
         }
     }
-    let reads = || {
-        let map = ebpf.map("OUTCOMES").map(PerCpuArray::<_, u64>::try_from);
-        map.is_some_and(|map| map.is_ok_and(|map| map.get(&0, 0).is_ok()))
-    };
+    let reads = || live::counts_can_be_read(ebpf);
     let files = match privileges::confine(&Remains::default(), reads)? {
         Files::Confined => "Landlock: it writes only where a recording is",
         Files::Partly => {

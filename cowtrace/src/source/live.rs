@@ -62,6 +62,11 @@ pub struct Options {
     pub verbose: bool,
 }
 
+/// Whether what the programs count can be read, with the capabilities that there are now.
+pub fn counts_can_be_read(ebpf: &Ebpf) -> bool {
+    counters::can_be_read(ebpf)
+}
+
 /// Attached probes.
 pub struct Live {
     /// `None` once the probes are off the kernel.

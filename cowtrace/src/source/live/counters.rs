@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    mem::offset_of,
     os::fd::{AsFd as _, AsRawFd as _},
 };
 
@@ -10,7 +11,10 @@ use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray},
 };
-use cowtrace_common::{program::Program, wire::Outcome};
+use cowtrace_common::{
+    program::Program,
+    wire::{Counts, Outcome},
+};
 
 use super::map;
 use crate::{
@@ -18,13 +22,27 @@ use crate::{
     event::{Cost, ShortTerm, Tally},
 };
 
+/// The programs' counts on one CPU: the words of a [`Counts`].
+type Words = [u64; size_of::<Counts>() / 8];
+
+/// Where in them the write-protect faults begin, by outcome.
+const ANSWERS: usize = offset_of!(Counts, answers) / 8;
+
 /// By program: runs that the kernel skipped, and how long the others took.
 type Programs = BTreeMap<Program, (u64, Cost)>;
 
+/// The map of them.
+const COUNTS: &str = "COUNTS";
+
+/// Whether what the programs count can be read, with the capabilities that there are now.
+pub fn can_be_read(ebpf: &Ebpf) -> bool {
+    let counts = ebpf.map(COUNTS).map(PerCpuArray::<_, Words>::try_from);
+    counts.is_some_and(|counts| counts.is_ok_and(|counts| counts.get(&0, 0).is_ok()))
+}
+
 /// The counters.
 pub struct Counters {
-    tallies: PerCpuArray<MapData, [u64; 4]>,
-    outcomes: PerCpuArray<MapData, u64>,
+    counts: PerCpuArray<MapData, Words>,
     short_term: PerCpuArray<MapData, [u64; 3]>,
     /// As last read: the programs are gone when the last counts are told.
     programs: Programs,
@@ -39,8 +57,7 @@ impl Counters {
     /// Takes the maps out: a program that wants them cannot be loaded any more.
     pub fn take(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
         Ok(Self {
-            tallies: map(ebpf, "TALLIES")?,
-            outcomes: map(ebpf, "OUTCOMES")?,
+            counts: map(ebpf, COUNTS)?,
             short_term: map(ebpf, "SHORT_TERM")?,
             programs: BTreeMap::new(),
             missed: BTreeMap::new(),
@@ -52,7 +69,7 @@ impl Counters {
 
     /// Whether the maps can be read, with the capabilities that there are now.
     pub fn can_be_read(&self) -> bool {
-        self.outcomes.get(&0, 0).is_ok()
+        self.counts.get(&0, 0).is_ok()
     }
 
     /// Reads what the kernel counts for each program: the runs that it skipped (5.12 and later,
@@ -80,10 +97,14 @@ impl Counters {
 
     /// Tells what has changed since it was told last.
     pub fn tell(&mut self, writer: &mut Writer) {
+        let mut outcomes = vec![0; Outcome::ALL.len()];
         for program in Program::ALL {
-            let Ok(values) = self.tallies.get(&(*program as u32), 0) else {
+            let Ok(values) = self.counts.get(&(*program as u32), 0) else {
                 continue;
             };
+            for cpu in values.iter() {
+                outcomes.iter_mut().zip(&cpu[ANSWERS..]).for_each(|(sum, n)| *sum += n);
+            }
             let sum = |n: usize| values.iter().map(|cpu| cpu[n]).sum();
             let (recursion, cost) = kernels_own(&self.programs, *program);
             let recursion = recursion + self.missed.get(program).copied().unwrap_or(0);
@@ -96,9 +117,6 @@ impl Counters {
                 writer.cost(*program, &cost);
             }
         }
-        let outcomes: Vec<u64> = (0..Outcome::ALL.len() as u32)
-            .map(|n| self.outcomes.get(&n, 0).map_or(0, |cpus| cpus.iter().sum()))
-            .collect();
         if outcomes != self.told_outcomes {
             writer.outcomes(&outcomes);
             self.told_outcomes = outcomes;

@@ -6,7 +6,10 @@
 //!
 //! Bytes from outside: every read is checked, and what is not there is `None`.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Write as _,
+};
 
 const INT: u32 = 1;
 const PTR: u32 = 2;
@@ -14,6 +17,7 @@ const ARRAY: u32 = 3;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const ENUM: u32 = 6;
+const FWD: u32 = 7;
 const TYPEDEF: u32 = 8;
 const VOLATILE: u32 = 9;
 const CONST: u32 = 10;
@@ -156,6 +160,36 @@ impl<'a> Btf<'a> {
             }),
             _ => None,
         })
+    }
+
+    /// BTF of functions and typedefs with these names alone, each with the number that it has here; whatever else
+    /// stood before the last of them is a nameless forward declaration.
+    ///
+    /// For aya, which walks all types and compares all functions' names for each program that it loads (0.14,
+    /// `id_by_type_name_kind`): that was a fifth of what attaching cost.
+    pub fn only(&self, names: &BTreeSet<String>) -> Vec<u8> {
+        let is_wanted = |found: &Type| {
+            matches!(found.kind, FUNC | TYPEDEF)
+                && self.name(found.name).is_some_and(|name| names.contains(name))
+        };
+        let last = self.types.iter().rposition(is_wanted).unwrap_or(0);
+        let (mut types, mut strings) = (Vec::new(), vec![0]);
+        for found in &self.types[1..=last] {
+            let words = match self.name(found.name).filter(|_| is_wanted(found)) {
+                Some(name) => {
+                    let at = strings.len() as u32;
+                    strings.extend_from_slice(name.as_bytes());
+                    strings.push(0);
+                    [at, found.kind << 24, found.target]
+                }
+                None => [0, FWD << 24, 0],
+            };
+            types.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        }
+        let (end, more) = (types.len() as u32, strings.len() as u32);
+        let header = [0x0001_eb9f, 24, 0, end, end, more];
+        let header = header.iter().flat_map(|word| word.to_le_bytes());
+        header.chain(types).chain(strings).collect()
     }
 
     fn get(&self, id: u32) -> Option<&Type> {

@@ -18,7 +18,7 @@ struct Symbol {
 #[derive(Clone, Debug, Default)]
 pub struct Kallsyms {
     symbols: Vec<Symbol>,
-    /// Names, and ` [module]` behind those that are in one.
+    /// Names, and behind those that are in a module a tab and `[module]`.
     names: String,
 }
 
@@ -43,14 +43,12 @@ impl Kallsyms {
     }
 
     fn take(&mut self, line: &str) -> Option<()> {
-        let mut words = line.split_ascii_whitespace();
-        let address = u64::from_str_radix(words.next()?, 16).ok()?;
-        let is_text = matches!(words.next()?, "t" | "T" | "w" | "W");
-        let (name, module) = (words.next()?, words.next());
-        let parts = [name, if module.is_some() { " " } else { "" }, module.unwrap_or_default()];
-        let len = u16::try_from(parts.iter().map(|part| part.len()).sum::<usize>()).ok()?;
-        let at = u32::try_from(self.names.len()).ok()?;
-        self.names.extend(parts);
+        let (address, rest) = line.split_once(' ')?;
+        let address = u64::from_str_radix(address, 16).ok()?;
+        let (kind, name) = rest.split_once(' ')?;
+        let is_text = matches!(kind, "t" | "T" | "w" | "W");
+        let (at, len) = (u32::try_from(self.names.len()).ok()?, u16::try_from(name.len()).ok()?);
+        self.names.push_str(name);
         self.symbols.push(Symbol { address, name: (at, len), is_text });
         Some(())
     }
@@ -77,14 +75,14 @@ impl Kallsyms {
     pub fn function(&self, address: u64) -> Option<&str> {
         let (symbol, _) = self.symbol_at(address)?;
         let name = self.name(symbol);
-        Some(name.split_once(' ').map_or(name, |(name, _)| name))
+        Some(name.split_once('\t').map_or(name, |(name, _)| name))
     }
 
     /// `name+0x12` or `name+0x12 [module]` for an address in a function, or at the start of data.
     pub fn describe(&self, address: u64) -> Option<String> {
         let (symbol, offset) = self.symbol_at(address)?;
         let name = self.name(symbol);
-        let (name, module) = name.split_once(' ').unwrap_or((name, ""));
+        let (name, module) = name.split_once('\t').unwrap_or((name, ""));
         let mut text = format!("{name}+{offset:#x}");
         if !module.is_empty() {
             let _ = write!(text, " {module}");

@@ -86,6 +86,24 @@ fn an_enumerator_has_its_value_wherever_it_is_declared() {
 }
 
 #[test]
+fn what_is_left_for_aya_has_the_numbers_that_it_had() {
+    let mut made = made();
+    made.put("btf_trace_fork", TYPEDEF, 0, 7, &[]); // 11
+    made.put("unpin", FUNC, 0, 8, &[]); // 12
+    let whole = made.bytes();
+    let names = ["pin", "btf_trace_fork", "outer", "none"].map(str::to_owned).into();
+    let left = Btf::parse(&whole).expect("BTF").only(&names);
+    assert!(aya::Btf::parse(&left, aya::Endianness::default()).is_ok());
+    let left = Btf::parse(&left).expect("BTF");
+    let left_over: Vec<_> = (left.types.iter().enumerate())
+        .filter_map(|(id, found)| Some((id, found.kind, left.name(found.name)?)))
+        .filter(|(.., name)| !name.is_empty())
+        .collect();
+    assert_eq!(left_over, [(9, FUNC, "pin"), (11, TYPEDEF, "btf_trace_fork")]);
+    assert_eq!(left.types.len(), 12, "what stands behind the last of them is not needed");
+}
+
+#[test]
 fn a_cut_btf_is_none_or_knows_less() {
     let whole = made().bytes();
     for len in 0..whole.len() {

@@ -86,12 +86,23 @@ pub fn attach(
     btf: &Btf,
     (kprobes, devices): (bool, Option<Devices>),
 ) -> anyhow::Result<Attached> {
-    let types = aya::Btf::from_sys_fs().map_err(|_| errors::broken_btf(&kernel.release))?;
+    let types = aya::Btf::parse(&btf.only(&names()), aya::Endianness::default())
+        .map_err(|_| errors::broken_btf(&kernel.release))?;
     let (loaded, sheddable) = (BTreeSet::new(), Vec::new());
     let mut attacher = Attacher { ebpf, kernel, btf, types, kprobes, loaded, sheddable };
     let asked = TABLE.iter().filter(|probe| probe.need.is_asked(devices));
     let rows: anyhow::Result<_> = asked.map(|probe| attacher.row(probe)).collect();
     Ok(Attached { rows: rows?, sheddable: attacher.sheddable })
+}
+
+/// Names that stand in BTF for the places of the table: the function's, and a tracepoint's typedef.
+fn names() -> BTreeSet<String> {
+    let places = TABLE.iter().flat_map(|probe| probe.any_of.iter().copied().flatten());
+    let name = |attachment: &Attachment| match attachment.at {
+        Point::Tracepoint(name) => format!("btf_trace_{name}"),
+        at => at.function().to_owned(),
+    };
+    places.map(name).collect()
 }
 
 /// What came of the table.

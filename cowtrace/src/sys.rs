@@ -77,6 +77,17 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
+/// Has the allocator serve all threads from one heap, and what is large from mappings of its own: a process that runs
+/// for weeks otherwise keeps for each thread what its largest burst took.
+pub fn keep_one_heap() {
+    // SAFETY: takes numbers; before there are other threads, as the manual asks.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+    };
+}
+
 /// Gives memory that is free inside the process back to the kernel: the allocator keeps it otherwise.
 pub fn give_back_free_memory() {
     // SAFETY: takes a number, and touches no memory that is in use.

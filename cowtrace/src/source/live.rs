@@ -92,6 +92,7 @@ pub struct Live {
 impl Live {
     /// Attaches everything, or nothing and says why not.
     pub fn start(options: &Options) -> anyhow::Result<Self> {
+        sys::keep_one_heap();
         let opener = Opener::start()?;
         let kernel = Kernel::read()?;
         let btf = Btf::parse(&kernel.btf).ok_or_else(|| errors::broken_btf(&kernel.release))?;
@@ -203,7 +204,10 @@ impl Live {
         if ticked {
             let before = self.ready.len();
             self.tell_counts();
-            self.tick.passed(self.ready.len() > before, Instant::now());
+            if self.tick.passed(self.ready.len() > before, Instant::now()) {
+                // What a burst took would stay with the process for good.
+                sys::give_back_free_memory();
+            }
             self.keep_budget();
         } else if batch.is_empty() {
             self.owners.look(&self.opener, false, &mut self.ready);

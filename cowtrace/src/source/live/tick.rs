@@ -19,13 +19,15 @@ pub struct Tick {
     pause: Duration,
     /// The longest pause.
     longest: Duration,
+    /// Records came, and it has not been quiet since.
+    is_busy: bool,
 }
 
 impl Tick {
     /// The first is at once. `each_second`: somebody looks on, or counts seconds.
     pub fn new(each_second: bool, now: Instant) -> Self {
         let longest = if each_second { SECOND } else { LONGEST };
-        Self { next: now, pause: SECOND, longest }
+        Self { next: now, pause: SECOND, longest, is_busy: false }
     }
 
     /// Waits for it. Safe to cancel.
@@ -33,14 +35,17 @@ impl Tick {
         sleep_until(self.next).await;
     }
 
-    /// The counters were read, and there was news, or none.
-    pub fn passed(&mut self, news: bool, now: Instant) {
+    /// The counters were read, and there was news, or none. Whether it has become quiet with
+    /// that after records: counters alone may be news of what was done about the quiet.
+    pub fn passed(&mut self, news: bool, now: Instant) -> bool {
         self.pause = if news { SECOND } else { (2 * self.pause).min(self.longest) };
         self.next = now + self.pause;
+        !news && std::mem::take(&mut self.is_busy)
     }
 
-    /// Something happens.
+    /// Records came.
     pub fn hurry(&mut self, now: Instant) {
+        self.is_busy = true;
         if self.pause > SECOND {
             self.pause = SECOND;
             self.next = self.next.min(now + SECOND);
@@ -70,10 +75,23 @@ mod tests {
     }
 
     #[test]
+    fn it_becomes_quiet_once_until_records_come_again() {
+        let now = Instant::now();
+        let mut tick = Tick::new(true, now);
+        tick.hurry(now);
+        let quiet = [true, false, false, true, false].map(|news| tick.passed(news, now));
+        assert_eq!(quiet, [false, true, false, false, false]);
+        tick.hurry(now);
+        assert!(tick.passed(false, now));
+    }
+
+    #[test]
     fn whatever_happens_brings_it_back_within_a_second() {
         let now = Instant::now();
         let mut tick = Tick::new(false, now);
-        (0..5).for_each(|_| tick.passed(false, now));
+        for _ in 0..5 {
+            tick.passed(false, now);
+        }
         tick.hurry(now);
         assert_eq!(tick.next, now + SECOND);
         let later = now + Duration::from_millis(900);

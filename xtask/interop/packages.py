@@ -80,8 +80,66 @@ def debian(root):
     said = inside(root, "systemd-analyze verify /usr/lib/systemd/system/cowtrace-agent.service", ok=(0, 1))
     equal("what systemd says of the unit", [line for line in said.splitlines() if "cowtrace" in line], [])
     inside(root, "systemd-tmpfiles --create /usr/lib/tmpfiles.d/cowtrace.conf && test -d /var/lib/cowtrace")
+    booted(root)
     inside(root, "dpkg --purge cowtrace")
     equal("what is left", inside(root, "find / -xdev -name '*cowtrace*' -not -path '/var/*' -not -path /cowtrace.deb"), "")
+
+
+# Run by systemd in the guest. It ends with the guest, and what it prints is what is looked at.
+TRY = r"""#!/bin/bash
+get() { exec 3<>/dev/tcp/127.0.0.1/9435 && printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3 && cat <&3; exec 3<&-; }
+of_unit() { systemctl show cowtrace-agent --property "$1" --value; }
+systemctl start cowtrace-agent; echo "start $?"
+cowtrace provoke io-uring/4k/dontneed >/dev/null
+until get | grep -q '^cowtrace_findings_total{verdict="lost"'; do sleep 0.2; systemctl is-active -q cowtrace-agent || break; done
+get | grep -E '^cowtrace_(blind_spots|findings_total.verdict="lost")'
+grep CapEff /proc/$(of_unit MainPID)/status
+sleep 35 # Longer than WatchdogSec: it has been asked since.
+echo "then $(systemctl is-active cowtrace-agent)"
+systemctl stop cowtrace-agent; echo "stop $? $(of_unit Result) $(of_unit NRestarts)"
+ls /var/lib/cowtrace | grep -c finding
+journalctl --unit cowtrace-agent --no-pager --output cat
+"""
+
+UNIT = """[Unit]
+After=multi-user.target
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
+[Service]
+Type=oneshot
+ExecStart=/try
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS1
+"""
+
+
+def booted(root):
+    """systemd itself runs the installed unit, in a guest: confined as it is, it traces, finds, and ends when told to."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        there = folder / "root"
+        run("cp", "--archive", root, there)
+        (there / "try").write_text(TRY)
+        (there / "try").chmod(0o755)
+        (there / "etc/systemd/system/try.service").write_text(UNIT)
+        (there / "init").symlink_to("lib/systemd/systemd")
+        initramfs = folder / "initramfs"
+        run("sh", "-c", f"find . -print0 | cpio --null --create --format=newc --quiet >{initramfs}", cwd=there)
+        shutil.rmtree(there)
+        said, console = folder / "said", folder / "console"
+        machine = [*os.environ["COWTRACE_QEMU"].split(), "-smp", "2", "-m", "3072", "-initrd", initramfs]
+        words = "console=ttyS0 quiet panic=-1 tsc=reliable systemd.unit=multi-user.target systemd.wants=try.service"
+        serial = ["-serial", f"file:{console}", "-serial", f"file:{said}"]
+        run(*machine, "-kernel", os.environ["COWTRACE_KERNEL"], "-append", words, *serial, timeout=600)
+        text = said.read_text().replace("\r", "")
+    lines = text.splitlines()
+    wanted = ["start 0", "cowtrace_blind_spots 0", "CapEff:\t0000000000000000", "then active", "stop 0 success 0", "1"]
+    for line in wanted:
+        if line not in lines:
+            sys.exit(f"the agent under systemd has no {line!r}: {text}")
+    [found] = [line for line in lines if line.startswith("cowtrace_findings_total")]
+    equal("lost pages under systemd", found.split()[-1], "1")
 
 
 def rpm():

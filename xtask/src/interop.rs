@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     binary,
     dist::{self, Arch},
-    kernels, process, setup,
+    kernels, lab, process, setup,
 };
 
 /// A script, and what it proves.
@@ -36,7 +36,7 @@ const TESTS: [(&str, &str); 8] = [
     ("dist.py", "the agent's unit, manifests and collector configuration are what they should be"),
     (
         PACKAGES,
-        "packages install in a clean Debian and by rpm; the source package builds with stable Rust, and makes the same object",
+        "packages install in a clean Debian, whose systemd runs the agent, and by rpm; the source package builds with stable Rust, and makes the same object",
     ),
 ];
 
@@ -80,15 +80,20 @@ pub fn run(only: Option<&str>, full: bool) -> Result<usize> {
     Ok(failed)
 }
 
-/// A release for this machine, and where its .deb is installed.
-fn a_release() -> Result<[(&'static str, OsString); 3]> {
+/// A release for this machine, where its .deb is installed, and what boots that.
+fn a_release() -> Result<[(&'static str, OsString); 5]> {
     setup::chroot_tools()?;
+    setup::lab_tools()?;
+    let kernel = kernels::select(&["6.12".to_owned()])?.pop().context("no such kernel")?;
+    let kernel = kernels::ensure(kernel, kernels::Flavour::Cloud)?;
     let dist = dist::make(&[Arch::X86_64], None)?;
     let chroot = kernels::cache()?.with_file_name("clean-bookworm");
     Ok([
         ("COWTRACE_DIST", dist.into()),
         ("COWTRACE_CHROOT", chroot.into()),
         ("COWTRACE_MIRROR", kernels::mirror()?.into()),
+        ("COWTRACE_KERNEL", kernel.image.into()),
+        ("COWTRACE_QEMU", lab::emulator().into()),
     ])
 }
 

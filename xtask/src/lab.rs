@@ -40,6 +40,11 @@ const GUEST_FAILED: u8 = 125;
 const TIMED_OUT: u8 = 124;
 const BOOTS: u32 = 3;
 
+/// The emulator and what all its guests have in common, for a guest that is no guest of the lab's.
+pub fn emulator() -> String {
+    format!("qemu-system-x86_64 {}", qemu::EMULATION)
+}
+
 /// `cargo xtask lab`: the first status that is not zero, over all kernels.
 pub fn run(options: &Options) -> Result<u8> {
     setup::build_tools()?;

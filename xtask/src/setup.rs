@@ -222,7 +222,8 @@ fn for_aarch64() -> Result<Vec<Step>> {
 
 #[expect(clippy::unnecessary_wraps, reason = "of the same type as `for_building`")]
 fn for_the_chroot() -> Result<Vec<Step>> {
-    let programs = [("debootstrap", "debootstrap"), ("rpm", "rpm"), ("mandoc", "mandoc")];
+    let programs =
+        [("debootstrap", "debootstrap"), ("cpio", "cpio"), ("rpm", "rpm"), ("mandoc", "mandoc")];
     Ok(lacking("the packages are installed in a clean Debian, and looked at", &programs))
 }
 

@@ -37,14 +37,16 @@ pub fn disks(machine: &Machine) -> Vec<Disk> {
     disks
 }
 
+/// What all guests have in common.
+///
+/// Multi-threaded TCG races with the kernel's patching of its own code, which every attach does: guests die in one of two
+/// runs. So thread=single. cx16=off: QEMU 7.2 sometimes leaves the old RAX in EFLAGS after a cmpxchg16b, which the slab
+/// allocator is full of; an interrupt then finds the VM flag set and double-faults (seen on 6.12).
+pub const EMULATION: &str = "-nodefaults -no-user-config -display none -no-reboot -accel tcg,thread=single -cpu max,cx16=off -machine q35";
+
 /// QEMU's arguments.
 pub fn arguments(machine: &Machine, kernel: &Bootable, files: &Files<'_>) -> Vec<String> {
-    // Multi-threaded TCG races with the kernel's patching of its own code, which
-    // every attach does: guests die in one of two runs. So thread=single.
-    // cx16=off: QEMU 7.2 sometimes leaves the old RAX in EFLAGS after a cmpxchg16b, which the slab
-    // allocator is full of; an interrupt then finds the VM flag set and double-faults (seen on 6.12).
-    let fixed = "-nodefaults -no-user-config -display none -no-reboot -accel tcg,thread=single -cpu max,cx16=off -machine q35";
-    let mut words: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
+    let mut words: Vec<String> = EMULATION.split(' ').map(str::to_owned).collect();
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
     add("-smp", machine.cpus().to_string());
     add("-m", machine.memory.to_string());

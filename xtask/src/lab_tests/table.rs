@@ -17,7 +17,9 @@ use super::{
         doctor_is_content, filtered_out, finds_nothing, finds_one_of_each,
         gate::fails_for_a_loss_alone,
         ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
-        lifecycle::{gives_up_what_it_does_not_need, leaves_nothing_behind},
+        lifecycle::{
+            gives_up_what_it_does_not_need, leaves_nothing_behind, neither_cpus_nor_clocks_matter,
+        },
         loses_what_is_unpinned_dirty, one_pin_record_each,
         owners::the_owner_is_the_one_that_the_process_has,
         parts_stand_alone,
@@ -410,11 +412,29 @@ fn lives() -> Vec<Case> {
         },
         Case {
             kernels: &["6.12"],
-            limit: 1500,
+            more_kernels: &["5.10", "6.1", "6.18", "7.3"],
+            limit: 3600,
             ..Case::new(
                 "however a cowtrace ends, no program, probe or process is left",
                 include_str!("scripts/ended.sh"),
                 leaves_nothing_behind,
+            )
+        },
+        Case {
+            kernels: &["6.12"],
+            ..Case::new(
+                "a CPU that goes and comes back, and a clock that is set meanwhile, change nothing",
+                "cpu=/sys/devices/system/cpu/cpu1/online now=$(date +%s)
+                 cowtrace stream --format json --record x.cow -- sh -c \"
+                     lose() { cowtrace provoke io-uring/4k/dontneed --pages 3 >>p; }
+                     lose
+                     echo 0 >$cpu; date -s '2031-01-01 00:00:00' >/dev/null; lose
+                     echo 1 >$cpu; date -s '2021-01-01 00:00:00' >/dev/null; lose\" >s
+                 status=$?; date -s @$now >/dev/null
+                 cat p s
+                 cowtrace replay --format json x.cow | cmp s - || exit 9
+                 exit $status",
+                neither_cpus_nor_clocks_matter,
             )
         },
     ]

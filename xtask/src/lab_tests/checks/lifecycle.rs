@@ -58,3 +58,27 @@ pub(in super::super) fn leaves_nothing_behind(run: &Run) -> Result<()> {
     ensure!(lost.count() == 2, "two instances do not find the same");
     Ok(())
 }
+
+/// Nine pages lose their data, three of them while there is one CPU and it is 2031, three when it is 2021.
+pub(in super::super) fn neither_cpus_nor_clocks_matter(run: &Run) -> Result<()> {
+    run.expect_status(super::FINDINGS)?;
+    let pages = run.json_of_type("provoke")?;
+    let lost = pages.iter().filter(|page| page["data"] == "lost").count();
+    ensure!(pages.len() == 9 && lost == 9, "{lost} of {} pages lost their data", pages.len());
+    let summaries = run.json_of_type("summary")?;
+    let summary = summaries.last().context("no summary")?;
+    ensure!(summary["unseen"] == Value::Array(Vec::new()), "unseen: {}", summary["unseen"]);
+    ensure!(summary["verdicts"]["lost"] == 3, "verdicts: {}", summary["verdicts"]);
+    let findings = run.json_of_type("finding")?;
+    let time = |finding: &Value, name: &str| finding[name].as_u64().context("no time");
+    let mut before = None;
+    for finding in &findings {
+        let (pinned, broken) = (time(finding, "pinned_at")?, time(finding, "broken_at")?);
+        let earliest = before.unwrap_or(pinned);
+        // The case may take two minutes, and the clock was set by years.
+        let in_order = earliest <= pinned && pinned < broken && broken < earliest + 120_000_000_000;
+        ensure!(in_order, "times: {finding}");
+        before = Some(broken);
+    }
+    Ok(())
+}

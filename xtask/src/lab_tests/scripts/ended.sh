@@ -21,7 +21,7 @@ cycles() {
         cowtrace record -o x.cow -- true 2>/dev/null || return
     done
 }
-cycles $([ -n "$LAB_FULL" ] && echo 1000 || echo 2); ended by-itself 0
+cycles $([ -n "$LAB_FULL" ] && echo 200 || echo 2); ended by-itself 0 # On five kernels a thousand.
 
 # Perhaps before, while or after it attaches.
 for n in 1 2 3; do

@@ -7,7 +7,6 @@
 //! `unpin_user_page` (Debian's 5.10 inlines it).
 
 use aya_ebpf::{
-    EbpfContext,
     helpers::bpf_get_current_pid_tgid,
     macros::{fentry, fexit, map},
     maps::HashMap,

@@ -3,7 +3,6 @@
 //! Process exit is silent: `exit_mmap` makes the address space forgotten before it zaps.
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{fentry, fexit, kprobe},
     programs::{FEntryContext, FExitContext, ProbeContext},
 };

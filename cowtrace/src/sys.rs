@@ -77,14 +77,14 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
-/// Has the allocator serve all threads from one heap, and what is large from mappings of its own: a process that runs
-/// for weeks otherwise keeps for each thread what its largest burst took.
+/// Has the allocator serve all threads from one heap: a process that runs for weeks otherwise keeps for each thread what
+/// its largest burst took. Its thresholds stay as they are, which follow what is asked for: with fixed ones large pieces
+/// came from the kernel anew each time, and a recording on a slow machine was up to three seconds late.
 pub fn keep_one_heap() {
-    // SAFETY: takes numbers; before there are other threads, as the manual asks.
+    // SAFETY: takes numbers; called before there are other threads, as the manual asks.
     #[cfg(target_env = "gnu")]
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        libc::mallopt(libc::M_ARENA_MAX, 1)
     };
 }
 

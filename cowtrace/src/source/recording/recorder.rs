@@ -1,7 +1,8 @@
 //! A recording being written: by a thread of its own, so that a slow disk does not keep the ring from being
 //! emptied.
 //!
-//! Promise: what is older than a second is on the disk, whatever becomes of process or machine. Whole blocks
+//! Promise: what is older than a second is on the disk, whatever becomes of process or machine, as long as the threads
+//! get a CPU: in guests starved of one, up to four seconds were missing. Whole blocks
 //! are written and nothing is written twice; where the disk is full, the half block is taken back.
 
 use std::{

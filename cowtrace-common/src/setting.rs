@@ -75,6 +75,8 @@ fields! {
     PageMapping = "page"."mapping",
     /// Address space of a task.
     TaskMm = "task_struct"."mm",
+    /// Name of a task.
+    TaskComm = "task_struct"."comm",
     /// Process of a task.
     TaskTgid = "task_struct"."tgid",
     /// Address space of an invalidation.
@@ -256,6 +258,10 @@ settings! {
     Preemptible,
     /// Size of an entry of a scatter-gather list.
     SgBytes,
+    /// Not 0: there is `bpf_get_func_arg` (5.17 and later).
+    HasFuncArg,
+    /// Not 0: there is `bpf_get_current_task_btf` (5.11 and later).
+    HasTypedTask,
 }
 
 /// Work that is left out to keep a budget, in this order: the number of stages that are is what the map `SHED` holds.

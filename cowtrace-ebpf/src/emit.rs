@@ -11,8 +11,8 @@ use aya_ebpf::{
     EbpfContext,
     bindings::BPF_F_USER_STACK,
     helpers::{
-        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
-        bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_boot_ns,
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
+        bpf_get_stack, bpf_ktime_get_boot_ns,
     },
     macros::map,
     maps::{PerCpuArray, RingBuf},
@@ -23,7 +23,10 @@ use cowtrace_common::{
     wire::{Counts, Header, KERNEL_FRAMES, OUTCOME_SLOTS, Outcome, POINTERS, Tally, USER_FRAMES},
 };
 
-use crate::{kernel, shed::is_shed};
+use crate::{
+    kernel::{self, Typed},
+    shed::is_shed,
+};
 
 /// Records on their way to the user side. The loader sets the size.
 #[map]
@@ -58,6 +61,21 @@ pub fn scratch(program: u32) -> Option<&'static mut [u64; SCRATCH]> {
     let buffer = BUFFERS.get_ptr_mut(program)?;
     // SAFETY: `rest` begins at a multiple of 8, is long enough, and is this program's on this CPU.
     Some(unsafe { &mut *(&raw mut (*buffer).rest).cast::<[u64; SCRATCH]>() })
+}
+
+/// What the verifier knows to be a pointer, as a number: what was stored in a map comes back as one. Takes the
+/// program's scratch.
+#[inline(always)]
+pub fn number(program: Program, pointer: Typed) -> u64 {
+    let Some(scratch) = scratch(program as u32) else {
+        return 0;
+    };
+    let place = scratch.as_mut_ptr();
+    // SAFETY: a word of the scratch. Volatile, or LLVM would pass the pointer on.
+    unsafe {
+        place.cast::<*const u8>().write_volatile(pointer.0);
+        place.read_volatile()
+    }
 }
 
 /// Kernel frames that were taken at one place to be told at another.
@@ -144,6 +162,12 @@ fn counts(program: u32) -> Option<&'static mut Counts> {
     Some(unsafe { &mut *counts })
 }
 
+/// A task's name, of its words.
+#[inline(always)]
+fn bytes([first, rest]: [u64; 2]) -> [u8; 16] {
+    (u128::from(first) | u128::from(rest) << 64).to_ne_bytes()
+}
+
 /// A record with the body `B` being built.
 pub struct Record<B> {
     buffer: *mut Buffer,
@@ -180,7 +204,7 @@ impl<B> Record<B> {
             cpu: unsafe { bpf_get_smp_processor_id() } as u32,
             kernel_frames: 0,
             user_frames: 0,
-            comm: bpf_get_current_comm().unwrap_or_default(),
+            comm: bytes(kernel::comm()),
         };
         // SAFETY: the buffer is this program's on this CPU, and nobody else's while we run.
         unsafe { (*buffer).header = header };
@@ -202,13 +226,13 @@ impl<B> Record<B> {
 
     /// Makes it an earlier deed of another task.
     #[inline(always)]
-    pub fn by(&mut self, time_ns: u64, cgroup: u64, tgid: u32, tid: u32, comm: [u8; 16]) {
+    pub fn by(&mut self, time_ns: u64, cgroup: u64, tgid: u32, tid: u32, comm: [u64; 2]) {
         let header = self.header();
         header.time_ns = time_ns;
         header.cgroup = cgroup;
         header.tgid = tgid;
         header.tid = tid;
-        header.comm = comm;
+        header.comm = bytes(comm);
     }
 
     /// Writes the body.

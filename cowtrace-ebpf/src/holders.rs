@@ -3,7 +3,7 @@
 //! moved off that page.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid},
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid},
     macros::map,
     maps::{Array, PerCpuArray},
 };
@@ -39,7 +39,7 @@ struct Holder {
     /// Further pins on the page while this one lasts. Not counted atomically: one too few makes an unpin
     /// told that nobody waits for.
     more: u32,
-    comm: [u8; 16],
+    comm: [u64; 2],
 }
 
 impl Holder {
@@ -54,7 +54,7 @@ impl Holder {
         tid: 0,
         gup_flags: 0,
         more: 0,
-        comm: [0; 16],
+        comm: [0; 2],
     };
 
     #[inline(always)]
@@ -71,7 +71,7 @@ impl Holder {
             tid: task as u32,
             gup_flags,
             more: 0,
-            comm: bpf_get_current_comm().unwrap_or_default(),
+            comm: kernel::comm(),
         }
     }
 }
@@ -102,8 +102,19 @@ fn place(map: &Array<Holder>, page: u64) -> Option<&mut Holder> {
 fn take(place: &mut Holder, holder: &Holder, page: u64) {
     // SAFETY: a field of a place. Volatile, so that it stays first.
     unsafe { (&raw mut place.page).write_volatile(0) };
-    *place = *holder;
-    place.page = page;
+    // Word by word: LLVM has what it sees as one moved by a loop over its bytes.
+    place.mm = holder.mm;
+    place.address = holder.address;
+    place.time_ns = holder.time_ns;
+    place.cgroup = holder.cgroup;
+    place.tgid = holder.tgid;
+    place.tid = holder.tid;
+    place.gup_flags = holder.gup_flags;
+    place.more = 0;
+    let [first, rest] = holder.comm;
+    place.comm = [first, rest];
+    // SAFETY: the same, and stays last.
+    unsafe { (&raw mut place.page).write_volatile(page) };
 }
 
 /// How many pages were pinned and unpinned without being told.
@@ -133,34 +144,33 @@ pub fn remember(
     if long || setting(Setting::TellShortTerm) != 0 || pages > FEW {
         return false;
     }
+    let Some(call) = call(program as u32) else {
+        return false;
+    };
+    if !kernel::copy_words(array, &mut call.pages, pages) {
+        return false;
+    }
     let mut n = 0;
     while n < FEW {
         if n >= pages {
             break;
         }
         // A folio that counts its pins as one is unpinned in ways that name no page.
-        if pages_in_folio(array + 8 * n) != 0 {
+        if is_large(program as u64, n) != 0 {
             return false;
         }
         n += 1;
     }
-    let Some(scratch) = emit::scratch(program as u32) else {
-        return false;
-    };
     let shed = is_shed(Stage::Holders);
-    let holder = if shed {
-        Holder::NOBODY
-    } else {
-        Holder::of_current(mm, address & !0xfff, gup_flags as u32)
-    };
-    // SAFETY: it is long enough, begins at a multiple of 8, and is this program's on this CPU.
-    unsafe { (&raw mut *scratch).cast::<Holder>().write(holder) };
+    call.start = address & !0xfff;
+    call.holder =
+        if shed { Holder::NOBODY } else { Holder::of_current(mm, call.start, gup_flags as u32) };
     n = 0;
     while n < FEW {
         if n >= pages {
             break;
         }
-        hold(program as u64, array + 8 * n, n);
+        hold(program as u64, n);
         n += 1;
     }
     if !shed {
@@ -169,28 +179,56 @@ pub fn remember(
     true
 }
 
-/// How many pages the folio has that a pointer at `slot` is into; 0 if but one.
+/// A call whose pages are remembered, in the scratch of the program that sees it.
+#[repr(C)]
+struct Call {
+    /// Who takes the page that is looked at.
+    holder: Holder,
+    /// Address of the first page.
+    start: u64,
+    pages: [u64; FEW as usize],
+}
+
+const _: () = assert!(size_of::<Call>() <= size_of::<[u64; emit::SCRATCH]>());
+
+#[inline(always)]
+fn call(program: u32) -> Option<&'static mut Call> {
+    // SAFETY: it is long enough, begins at a multiple of 8, and is this program's on this CPU; any bytes are a call.
+    emit::scratch(program).map(|scratch| unsafe { &mut *(&raw mut *scratch).cast() })
+}
+
+impl Call {
+    /// Its `n`th page.
+    #[inline(always)]
+    fn page(&self, n: u64) -> u64 {
+        let n = emit::bounded::<{ FEW - 1 }>(n) as usize;
+        // SAFETY: below FEW.
+        unsafe { *self.pages.get_unchecked(n) }
+    }
+}
+
+/// Whether the `n`th page of a call is of a large folio: not 0.
 ///
 /// Like [`hold`] a function that the verifier looks at once: in a loop the ways through it would multiply.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub fn pages_in_folio(slot: u64) -> u64 {
-    kernel::folio_of(kernel::read_at(slot)).1.into()
+pub fn is_large(program: u64, n: u64) -> u64 {
+    call(program as u32).map_or(0, |call| kernel::is_large(call.page(n)).into())
 }
 
-/// Gives the page that a pointer at `slot` is to, the `n`th of a call, the holder that is in the program's scratch.
+/// Gives the `n`th page of a call its holder.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub fn hold(program: u64, slot: u64, n: u64) -> u64 {
-    let page: u64 = kernel::read_at(slot);
-    if let (Some(scratch), Some(place)) = (emit::scratch(program as u32), place(&PINNED, page)) {
-        if place.page == page {
-            place.more += 1;
-        } else {
-            // SAFETY: `remember` has written one there.
-            let holder = unsafe { (&raw const *scratch).cast::<Holder>().read() };
-            let address = holder.address + (n << 12);
-            take(place, &Holder { address, ..holder }, page);
+pub fn hold(program: u64, n: u64) -> u64 {
+    if let Some(call) = call(program as u32) {
+        let page = call.page(n);
+        if let Some(place) = place(&PINNED, page) {
+            if place.page == page {
+                place.more += 1;
+            } else {
+                call.holder.address = call.start + (n << 12);
+                take(place, &call.holder, page);
+            }
         }
     }
     count(|counts| &mut counts.pinned);

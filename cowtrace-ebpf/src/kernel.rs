@@ -6,22 +6,28 @@
 mod page;
 mod table;
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext,
     helpers::{
-        bpf_get_current_task, bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes,
+        bpf_get_current_task, bpf_get_current_task_btf, bpf_get_func_arg,
+        bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes,
         generated::bpf_probe_read_kernel,
     },
     macros::map,
     maps::Array,
 };
 use cowtrace_common::{
+    program::Program,
     setting::{Field, Setting},
     wire::DEVICE_NAME,
 };
 
+use crate::emit;
+
 pub use self::{
-    page::{PageState, folio_of, is_maybe_pinned, is_only_mapped},
+    page::{PageState, folio_of, is_large, is_maybe_pinned, is_only_mapped},
     table::{Mapped, Pte},
 };
 
@@ -150,23 +156,31 @@ impl Pointer for Untyped {
 /// answer is not asked for. A branch for each read would have the verifier go both ways each time.
 #[inline(always)]
 pub fn read_at<T: Copy + Default>(address: u64) -> T {
-    let mut value = T::default();
-    // SAFETY: the helper checks the address itself and writes to `value` alone.
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the address itself and writes to `value` alone, all of it, be it zeroes; any bytes are
+    // one of the numbers that are read.
     unsafe {
         bpf_probe_read_kernel(
-            (&raw mut value).cast(),
+            value.as_mut_ptr().cast(),
             size_of::<T>() as u32,
             address as *const core::ffi::c_void,
         );
+        value.assume_init()
     }
-    value
 }
 
-/// Argument `n` of an fentry or fexit program as a number, read like any other memory: the verifier takes no arithmetic on
-/// a pointer that it has a type for, and up to 6.18 no plain load of a pointer to a pointer.
+/// Argument `n` of an fentry or fexit program as a number, not by a plain load: the verifier takes no arithmetic on
+/// a pointer that it has a type for, and up to 6.18 no load of a pointer to a pointer. Where there is no function
+/// for it, it is read like any other memory, which takes ten times as long.
 #[inline(always)]
 pub fn argument(ctx: &impl EbpfContext, n: u64) -> u64 {
-    read_at(ctx.as_ptr() as u64 + 8 * n)
+    if setting(Setting::HasFuncArg) == 0 {
+        return read_at(ctx.as_ptr() as u64 + 8 * n);
+    }
+    let mut value = 0;
+    // SAFETY: writes to `value` alone; it fails only for an argument that is not there, which the prototype rules out.
+    unsafe { bpf_get_func_arg(ctx.as_ptr(), n as u32, &raw mut value) };
+    value
 }
 
 /// Copies kernel memory to `to`; whether that worked.
@@ -176,12 +190,55 @@ pub fn copy(from: u64, to: &mut [u8]) -> bool {
     unsafe { bpf_probe_read_kernel_buf(from as *const u8, to) }.is_ok()
 }
 
+/// Copies the first `count` words, at most all, to `to`; whether that worked.
+#[inline(always)]
+pub fn copy_words<const N: usize>(from: u64, to: &mut [u64; N], count: u64) -> bool {
+    let bytes = emit::bounded::<0xfff>(8 * count) as usize;
+    if bytes > size_of_val(to) {
+        return false;
+    }
+    // SAFETY: words are bytes, and there are as many.
+    copy(from, unsafe { core::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), bytes) })
+}
+
+/// The current task, where the verifier is told its type.
+#[inline(always)]
+fn typed_task() -> Option<Typed> {
+    // SAFETY: takes nothing, returns the current task_struct.
+    (setting(Setting::HasTypedTask) != 0)
+        .then(|| Typed(unsafe { bpf_get_current_task_btf() }.cast()))
+}
+
+/// The current task.
+#[inline(always)]
+fn task() -> Untyped {
+    // SAFETY: takes nothing, returns the address of the current task_struct.
+    Untyped(unsafe { bpf_get_current_task() })
+}
+
 /// Address space of the current task; 0 for a kernel thread.
 #[inline(always)]
-pub fn current_mm() -> u64 {
-    // bpf_get_current_task_btf, whose loads would be cheaper, came with 5.11.
-    // SAFETY: takes nothing, returns the address of the current task_struct.
-    Untyped(unsafe { bpf_get_current_task() }).read(Field::TaskMm)
+pub fn current_mm(program: Program) -> u64 {
+    match typed_task() {
+        Some(task) => emit::number(program, task.follow(Field::TaskMm)),
+        None => task().read(Field::TaskMm),
+    }
+}
+
+/// Name of the current task, in words, since LLVM copies and clears bytes in a loop over them. What stands behind its
+/// NUL may be left from an earlier one.
+///
+/// Not by `bpf_get_current_comm`: with the bytes cleared for it that is 400 instructions for what two loads tell.
+#[inline(always)]
+pub fn comm() -> [u64; 2] {
+    match typed_task() {
+        // The verifier takes a load of eight from within an array of bytes.
+        Some(task) if offset(Field::TaskComm) % 8 == 0 => {
+            // SAFETY: both lie within the name.
+            [task, Typed(unsafe { task.0.add(8) })].map(|at| at.read::<u64>(Field::TaskComm))
+        }
+        _ => task().read(Field::TaskComm),
+    }
 }
 
 /// Where `struct page` 0 stands, once it was read.

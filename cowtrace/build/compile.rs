@@ -21,12 +21,18 @@ pub fn object(arch: &str) -> Result<Vec<u8>> {
     let toolchain = Toolchain::find()?;
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     println!("cargo::rerun-if-changed={}", workspace.join("cowtrace-ebpf").display());
-    // A target directory of its own: the outer cargo holds the lock of the other.
-    let target_dir = PathBuf::from(crate::variable("OUT_DIR")?).join("ebpf");
+    let target_dir = target_dir()?.join(arch);
     build(&toolchain, arch, &workspace.canonicalize()?, &target_dir)?;
     let built = target_dir.join(TARGET).join("release/cowtrace");
     let object = fs::read(&built).with_context(|| format!("no object in {}", built.display()))?;
     without_dwarf(&object).context("cannot take DWARF out of the eBPF object")
+}
+
+/// A target directory of its own, since the outer cargo holds the lock of the other; in this workspace one for all
+/// profiles, of which each would else take a minute for the same object.
+fn target_dir() -> Result<PathBuf> {
+    let shared = env::var_os(crate::TARGET_DIR).map(PathBuf::from);
+    shared.map_or_else(|| Ok(PathBuf::from(crate::variable("OUT_DIR")?).join("ebpf")), Ok)
 }
 
 fn build(toolchain: &Toolchain, arch: &str, workspace: &Path, target_dir: &Path) -> Result<()> {

@@ -20,9 +20,11 @@ use std::{
 use anyhow::{Context as _, Result};
 
 const OBJECT: &str = "COWTRACE_EBPF_OBJECT";
+/// Where cargo keeps what the programs are compiled to; `.cargo/config.toml` sets it.
+const TARGET_DIR: &str = "COWTRACE_EBPF_TARGET_DIR";
 
 fn main() -> Result<()> {
-    for variable in [OBJECT, toolchain::FORCED] {
+    for variable in [OBJECT, TARGET_DIR, toolchain::FORCED] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=build");

@@ -133,7 +133,7 @@ pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
         [at::<24, 4>(&header), at::<28, 4>(&header), at::<32, 4>(&header)].map(u32::from_le_bytes);
     let [kernel_frames, user_frames] =
         [at::<36, 2>(&header), at::<38, 2>(&header)].map(u16::from_le_bytes);
-    let comm = Comm(at::<40, 16>(&header));
+    let comm = name(at::<40, 16>(&header));
     let what = what(kind, body)?;
     let stack = if matches!(what, What::Unknown { .. }) {
         Stack::default()
@@ -143,6 +143,14 @@ pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
     let of_a_program = kind < kind::SOURCE || matches!(kind, kind::TALLY | kind::COST | kind::TOLD);
     let program = of_a_program.then(|| Program::from_number(program)).flatten();
     Ok(Event { time, task: Task { tgid, tid: thread, comm, cgroup }, cpu, program, stack, what })
+}
+
+/// A task's name up to its NUL: what stands behind may be left from an earlier name.
+fn name(mut bytes: [u8; 16]) -> Comm {
+    if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+        bytes[end..].fill(0);
+    }
+    Comm(bytes)
 }
 
 /// `N` bytes of a header, from `AT` on.

@@ -99,10 +99,11 @@ fn groups<'a>(
 }
 
 fn print(verdict: &Verdict) {
-    let Verdict { kernel, name, outcome } = verdict;
+    let Verdict { kernel, name, seconds, outcome } = verdict;
+    let took = seconds.map(|seconds| format!("{seconds} s")).unwrap_or_default();
     match outcome {
-        Ok(()) => println!("ok      {kernel:<5} {name}"),
-        Err(why) => println!("FAILED  {kernel:<5} {name}\n{}", indented(why)),
+        Ok(()) => println!("ok      {kernel:<5} {took:>5} {name}"),
+        Err(why) => println!("FAILED  {kernel:<5} {took:>5} {name}\n{}", indented(why)),
     }
 }
 

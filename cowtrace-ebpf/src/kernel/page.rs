@@ -255,11 +255,23 @@ pub fn page_kind(page: u64) -> u64 {
 #[inline(always)]
 pub fn folio_of(page: u64) -> (u64, u32) {
     let (flags, info) = flags_and_head(page);
-    if info & 1 == 0 && flags & setting(Setting::PgHead) == 0 {
+    if !tells_large(flags, info) {
         return (page, 0);
     }
     let folio = head(page, info);
     (folio, folio_pages(folio))
+}
+
+/// Whether a page belongs to a folio of more than one page.
+#[inline(always)]
+pub fn is_large(page: u64) -> bool {
+    let (flags, info) = flags_and_head(page);
+    tells_large(flags, info)
+}
+
+#[inline(always)]
+fn tells_large(flags: u64, info: u64) -> bool {
+    info & 1 != 0 || flags & setting(Setting::PgHead) != 0
 }
 
 /// Flags of a page, and what tells its head. They lie side by side, and one read costs as much as another.

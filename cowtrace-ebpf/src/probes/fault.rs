@@ -107,7 +107,7 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
         after: vmf.entry(Field::VmfPte),
     };
     let vma = vmf.follow(Field::VmfVma);
-    let outcome = outcome(vma.read(Field::VmaFlags), &answer);
+    let outcome = outcome(vma, &answer);
     emit::hit_with(program, outcome);
     if !matches!(outcome, Outcome::Copy | Outcome::Unshare | Outcome::Reuse) {
         return;
@@ -129,7 +129,7 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
 /// A fault on a hugetlb page; its address may be any in the page.
 #[inline(always)]
 pub fn hugetlb<P: Pointer>(ctx: &impl EbpfContext, program: Program, vma: P, answer: &Answer) {
-    let outcome = outcome(vma.read(Field::VmaFlags), answer);
+    let outcome = outcome(vma, answer);
     emit::outcome(program, outcome);
     if !answer.before.present()
         || !matches!(outcome, Outcome::Copy | Outcome::Unshare | Outcome::Reuse)
@@ -154,7 +154,7 @@ pub fn huge_pmd<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P, af
         after,
     };
     let vma = vmf.follow(Field::VmfVma);
-    if outcome(vma.read(Field::VmaFlags), &answer) != Outcome::Reuse {
+    if outcome(vma, &answer) != Outcome::Reuse {
         return;
     }
     emit::outcome(program, Outcome::Reuse);
@@ -187,6 +187,10 @@ fn need<const HUGETLB: bool>(
     address: u64,
     outcome: Outcome,
 ) -> Option<Need> {
+    // No fault copies the page of a shared mapping: somebody else zapped and mapped it meanwhile.
+    if is_shared(vma) {
+        return None;
+    }
     let mut held = page.maybe_pinned();
     if outcome == Outcome::Copy && page.bits & page_bit::ANON != 0 {
         page.count_mappings::<HUGETLB>(program);
@@ -256,13 +260,13 @@ fn report<P: Pointer>(
 }
 
 #[inline(always)]
-fn outcome(vma_flags: u64, answer: &Answer) -> Outcome {
+fn outcome(vma: impl Pointer, answer: &Answer) -> Outcome {
     let unshare = u64::from(answer.flags) & setting(Setting::FaultUnshare) != 0;
     let Answer { before, after, .. } = *answer;
-    if vma_flags & VM_SHARED != 0 {
-        Outcome::Shared
-    } else if moved(before, after) {
+    if moved(before, after) {
         if unshare { Outcome::Unshare } else { Outcome::Copy }
+    } else if is_shared(vma) {
+        Outcome::Shared
     } else if !after.present() {
         Outcome::Gone
     } else if after.writable() {
@@ -270,6 +274,11 @@ fn outcome(vma_flags: u64, answer: &Answer) -> Outcome {
     } else {
         Outcome::Retry
     }
+}
+
+#[inline(always)]
+fn is_shared(vma: impl Pointer) -> bool {
+    vma.read::<u64>(Field::VmaFlags) & VM_SHARED != 0
 }
 
 #[inline(always)]

@@ -73,7 +73,7 @@ macro_rules! pin_exits {
         #[fexit(function = $function)]
         pub fn $name(ctx: FExitContext) -> i32 {
             let call = Call::new(
-                kernel::current_mm(),
+                kernel::current_mm(Program::$program),
                 ctx.arg($start),
                 ctx.arg($flags),
                 argument(&ctx, $pages),
@@ -108,18 +108,18 @@ twice! { fexit FExitContext {
 
 #[inline(always)]
 fn pinned_fast(ctx: &FExitContext, program: Program) {
-    pinned(ctx, program, &call_of_current(ctx), i64::from(ctx.arg::<i32>(4)));
+    pinned(ctx, program, &call_of_current(ctx, program), i64::from(ctx.arg::<i32>(4)));
 }
 
 #[inline(always)]
 fn pinned_slow(ctx: &FExitContext, program: Program) {
-    pinned(ctx, program, &call_of_current(ctx), ctx.arg(4));
+    pinned(ctx, program, &call_of_current(ctx, program), ctx.arg(4));
 }
 
 /// The arguments (start, nr, flags, pages).
 #[inline(always)]
-fn call_of_current(ctx: &FExitContext) -> Call {
-    Call::new(kernel::current_mm(), ctx.arg(0), ctx.arg(2), argument(ctx, 3))
+fn call_of_current(ctx: &FExitContext, program: Program) -> Call {
+    Call::new(kernel::current_mm(program), ctx.arg(0), ctx.arg(2), argument(ctx, 3))
 }
 
 /// `long pin_user_pages_remote(struct mm_struct *mm, unsigned long start, unsigned long nr_pages,
@@ -134,14 +134,24 @@ pub fn pin_remote_exit(ctx: FExitContext) -> i32 {
 /// Entry of any pin function with the arguments (start, nr, flags, pages).
 #[kprobe]
 pub fn pin_enter(ctx: ProbeContext) -> u32 {
-    let call = Call::new(kernel::current_mm(), reg(&ctx, 0), reg(&ctx, 2) as u32, reg(&ctx, 3));
+    let call = Call::new(
+        kernel::current_mm(Program::PinEnter),
+        reg(&ctx, 0),
+        reg(&ctx, 2) as u32,
+        reg(&ctx, 3),
+    );
     entered(&ctx, Program::PinEnter, &call)
 }
 
 /// Entry of `pin_user_pages_unlocked`: (start, nr, pages, flags).
 #[kprobe]
 pub fn pin_unlocked_enter(ctx: ProbeContext) -> u32 {
-    let call = Call::new(kernel::current_mm(), reg(&ctx, 0), reg(&ctx, 3) as u32, reg(&ctx, 2));
+    let call = Call::new(
+        kernel::current_mm(Program::PinUnlockedEnter),
+        reg(&ctx, 0),
+        reg(&ctx, 3) as u32,
+        reg(&ctx, 2),
+    );
     entered(&ctx, Program::PinUnlockedEnter, &call)
 }
 
@@ -180,8 +190,8 @@ pub fn reference_exit(ctx: FExitContext) -> i32 {
     let pages = ctx.arg::<i32>(4);
     if pages > 0 && scope::wanted() {
         emit::hit(Program::ReferenceExit);
-        let array = argument(&ctx, 3);
-        holders::referenced(kernel::current_mm(), ctx.arg(0), ctx.arg(2), array, pages as u64);
+        let (mm, array) = (kernel::current_mm(Program::ReferenceExit), argument(&ctx, 3));
+        holders::referenced(mm, ctx.arg(0), ctx.arg(2), array, pages as u64);
     }
     0
 }

@@ -36,7 +36,7 @@ pub fn io_registered_exit(ctx: FExitContext) -> i32 {
 #[inline(always)]
 fn submitted(ctx: &FExitContext, program: Program, address: u64, len: u64, direction: i32) {
     // A ring's workers share the address space of the one who set it up.
-    let mm = kernel::current_mm();
+    let mm = kernel::current_mm(program);
     if !Mark::Lost.may_hold(mm, address, address.wrapping_add(len)) {
         return;
     }

@@ -14,7 +14,7 @@ use cowtrace_common::{
 
 use crate::{
     emit::{self, Record},
-    kernel::{Pointer, Typed},
+    kernel::{self, Pointer, Typed},
     scope::{self, Role},
 };
 
@@ -92,7 +92,7 @@ pub fn fork_copy_exit(ctx: FExitContext) -> i32 {
 #[fentry(function = "exit_mmap")]
 pub fn mm_exit(ctx: FEntryContext) -> i32 {
     emit::hit(Program::MmExit);
-    let mm = Typed(ctx.arg(0)).address();
+    let mm = kernel::argument(&ctx, 0);
     if scope::forget(mm)
         && let Some(mut record) = Record::new(Program::MmExit, kind::MM_EXIT)
     {

@@ -64,6 +64,7 @@ impl Settings {
         settings.architecture();
         settings.pages(btf, kallsyms)?;
         settings.zaps(btf);
+        settings.calls(btf);
         settings.filter(filter);
         Ok(settings)
     }
@@ -162,6 +163,16 @@ impl Settings {
                 zap_spares::IF_FLAG
             },
         );
+    }
+
+    /// Helper functions that spare the programs slower reads where the kernel has them.
+    fn calls(&mut self, btf: &Btf) {
+        for (setting, function) in [
+            (Setting::HasFuncArg, "BPF_FUNC_get_func_arg"),
+            (Setting::HasTypedTask, "BPF_FUNC_get_current_task_btf"),
+        ] {
+            self.set(setting, btf.enumerator(function).is_some().into());
+        }
     }
 
     fn filter(&mut self, filter: &Filter) {

@@ -104,6 +104,8 @@ pub struct Verdict {
     pub kernel: &'static str,
     /// The case's sentence.
     pub name: &'static str,
+    /// How long its script took in the guest; none if it did not run to its end.
+    pub seconds: Option<usize>,
     /// Why it failed, with the output.
     pub outcome: Result<(), String>,
 }

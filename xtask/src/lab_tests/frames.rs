@@ -1,6 +1,6 @@
 //! How the guest sends a case's output: a header line, then the bytes.
 //!
-//! `case NUMBER STATUS STDOUT-BYTES STDERR-BYTES\n`, stdout, stderr. A guest that
+//! `case NUMBER STATUS SECONDS STDOUT-BYTES STDERR-BYTES\n`, stdout, stderr. A guest that
 //! dies leaves whole frames of the cases before, which are still judged.
 
 /// What one case sent.
@@ -10,6 +10,8 @@ pub struct Frame {
     pub case: usize,
     /// The script's exit status.
     pub status: u8,
+    /// How long it took, by the guest's clock.
+    pub seconds: usize,
     /// Its stdout.
     pub stdout: Vec<u8>,
     /// Its stderr.
@@ -26,7 +28,8 @@ fn frame(bytes: &mut &[u8]) -> Option<Frame> {
     let header = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut words = header.strip_prefix("case ")?.split(' ');
     let mut number = || words.next()?.parse::<usize>().ok();
-    let (case, status, stdout, stderr) = (number()?, number()?, number()?, number()?);
+    let (case, status, seconds) = (number()?, number()?, number()?);
+    let (stdout, stderr) = (number()?, number()?);
     let body = &bytes[end + 1..];
     let (stdout, body) = body.split_at_checked(stdout)?;
     let (stderr, rest) = body.split_at_checked(stderr)?;
@@ -34,6 +37,7 @@ fn frame(bytes: &mut &[u8]) -> Option<Frame> {
     Some(Frame {
         case,
         status: u8::try_from(status).ok()?,
+        seconds,
         stdout: stdout.to_vec(),
         stderr: stderr.to_vec(),
     })
@@ -43,27 +47,28 @@ fn frame(bytes: &mut &[u8]) -> Option<Frame> {
 mod tests {
     use super::*;
 
-    const TWO: &[u8] = b"case 0 0 6 0\nhello\ncase 1 3 0 4\noops";
+    const TWO: &[u8] = b"case 0 0 1 6 0\nhello\ncase 1 3 25 0 4\noops";
 
     #[test]
     fn frames_come_apart_at_the_lengths_their_headers_give() {
         let frames = parse(TWO);
         assert_eq!(frames.len(), 2);
         assert_eq!(frames[0].stdout, b"hello\n");
-        assert_eq!((frames[1].status, frames[1].stderr.as_slice()), (3, b"oops".as_slice()));
+        assert_eq!((frames[1].status, frames[1].seconds), (3, 25));
+        assert_eq!(frames[1].stderr, b"oops");
     }
 
     #[test]
     fn a_cut_frame_is_left_out_and_those_before_it_stay() {
         for cut in 0..TWO.len() {
-            assert_eq!(parse(&TWO[..cut]).len(), usize::from(cut >= 19), "cut at {cut}");
+            assert_eq!(parse(&TWO[..cut]).len(), usize::from(cut >= 21), "cut at {cut}");
         }
     }
 
     #[test]
     fn output_that_looks_like_a_header_is_output() {
-        let frames = parse(b"case 0 0 13 0\ncase 1 0 0 0\n");
+        let frames = parse(b"case 0 0 1 15 0\ncase 1 0 1 0 0\n");
         assert_eq!(frames.len(), 1);
-        assert_eq!(frames[0].stdout, b"case 1 0 0 0\n");
+        assert_eq!(frames[0].stdout, b"case 1 0 1 0 0\n");
     }
 }

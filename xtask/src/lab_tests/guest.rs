@@ -84,7 +84,8 @@ impl Group<'_> {
 
     fn judge(&self, case: &Case, frame: Option<&Frame>, trouble: Option<&str>) -> Verdict {
         let outcome = self.outcome(case, frame, trouble).map_err(|error| format!("{error:#}"));
-        Verdict { kernel: self.series.name, name: case.name, outcome }
+        let seconds = frame.map(|frame| frame.seconds);
+        Verdict { kernel: self.series.name, name: case.name, seconds, outcome }
     }
 
     fn outcome(&self, case: &Case, frame: Option<&Frame>, trouble: Option<&str>) -> Result<()> {

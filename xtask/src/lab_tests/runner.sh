@@ -17,11 +17,13 @@ mkdir -p /tmp/outputs
 while read -r number limit; do
     out=/tmp/outputs/$number.out err=/tmp/outputs/$number.err
     mkdir -p "/tmp/case-$number" && cd "/tmp/case-$number" || exit 1
+    read -r began rest </proc/uptime
     setsid timeout -s KILL "$limit" sh "/lab/cases/$number.sh" </dev/null >"$out" 2>"$err"
     status=$?
+    read -r ended rest </proc/uptime
     end_leftovers
     cd /
-    echo "case $number $status $(stat -c %s "$out") $(stat -c %s "$err")"
+    echo "case $number $status $((${ended%.*} - ${began%.*})) $(stat -c %s "$out") $(stat -c %s "$err")"
     cat "$out" "$err"
     rm -rf "$out" "$err" "/tmp/case-$number"
 done </lab/cases/list

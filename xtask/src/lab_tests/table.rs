@@ -7,7 +7,7 @@ use super::{
     case::Case,
     checks::{
         a_schedule_agrees, a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
-        agrees_with_the_workload_through_kprobes, all_but_the_last_seconds_are_there,
+        agrees_with_the_workload_through_kprobes, all_but_the_last_second_is_there,
         an_agent_counts_what_was_lost,
         audit::{names_who_holds_for_a_moment, sees_the_buffer_lose_its_pages},
         books_are_even,
@@ -279,10 +279,14 @@ fn recordings() -> Vec<Case> {
             cut_recording_is_inconclusive,
         ),
         Case {
+            // Its clock counts instructions: what a busy host does not give the guest takes no time in it.
+            machine: Machine { icount: true, ..Machine::default() },
+            kernels: &["6.12"],
+            more_kernels: &["5.10", "6.1", "6.18", "7.3"],
             limit: 300,
             ..Case::new(
-            "a recorder that is killed at any moment has all but its last seconds on the disk",
-            "kills=6; [ -n \"$LAB_FULL\" ] && kills=20 # On five kernels a hundred.
+            "a recorder that is killed at any moment has all but its last second on the disk",
+            "kills=3; [ -n \"$LAB_FULL\" ] && kills=20 # On five kernels a hundred.
              for n in $(seq $kills); do
                  cowtrace record -o $n.cow --short-term -- \
                      sh -c \"cowtrace provoke --schedule $n --length 60 </dev/null >/dev/null\" >/dev/null 2>&1 &
@@ -295,7 +299,7 @@ fn recordings() -> Vec<Case> {
                  grep '\"program\"' s | tail -1 | sed 's/\"type\":\"[^\"]*\"/\"type\":\"last\"/'
                  tail -1 s
              done",
-            all_but_the_last_seconds_are_there,
+            all_but_the_last_second_is_there,
         )},
         Case {
             kernels: &["5.10", "6.12"],

@@ -27,7 +27,7 @@ use cowtrace_common::{
 use crate::emit;
 
 pub use self::{
-    page::{PageState, folio_of, is_large, is_maybe_pinned, is_only_mapped},
+    page::{PageState, folio_of, folio_of_typed, is_large, is_maybe_pinned, is_only_mapped},
     table::{Mapped, Pte},
 };
 

@@ -6,7 +6,7 @@ use cowtrace_common::{
     wire::page_bit,
 };
 
-use super::{Pointer, Untyped, copy, offset, read_at, setting};
+use super::{Pointer, Typed, Untyped, copy, offset, read_at, setting};
 use crate::emit;
 
 /// References that one pin adds to a small page (GUP_PIN_COUNTING_BIAS, the same since 5.7).
@@ -255,6 +255,18 @@ pub fn page_kind(page: u64) -> u64 {
 #[inline(always)]
 pub fn folio_of(page: u64) -> (u64, u32) {
     let (flags, info) = flags_and_head(page);
+    told_by(page, flags, info)
+}
+
+/// The same of an argument, by loads. `page` is its address.
+#[inline(always)]
+pub fn folio_of_typed(program: Program, argument: Typed, page: u64) -> (u64, u32) {
+    let info = emit::number(program, argument.follow(Field::PageHead));
+    told_by(page, argument.read(Field::PageFlags), info)
+}
+
+#[inline(always)]
+fn told_by(page: u64, flags: u64, info: u64) -> (u64, u32) {
     if !tells_large(flags, info) {
         return (page, 0);
     }

@@ -22,7 +22,7 @@ use super::gup;
 use crate::{
     emit::{self, Record},
     holders::{self, FEW},
-    kernel::{self, argument, setting},
+    kernel::{self, Typed, argument, setting},
     orphan,
     scope::Mark,
     understudy::twice,
@@ -48,7 +48,7 @@ twice! { fentry FEntryContext {
 fn of_page(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
     if setting(Setting::NestedUnpins) == 0 || unpinning().is_none() {
-        one(ctx, program, argument(ctx, 0), 1, 0, unpin_form::RANGE);
+        one(ctx, program, 1, 0, unpin_form::RANGE);
     }
 }
 
@@ -75,7 +75,7 @@ fn of_pages_dirty(ctx: &FEntryContext, program: Program) {
 #[inline(always)]
 fn of_folio(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
-    one(ctx, program, argument(ctx, 0), ctx.arg(1), 0, unpin_form::FOLIO);
+    one(ctx, program, ctx.arg(1), 0, unpin_form::FOLIO);
 }
 
 /// The end of `unpin_user_pages_dirty_lock`: whatever it nested is over.
@@ -90,14 +90,14 @@ pub fn unpin_dirty_exit(_: FExitContext) -> i32 {
 pub fn unpin_range(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinRange);
     let make_dirty = ctx.arg::<u64>(2) as u32 & 1;
-    one(&ctx, Program::UnpinRange, argument(&ctx, 0), ctx.arg(1), make_dirty, unpin_form::RANGE)
+    one(&ctx, Program::UnpinRange, ctx.arg(1), make_dirty, unpin_form::RANGE)
 }
 
 /// `void unpin_folio(struct folio *folio)`, from 6.11
 #[fentry(function = "unpin_folio")]
 pub fn unpin_one_folio(ctx: FEntryContext) -> i32 {
     emit::hit(Program::UnpinOneFolio);
-    one(&ctx, Program::UnpinOneFolio, argument(&ctx, 0), 1, 0, unpin_form::FOLIO)
+    one(&ctx, Program::UnpinOneFolio, 1, 0, unpin_form::FOLIO)
 }
 
 /// `void unpin_folios(struct folio **folios, unsigned long nfolios)`, from 6.11
@@ -114,37 +114,29 @@ fn unpinning() -> Option<u64> {
     unsafe { UNPINNING.get(bpf_get_current_pid_tgid()) }.copied()
 }
 
-/// Looks at a page again if a process was moved off it or off one in its folio; the pages in the folio, 0
-/// if it has but one.
+/// Looks at a page again if a process was moved off it or off one in its folio.
 #[inline(always)]
-fn look_again(ctx: &FEntryContext, program: Program, page: u64) -> u32 {
-    let (folio, pages) = kernel::folio_of(page);
+fn look_again(ctx: &FEntryContext, program: Program, page: u64, folio: u64, pages: u32) {
     // No page is left in the map of orphans before an address was marked so.
     if Mark::Lost.is_used()
         && let Some(pfn) = orphan::in_folio_of(page, folio, pages)
     {
         orphan::compare(ctx, program, pfn);
     }
-    pages
 }
 
-/// Unpins that one `struct page` or folio, and a count, tell.
+/// Unpins that one `struct page` or folio, the first argument, and a count tell.
 #[inline(always)]
-fn one(
-    ctx: &FEntryContext,
-    program: Program,
-    page: u64,
-    pages: u64,
-    make_dirty: u32,
-    form: u32,
-) -> i32 {
+fn one(ctx: &FEntryContext, program: Program, pages: u64, make_dirty: u32, form: u32) -> i32 {
     if gup::inside_longterm_pin() {
         return 0;
     }
+    let page = argument(ctx, 0);
     if pages == 1 && holders::release(page) {
         return 0;
     }
-    let in_folio = look_again(ctx, program, page);
+    let (folio, in_folio) = kernel::folio_of_typed(program, Typed(ctx.arg(0)), page);
+    look_again(ctx, program, page, folio, in_folio);
     let Some(mut record) = Record::<Unpin>::new(program, kind::UNPIN) else {
         return 0;
     };
@@ -177,7 +169,9 @@ fn array(
     }
     // Where several pages of one large folio are unpinned and others of it are not, it is the folio that
     // counts: io_uring drops all but one reference so (6.1 and later).
-    let in_folio = look_again(ctx, program, kernel::read_at(pages));
+    let first = kernel::read_at(pages);
+    let (folio, in_folio) = kernel::folio_of(first);
+    look_again(ctx, program, first, folio, in_folio);
     let form = form | in_folio << UNPIN_FORM_BITS;
     if count <= FEW {
         return few(program, pages, count, make_dirty, form);

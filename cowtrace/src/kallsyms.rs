@@ -1,6 +1,7 @@
 //! /proc/kallsyms: which functions and variables the running kernel has, and what an address is.
 //!
-//! There are some 200,000 of them, kept as long as cowtrace runs: 16 bytes each, and all names in one text.
+//! There are some 200,000 of them, kept as long as cowtrace runs: 16 bytes each, and all names in one text. Those of
+//! the padding in front of functions, which no address in a stack is in, are left out.
 
 use std::{fmt::Write as _, io::Read};
 
@@ -46,6 +47,10 @@ impl Kallsyms {
         let (address, rest) = line.split_once(' ')?;
         let address = u64::from_str_radix(address, 16).ok()?;
         let (kind, name) = rest.split_once(' ')?;
+        // objtool gives one to each function where there is room for mitigations (CONFIG_PREFIX_SYMBOLS): a third of all.
+        if name.starts_with("__pfx_") {
+            return None;
+        }
         let is_text = matches!(kind, "t" | "T" | "w" | "W");
         let (at, len) = (u32::try_from(self.names.len()).ok()?, u16::try_from(name.len()).ok()?);
         self.names.push_str(name);
@@ -114,6 +119,16 @@ ffffffffc0000000 t ib_umem_get\t[ib_uverbs]
 ffffffffc0000200 d ib_ops\t[ib_uverbs]
 not a line
 ";
+
+    #[test]
+    fn the_padding_in_front_of_a_function_has_no_name_of_its_own() {
+        let padded = Kallsyms::parse(&TEXT.replace(
+            "ffffffff81000200",
+            "ffffffff810001f0 t __pfx_wp_page_copy.part.0\nffffffff81000200",
+        ));
+        assert_eq!(padded.address("__pfx_wp_page_copy.part.0"), None);
+        assert_eq!(padded.describe(0xffff_ffff_8100_01f0).as_deref(), Some("do_wp_page+0xf0"));
+    }
 
     #[test]
     fn an_address_is_named_by_the_symbol_before_it() {

@@ -11,7 +11,10 @@
 mod keyframe;
 mod places;
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    rc::Rc,
+};
 
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
@@ -300,12 +303,13 @@ impl Ledger {
         self.unlisted = self.unlisted.saturating_add(unpin.unlisted);
         let mut released = Releases::new();
         for extent in &unpin.extents {
-            if extent.folio > 0 {
-                self.drop_in_folio(extent, &mut released);
-            } else {
+            // One reference to a folio of one page is to that page.
+            if extent.folio == 0 || (extent.folio, extent.pages) == (1, 1) {
                 for (pfn, pages) in self.real(extent) {
                     self.drop_pages(pfn, pages, &mut released);
                 }
+            } else {
+                self.drop_in_folio(extent, &mut released);
             }
         }
         released
@@ -351,7 +355,16 @@ impl Ledger {
     }
 
     fn add(&mut self, pfn: Pfn, pages: u64, record: &Rc<PinRecord>) {
+        if pages == 0 {
+            return; // A keyframe may say so that we did not write.
+        }
         let end = pfn + pages;
+        // As nearly all are: nobody pins any of them yet.
+        let before = self.segments.range(..end).next_back();
+        if before.is_none_or(|(start, segment)| start + segment.pages <= pfn) {
+            self.segments.insert(pfn, Segment { pages, holders: [Rc::clone(record)].into() });
+            return;
+        }
         self.cut(pfn);
         self.cut(end);
         let mut gaps: SmallVec<[_; 4]> = SmallVec::new();
@@ -373,6 +386,16 @@ impl Ledger {
 
     /// Drops one reference on each page of a range.
     fn drop_pages(&mut self, pfn: Pfn, pages: u64, released: &mut Releases) {
+        // As nearly all are, where pages lie scattered: a segment, which one call holds.
+        if let Entry::Occupied(found) = self.segments.entry(pfn)
+            && found.get().pages == pages
+            && let [holder] = found.get().holders.as_slice()
+        {
+            let call = holder.call;
+            found.remove();
+            released.push(Release { call, pfn, pages });
+            return self.settle(call, pages);
+        }
         let end = pfn + pages;
         self.cut(pfn);
         self.cut(end);

@@ -179,6 +179,10 @@ def documents():
     run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=DIST)
 
 
+# Else the other tree's programs would be built in this one, by cargo's environment for whatever it runs.
+os.environ.pop("COWTRACE_EBPF_TARGET_DIR", None)
+
+
 def source():
     """The source package builds with stable Rust alone; refuses another object; and makes the same one itself."""
     with tempfile.TemporaryDirectory() as folder:

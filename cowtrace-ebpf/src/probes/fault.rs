@@ -106,18 +106,24 @@ fn answered<P: Pointer>(ctx: &impl EbpfContext, program: Program, vmf: P) {
         before: Pte(vmf.read(Field::VmfOrigPte)),
         after: vmf.entry(Field::VmfPte),
     };
+    if moved(answer.before, answer.after)
+        && !scope::is_near_pins(answer.address)
+        && kernel::is_only_mapped(vmf.follow(Field::VmfPage))
+    {
+        // As nearly all copies are: nothing below would be told. The mapping is private, without being asked: a shared one
+        // keeps such a page.
+        return emit::hit_with(program, replaced(&answer));
+    }
     let vma = vmf.follow(Field::VmfVma);
     let outcome = outcome(vma, &answer);
     emit::hit_with(program, outcome);
     if !matches!(outcome, Outcome::Copy | Outcome::Unshare | Outcome::Reuse) {
         return;
     }
-    if outcome == Outcome::Reuse && is_shed(Stage::Events) {
+    if outcome == Outcome::Reuse
+        && (is_shed(Stage::Events) || kernel::is_only_mapped(vmf.follow(Field::VmfPage)))
+    {
         return; // It would be benign.
-    }
-    let replaced = outcome != Outcome::Reuse && scope::is_near_pins(answer.address);
-    if !replaced && kernel::is_only_mapped(vmf.follow(Field::VmfPage)) {
-        return; // As nearly all are: nothing below would be told.
     }
     let mut page = PageState::at(vmf, Field::VmfPage);
     page.bits |= page.kind(vmf.number(Field::VmfPage));
@@ -187,10 +193,6 @@ fn need<const HUGETLB: bool>(
     address: u64,
     outcome: Outcome,
 ) -> Option<Need> {
-    // No fault copies the page of a shared mapping: somebody else zapped and mapped it meanwhile.
-    if is_shared(vma) {
-        return None;
-    }
     let mut held = page.maybe_pinned();
     if outcome == Outcome::Copy && page.bits & page_bit::ANON != 0 {
         page.count_mappings::<HUGETLB>(program);
@@ -261,26 +263,27 @@ fn report<P: Pointer>(
 
 #[inline(always)]
 fn outcome(vma: impl Pointer, answer: &Answer) -> Outcome {
-    let unshare = u64::from(answer.flags) & setting(Setting::FaultUnshare) != 0;
-    let Answer { before, after, .. } = *answer;
-    if moved(before, after) {
-        if unshare { Outcome::Unshare } else { Outcome::Copy }
-    } else if is_shared(vma) {
+    if vma.read::<u64>(Field::VmaFlags) & VM_SHARED != 0 {
         Outcome::Shared
-    } else if !after.present() {
+    } else if moved(answer.before, answer.after) {
+        replaced(answer)
+    } else if !answer.after.present() {
         Outcome::Gone
-    } else if after.writable() {
+    } else if answer.after.writable() {
         Outcome::Reuse
     } else {
         Outcome::Retry
     }
 }
 
+/// Why a page of a private mapping was replaced.
 #[inline(always)]
-fn is_shared(vma: impl Pointer) -> bool {
-    vma.read::<u64>(Field::VmaFlags) & VM_SHARED != 0
+fn replaced(answer: &Answer) -> Outcome {
+    let unshare = u64::from(answer.flags) & setting(Setting::FaultUnshare) != 0;
+    if unshare { Outcome::Unshare } else { Outcome::Copy }
 }
 
+/// Whether another page is mapped now.
 #[inline(always)]
 fn moved(before: Pte, after: Pte) -> bool {
     after.present() && !after.has_pfn_of(before)

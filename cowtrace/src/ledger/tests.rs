@@ -287,7 +287,9 @@ fn random_pins_and_unpins_keep_the_books() {
             pin(&mut ledger, &[extent]);
             (pfn..pfn + pages).for_each(|page| *counts.entry(page).or_default() += 1);
         } else {
-            let unpin = Unpin { pages, unlisted: 0, make_dirty: false, extents: [extent].into() };
+            // Kernels from 6.12 on tell a page's unpin as that of its folio.
+            let extents = [Extent { folio: (pages == 1).into(), ..extent }].into();
+            let unpin = Unpin { pages, unlisted: 0, make_dirty: false, extents };
             ledger.unpin(&unpin);
             for page in pfn..pfn + pages {
                 counts.entry(page).and_modify(|count| *count = count.saturating_sub(1));

@@ -1,11 +1,12 @@
 //! Paths of cgroups, in front of the first record of a task in one.
 
 use std::{
-    collections::{HashMap, HashSet},
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
+
+use hashbrown::{HashMap, HashSet};
 
 use super::Batch;
 use crate::{encode::Writer, event::Event};

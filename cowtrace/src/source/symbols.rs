@@ -4,7 +4,6 @@
 //! also when it has exited by the time that a later record of it is read.
 
 use std::{
-    collections::{HashMap, HashSet},
     fs::File,
     io,
     os::fd::AsRawFd as _,
@@ -18,6 +17,7 @@ use blazesym::{
         source::{Elf, Source},
     },
 };
+use hashbrown::{HashMap, HashSet};
 
 use super::Batch;
 use crate::{

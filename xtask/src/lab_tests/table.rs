@@ -3,8 +3,10 @@
 //! The measure is never cowtrace's own word: workloads know their PFNs (pagemap) and whether the data
 //! arrived, and the kernel keeps its own books (/proc/vmstat).
 
+use anyhow::Result;
+
 use super::{
-    case::Case,
+    case::{Case, Run},
     checks::{
         a_schedule_agrees, a_tight_ring_loses_and_is_never_clean, agrees_with_the_workload,
         agrees_with_the_workload_through_kprobes, all_but_the_last_second_is_there,
@@ -45,12 +47,17 @@ const PAGE_COUNT_RULE: &[&str] = &["5.10"];
 /// Kernels where `wp_page_copy` is a function of its own.
 const SECOND_WITNESS: &[&str] = &["5.10", "6.1"];
 
-/// Kernels without lazy preemption. On 7.3, with four threads on two emulated CPUs, a program and its understudy were
+/// Those of the three without lazy preemption. On 7.3, with four threads on two emulated CPUs, a program and its understudy were
 /// both skipped for one pin in a thousand: cowtrace says so, and the pages of that pin are missed.
-const NOT_LAZY: &[&str] = &["5.10", "6.1", "6.12", "6.18"];
-/// Those of them beside the one that has many rows. RDMA clients keep soft-RoCE's workers busy, which makes 7.3 skip
+const NOT_LAZY: &[&str] = &["5.10", "6.12"];
+/// The others without, beside the one that has many rows. RDMA clients keep soft-RoCE's workers busy, which makes 7.3 skip
 /// programs as well: 3 to 34 of 5000.
 const BESIDE_6_12: &[&str] = &["5.10", "6.1", "6.18"];
+
+/// A case that says the same on the kernels between.
+fn on_three(name: &'static str, script: &'static str, check: fn(&Run) -> Result<()>) -> Case {
+    Case { kernels: THREE_RULES, more_kernels: BETWEEN, ..Case::new(name, script, check) }
+}
 
 /// The script that runs a workload under `cowtrace stream` with some options, and prints what the workload
 /// measured, then what cowtrace saw.
@@ -187,7 +194,7 @@ fn silence() -> Vec<Case> {
             traced!("--format json", "io-uring/4k/fork --pages 4"),
             finds_nothing,
         ),
-        Case::new(
+        on_three(
             "fork without any pin gives no finding",
             traced!("--format json", "none/4k/fork --pages 4"),
             finds_nothing,
@@ -261,7 +268,7 @@ fn books() -> Vec<Case> {
 /// Recordings and losses.
 fn recordings() -> Vec<Case> {
     vec![
-        Case::new(
+        on_three(
             "a replay prints byte for byte what the live run printed",
             "for format in text json; do
                  cowtrace stream --events --format $format --record $format.cow -- \
@@ -272,7 +279,7 @@ fn recordings() -> Vec<Case> {
              done",
             bytes_are_equal,
         ),
-        Case::new(
+        on_three(
             "a recording of a killed cowtrace replays up to there and is never clean",
             "cowtrace record -o x.cow -- sh -c 'cowtrace provoke io-uring/4k/nothing >/dev/null; kill -9 $PPID' 2>/dev/null
              cowtrace replay --format text x.cow",
@@ -319,7 +326,7 @@ fn recordings() -> Vec<Case> {
 /// Where the disk, the ring or a map has no room.
 fn shortages() -> Vec<Case> {
     vec![
-        Case::new(
+        on_three(
             "a full disk ends the recording, and what is there replays",
             "mkdir full && mount -t tmpfs -o size=100k full full
              cowtrace record -o full/x.cow --short-term -- \
@@ -330,7 +337,7 @@ fn shortages() -> Vec<Case> {
              exit $status",
             says_that_the_disk_is_full,
         ),
-        Case::new(
+        on_three(
             "what does not fit the ring is counted by program, and never clean",
             "cowtrace stream --buffer 4K --format json -- \
                  sh -c 'cowtrace provoke io-uring/4k/nothing --pages 400 >/dev/null' >s
@@ -470,14 +477,14 @@ fn staying() -> Vec<Case> {
 /// What is traced, and what is refused.
 fn filters() -> Vec<Case> {
     vec![
-        Case::new(
+        on_three(
             "a filter by name keeps others' pins out",
             "cowtrace stream --format json --comm 'nobody-*' -- \
                  sh -c 'cowtrace provoke io-uring/4k/mprotect >/dev/null' >s
              status=$?; cat s; exit $status",
             filtered_out,
         ),
-        Case::new(
+        on_three(
             "a filter by process follows its children",
             "sh -c 'until [ -e go ]; do :; done; cowtrace provoke io-uring/4k/nothing --repeat 3 >p' & child=$!
              cowtrace stream --format json --pid $child -- sh -c \
@@ -485,7 +492,7 @@ fn filters() -> Vec<Case> {
              status=$?; cat p s; exit $status",
             three_pins_of_the_traced_process,
         ),
-        Case::new(
+        on_three(
             "a filter by cgroup keeps those outside out",
             "mkdir /sys/fs/cgroup/inside
              cowtrace stream --format json --cgroup /inside -- sh -c '
@@ -495,7 +502,7 @@ fn filters() -> Vec<Case> {
              status=$?; cat p s; exit $status",
             three_pins_of_the_traced_process,
         ),
-        Case::new(
+        on_three(
             "a process that is not there is refused with status 2 and nothing attached",
             "cowtrace stream --pid 4000000; status=$?
              grep -l bpf-prog /proc/[0-9]*/fdinfo/* 2>/dev/null
@@ -636,13 +643,14 @@ fn matrix() -> Vec<Case> {
                 verify_agrees,
             )
         },
-        Case::new(
+        on_three(
             "verify agrees where another thread stores than the one that pinned",
             "cowtrace verify --json --writer thread --case 'io-uring/4k/*' --case 'vmsplice/4k/*'",
             verify_agrees_with_a_thread,
         ),
         Case {
             kernels: NOT_LAZY,
+            more_kernels: BETWEEN,
             ..Case::new(
                 "the findings of a random schedule are what its own books say",
                 "cowtrace verify --json --random 7 --length 10s",

@@ -6,7 +6,7 @@
 
 mod table;
 
-use std::{io::Write, process::Stdio};
+use std::{io::Write, path::Path, process::Stdio};
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -111,13 +111,19 @@ async fn load(
     args: &VerifyArgs,
     traced: Option<(&mut Source, &mut Trace)>,
 ) -> anyhow::Result<Took> {
+    let disk = match &args.disk {
+        Some(disk) => disk.clone(),
+        None => std::env::current_exe().context("where is cowtrace?")?,
+    };
+    if name == "read" && is_in_memory(&disk) {
+        let disk = disk.display();
+        let why =
+            format!("{disk} is in memory, and reading it pins nothing; name another with --disk");
+        return Ok(Took::Skipped(why));
+    }
     let mut command = Command::new("/proc/self/exe");
     command.args(["provoke", "--load", name, "--pages", PAGES]);
-    command.arg("--slow-disk");
-    match &args.disk {
-        Some(disk) => command.arg(disk),
-        None => command.arg(std::env::current_exe().context("where is cowtrace?")?),
-    };
+    command.arg("--slow-disk").arg(disk);
     command.stdin(Stdio::null()).kill_on_drop(true);
     let before = sys::cpu_ns();
     let output = match traced {
@@ -143,6 +149,15 @@ async fn load(
     let mut passes: Passes = serde_json::from_slice(&output.stdout)?;
     passes.own = sys::cpu_ns() - before;
     Ok(Took::Passes(passes))
+}
+
+/// Whether a file has no disk below it: from 6.6 on tmpfs takes O_DIRECT, and copies.
+fn is_in_memory(file: &Path) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    // Where a disk's own node lies says nothing.
+    file.is_file()
+        && rustix::fs::statfs(file).is_ok_and(|system| matches!(system.f_type, TMPFS | RAMFS))
 }
 
 /// Takes the probes off.

@@ -4,9 +4,8 @@
 //! fields of its header, its stack (told once in a block) and 32-bit words of its body; each is a column,
 //! kept apart for each kind and program, and told as distances. What kinds mean is not known here.
 
-use std::collections::HashMap;
-
 use cowtrace_common::wire::{Header, kind};
+use hashbrown::HashMap;
 
 use super::varint::{Invalid, beyond, distance, put, size, take, take_bytes, take_zeros};
 use crate::event::Time;

@@ -292,7 +292,7 @@ pub fn referenced(mm: u64) {
 }
 
 /// Address spaces that were [`referenced`] and live, each in the place that its address gives it: whoever does direct I/O
-/// comes again for each, and a load is a fifth of a lookup.
+/// comes again for each, and a load costs less than a lookup.
 #[unsafe(no_mangle)]
 static LATELY: Lately = Lately(UnsafeCell::new([0; LATELY_CELLS as usize]));
 

@@ -443,6 +443,12 @@ mod tests {
     };
 
     #[test]
+    fn a_name_ends_at_its_nul_whatever_an_earlier_one_left_behind_it() {
+        assert_eq!(name(*b"sh\0temd-journal\0"), Comm(*b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0"));
+        assert_eq!(name(*b"sixteen of bytes"), Comm(*b"sixteen of bytes"));
+    }
+
+    #[test]
     fn what_the_source_writes_of_programs_and_cgroups_comes_back() {
         let mut batch = Vec::new();
         let mut writer = Writer::new(&mut batch, 7);

@@ -20,6 +20,8 @@ from common import equal
 
 DIST = pathlib.Path(os.environ["COWTRACE_DIST"])
 CLEAN = pathlib.Path(os.environ["COWTRACE_CHROOT"])
+# Else the programs of another tree would be built in this one: cargo hands its [env] to whatever it runs.
+os.environ.pop("COWTRACE_EBPF_TARGET_DIR", None)
 
 
 def only(pattern):
@@ -177,10 +179,6 @@ def documents():
         equal("crates that are in the binary", {"aya", "aya-ebpf", "clap"} - names, set())
         equal("crates that are not", {"divan", "proptest", "clap_mangen", "syn"} & names, set())
     run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=DIST)
-
-
-# Else the other tree's programs would be built in this one, by cargo's environment for whatever it runs.
-os.environ.pop("COWTRACE_EBPF_TARGET_DIR", None)
 
 
 def source():

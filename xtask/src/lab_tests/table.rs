@@ -293,12 +293,12 @@ fn recordings() -> Vec<Case> {
             limit: 300,
             ..Case::new(
             "a recorder that is killed at any moment has all but its last second on the disk",
-            "kills=3; [ -n \"$LAB_FULL\" ] && kills=20 # On five kernels a hundred.
+            "kills=6; [ -n \"$LAB_FULL\" ] && kills=20 # On five kernels a hundred.
              for n in $(seq $kills); do
                  cowtrace record -o $n.cow --short-term -- \
                      sh -c \"cowtrace provoke --schedule $n --length 60 </dev/null >/dev/null\" >/dev/null 2>&1 &
                  until [ -e $n.cow ] && [ $(wc -c <$n.cow) -gt 15000 ]; do usleep 100000; done
-                 usleep $((2000000 + n % 7 * 137000)) # More than may be missing.
+                 usleep $((1100000 + n % 7 * 137000)) # More than may be missing.
                  read seconds rest </proc/uptime
                  killall -9 cowtrace; wait
                  echo \"{\\\"type\\\":\\\"killed\\\",\\\"uptime\\\":$seconds}\"
@@ -692,11 +692,7 @@ fn devices() -> Vec<Case> {
             kernels: &["5.10", "6.12"],
             ..Case::new(
                 "a finding names the device that writes to the old page, where it finds it and until when",
-                "cowtrace stream --device-maps iommu --format json -- sh -c '
-                     for event in $([ $LAB_KERNEL = 5.10 ] && echo mprotect fork || echo dontneed mprotect); do
-                         cowtrace provoke vfio/4k/$event
-                     done >p' >s
-                 status=$?; cat p s; exit $status",
+                include_str!("scripts/device.sh"),
                 names_the_device,
             )
         },

@@ -4,6 +4,7 @@ mod counters;
 mod keeper;
 mod tick;
 mod unreturned;
+mod woven;
 
 use std::{fs, io, os::fd::OwnedFd};
 
@@ -15,12 +16,11 @@ use aya::{
 use aya_log::EbpfLogger;
 use tokio::{io::unix::AsyncFd, time::Instant};
 
-use self::{counters::Counters, keeper::Keeper, tick::Tick, unreturned::Unreturned};
+use self::{counters::Counters, keeper::Keeper, tick::Tick, unreturned::Unreturned, woven::weave};
 use super::{Batch, audit, cgroups::Cgroups, owners::Owners, rest, symbols::Symbols, vmas::Vmas};
 use crate::{
     btf::Btf,
     budget::Share,
-    decode::Records,
     encode::Writer,
     errors,
     facts::{Facts, key},
@@ -226,20 +226,20 @@ impl Live {
         }
     }
 
-    /// Puts what a reader has to know in front of the records that came, and behind them what they left out.
+    /// Puts what a reader has to know in front of the records that came, and behind each what it left out.
     fn make_ready(&mut self, batch: &[u8]) {
-        let mut behind = Batch::new();
+        let mut owned = Batch::new();
         // First, since a process may soon be gone; names take their time.
         self.owners.note(batch, &self.symbols);
-        self.owners.look(&self.opener, false, &mut behind);
-        for event in Records::new(batch).flatten() {
-            self.symbols.tell(&event, &self.opener, &mut self.ready);
-            self.cgroups.tell(&event, &mut self.ready);
-            self.vmas.tell(&event, &self.opener, &mut self.ready);
-            rest::tell(&event, &self.opener, &mut behind);
-        }
-        self.ready.extend_from_slice(batch);
-        self.ready.append(&mut behind);
+        self.owners.look(&self.opener, false, &mut owned);
+        let Self { symbols, cgroups, vmas, opener, ready, .. } = self;
+        weave(batch, ready, |event, front, behind| {
+            symbols.tell(event, opener, front);
+            cgroups.tell(event, front);
+            vmas.tell(event, opener, front);
+            rest::tell(event, opener, behind);
+        });
+        self.ready.append(&mut owned);
     }
 
     /// Tells the counters that have changed since they were told last.

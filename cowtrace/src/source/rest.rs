@@ -2,14 +2,15 @@
 //!
 //! A program can list only so many pages before the verifier of 5.10 loses patience. What is beyond is
 //! looked up here, in the page map of the process, just after the call: the pages are pinned, so they
-//! stay where they are unless the very defect strikes in between.
+//! stay where they are unless the very defect strikes in between. A process may have given all back by then, and have
+//! other pages there: so the page map must show the last of those that were listed, too.
 
 use cowtrace_common::program::Program;
 
 use super::Batch;
 use crate::{
     encode::Writer,
-    event::{Event, Pin, What, is_file},
+    event::{Event, Pfn, Pin, What, is_file},
     pagemap::Pagemap,
     privileges::opener::Opener,
 };
@@ -34,8 +35,8 @@ pub fn tell(event: &Event, opener: &Opener, found: &mut Batch) {
 }
 
 fn look_up(event: &Event, pin: &Pin, opener: &Opener, found: &mut Batch) {
-    let address = pin.address.wrapping_add(pin.pages * PAGE);
-    let (Ok(first), Ok(pages)) = (usize::try_from(address / PAGE), usize::try_from(pin.unlisted))
+    let pages = pin.pages.saturating_add(pin.unlisted);
+    let (Ok(first), Ok(pages)) = (usize::try_from(pin.address / PAGE), usize::try_from(pages))
     else {
         return;
     };
@@ -45,5 +46,43 @@ fn look_up(event: &Event, pin: &Pin, opener: &Opener, found: &mut Batch) {
     let Ok(pfns) = pagemap.range(first, pages) else {
         return;
     };
-    Writer::new(found, event.time).pin_rest(&event.task, pin, address, &pfns);
+    if let Some(rest) = behind(pin, &pfns) {
+        let address = pin.address.wrapping_add(pin.pages * PAGE);
+        Writer::new(found, event.time).pin_rest(&event.task, pin, address, rest);
+    }
+}
+
+/// Of frames that are mapped from a pin's address on, those behind the ones that it lists; `None` if those are not the
+/// ones that it lists.
+fn behind<'a>(pin: &Pin, mapped: &'a [Pfn]) -> Option<&'a [Pfn]> {
+    let (first, rest) = mapped.split_at_checked(usize::try_from(pin.pages).ok()?)?;
+    let listed = pin.extents.iter().flat_map(|extent| extent.pfn..extent.pfn + extent.pages);
+    listed.eq(first.iter().copied()).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Extent, Extents};
+
+    #[test]
+    fn pages_are_looked_up_only_behind_those_that_are_still_there() {
+        let extents = Extents::from_slice(&[
+            Extent { pfn: 7, pages: 2, folio: 0 },
+            Extent { pfn: 30, pages: 1, folio: 0 },
+        ]);
+        let pin = Pin {
+            mm: 2,
+            address: 0x1000,
+            pages: 3,
+            call_pages: 5,
+            unlisted: 2,
+            gup_flags: 0,
+            part: 0,
+            extents,
+        };
+        assert_eq!(behind(&pin, &[7, 8, 30, 50, 51]), Some(&[50, 51][..]));
+        assert_eq!(behind(&pin, &[7, 8, 31, 50, 51]), None, "another page is mapped there");
+        assert_eq!(behind(&pin, &[7, 8]), None);
+    }
 }

@@ -6,7 +6,7 @@
 mod page;
 mod table;
 
-use core::mem::MaybeUninit;
+use core::{cell::UnsafeCell, mem::MaybeUninit};
 
 use aya_ebpf::{
     EbpfContext,
@@ -15,8 +15,6 @@ use aya_ebpf::{
         bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes,
         generated::bpf_probe_read_kernel,
     },
-    macros::map,
-    maps::Array,
 };
 use cowtrace_common::{
     program::Program,
@@ -241,22 +239,27 @@ pub fn comm() -> [u64; 2] {
     }
 }
 
-/// Where `struct page` 0 stands, once it was read.
-#[map]
-static VMEMMAP: Array<u64> = Array::with_max_entries(1, 0);
+/// Where `struct page` 0 stands, once it was read: KASLR moves it, and it stays as it is after the boot. A variable, as
+/// each unpin asks: a load instead of a lookup.
+#[unsafe(no_mangle)]
+static VMEMMAP: Known = Known(UnsafeCell::new(0));
 
-/// Where `struct page` 0 stands. A variable, since KASLR moves it, that stays as it is after the boot.
+/// A number, 0 until it is known. No atomic one: LLVM has no loads of those for BPF.
+struct Known(UnsafeCell<u64>);
+
+// SAFETY: read and written at once and volatile; all writers write the same.
+unsafe impl Sync for Known {}
+
+/// Where `struct page` 0 stands.
 #[inline(always)]
 pub fn vmemmap() -> u64 {
-    let Some(known) = VMEMMAP.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: a number of the map; all writers write the same.
+    // SAFETY: see `Known`.
     unsafe {
-        if *known == 0 {
-            *known = read_at(setting(Setting::VmemmapBase));
+        let known = VMEMMAP.0.get();
+        if known.read_volatile() == 0 {
+            known.write_volatile(read_at(setting(Setting::VmemmapBase)));
         }
-        *known
+        known.read_volatile()
     }
 }
 

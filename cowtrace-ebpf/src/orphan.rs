@@ -1,7 +1,7 @@
 //! What a page holds that a process was moved off while it was pinned: looked at then, and again when it is
 //! unpinned. If it has changed in between, somebody wrote to it who still had it.
 
-use aya_ebpf::{EbpfContext, macros::map, maps::LruHashMap};
+use aya_ebpf::{EbpfContext, macros::map, maps::Array};
 use cowtrace_common::{
     program::Program,
     wire::{Content, content_at, kind},
@@ -12,17 +12,28 @@ use crate::{
     kernel,
 };
 
-/// Pages that a process was moved off: first PFN of the folio to PFN of the page. The oldest go when it is
-/// full; their content is then not compared.
+/// Places in the map; a power of two.
+const PLACES: u32 = 1 << 14;
+
+/// PFNs of pages that a process was moved off. Each folio has one place, by its first PFN: each unpin asks, and a
+/// hash map would take ten times as long to answer. Who comes later to a place takes it; the content of the first is then
+/// not compared.
 #[map]
-static ORPHANS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
+static ORPHANS: Array<u64> = Array::with_max_entries(PLACES, 0);
+
+#[inline(always)]
+fn place(first: u64) -> Option<*mut u64> {
+    ORPHANS.get_ptr_mut(first as u32 & (PLACES - 1))
+}
 
 /// Looks at a page that its process has just been, or is about to be, moved off.
 #[inline(always)]
 pub fn keep(program: Program, pfn: u64) {
     let (folio, pages) = kernel::folio_of(kernel::page_of(pfn));
     let first = if pages == 0 { pfn } else { kernel::pfn_of(folio) };
-    if ORPHANS.insert(first, pfn, 0).is_ok() {
+    if let Some(place) = place(first) {
+        // SAFETY: a number of the map. Volatile, since other CPUs write there too.
+        unsafe { place.write_volatile(pfn) };
         if let Some(record) = record(program, pfn, content_at::BREAK) {
             record.submit();
         }
@@ -33,8 +44,9 @@ pub fn keep(program: Program, pfn: u64) {
 #[inline(always)]
 pub fn in_folio_of(page: u64, folio: u64, pages: u32) -> Option<u64> {
     let first = kernel::pfn_of(if pages == 0 { page } else { folio });
-    // SAFETY: a number, copied at once.
-    unsafe { ORPHANS.get(first) }.copied()
+    // SAFETY: as in `keep`.
+    let pfn = unsafe { place(first)?.read_volatile() };
+    (pfn.wrapping_sub(first) < u64::from(pages.max(1))).then_some(pfn)
 }
 
 /// Looks again at a page that was left, and at who unpins it.

@@ -362,22 +362,30 @@ impl<B> Record<B> {
         (taken / 8) as u16
     }
 
-    /// Copies the record into the ring, or counts it as lost.
+    /// Copies the record into the ring, or counts it as lost; whether it is there.
     #[inline(always)]
-    pub fn submit(self) {
+    pub fn submit(self) -> bool {
         let len = bounded::<0xfff>((offset_of!(Buffer, rest) + self.used) as u64) as usize;
         if len > size_of::<Buffer>() {
-            return;
+            return false;
         }
         // SAFETY: header and `rest` lie side by side and hold `len` bytes, as was just asked.
         let bytes = unsafe {
             (*self.buffer).header.len = len as u32;
             core::slice::from_raw_parts(self.buffer.cast::<u8>(), len)
         };
-        if EVENTS.output::<[u8]>(bytes, 0).is_err() {
-            count(self.program, |tally| &mut tally.ring_full);
-        }
+        put(self.program, bytes)
     }
+}
+
+/// Puts bytes into the ring, or counts them as lost; whether they are there.
+#[inline(always)]
+pub fn put(program: u32, bytes: &[u8]) -> bool {
+    let put = EVENTS.output::<[u8]>(bytes, 0).is_ok();
+    if !put {
+        count(program, |tally| &mut tally.ring_full);
+    }
+    put
 }
 
 /// Puts a page pointer behind the body, of type `B`, and `before` others of the record that a program builds.

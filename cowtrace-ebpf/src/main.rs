@@ -11,6 +11,7 @@
 mod emit;
 mod holders;
 mod kernel;
+mod next;
 mod orphan;
 mod probes {
     mod device;

@@ -154,7 +154,7 @@ fn name(mut bytes: [u8; 16]) -> Comm {
 }
 
 /// `N` bytes of a header, from `AT` on.
-fn at<const AT: usize, const N: usize>(header: &[u8; size_of::<Header>()]) -> [u8; N] {
+pub fn at<const AT: usize, const N: usize>(header: &[u8; size_of::<Header>()]) -> [u8; N] {
     std::array::from_fn(|n| header[AT + n])
 }
 

@@ -2,9 +2,11 @@
 
 mod again;
 
+use std::mem::offset_of;
+
 use cowtrace_common::{
     program::Program,
-    wire::{Header, kind},
+    wire::{Header, Unpin, kind, unpin_form},
 };
 
 use crate::source::Batch;
@@ -134,8 +136,6 @@ impl<'a> Writer<'a> {
 
     /// Pages that a call pinned beyond its own records. The task is the pin's.
     pub fn pin_rest(&mut self, task: &Task, pin: &Pin, address: u64, pfns: &[Pfn]) {
-        // Pointers are PFNs here: as if `struct page` 0 stood at 0.
-        const SHIFT: u32 = 6;
         let mut body = Vec::new();
         for number in [pin.mm, address, 0, pin.call_pages, 0] {
             body.extend_from_slice(&number.to_le_bytes());
@@ -143,7 +143,7 @@ impl<'a> Writer<'a> {
         for number in [pin.gup_flags, pfns.len() as u32, SHIFT, pin.part + 1] {
             body.extend_from_slice(&number.to_le_bytes());
         }
-        body.extend(pfns.iter().flat_map(|pfn| (pfn << SHIFT).to_le_bytes()));
+        body.extend(pointers(pfns));
         self.record_in(task, kind::PIN_REST, 0, &body);
     }
 
@@ -224,6 +224,35 @@ impl<'a> Writer<'a> {
         self.batch.extend_from_slice(body);
     }
 }
+
+/// Small pages that were unpinned one by one, the first of them at `time`, under the header of an unpin before them.
+pub fn unpins(batch: &mut Batch, header: &RawHeader, time: Time, pfns: &[Pfn]) {
+    let mut body = Vec::with_capacity(size_of::<Unpin>() + 8 * pfns.len());
+    let count = pfns.len() as u32;
+    body.extend([0, u64::from(count), 0].map(u64::to_le_bytes).as_flattened());
+    body.extend([0, count, SHIFT, unpin_form::ARRAY].map(u32::to_le_bytes).as_flattened());
+    body.extend(pointers(pfns));
+    let mut header = *header;
+    let mut set = |at: usize, bytes: &[u8]| header[at..][..bytes.len()].copy_from_slice(bytes);
+    set(offset_of!(Header, len), &((size_of::<Header>() + body.len()) as u32).to_le_bytes());
+    set(offset_of!(Header, kind), &kind::UNPIN.to_le_bytes());
+    set(offset_of!(Header, time_ns), &time.to_le_bytes());
+    set(offset_of!(Header, kernel_frames), &[0; 2]);
+    set(offset_of!(Header, user_frames), &[0; 2]);
+    batch.extend_from_slice(&header);
+    batch.extend_from_slice(&body);
+}
+
+/// Page pointers as if `struct page` 0 stood at 0, one page's [behind](SHIFT) the other.
+fn pointers(pfns: &[Pfn]) -> impl Iterator<Item = u8> {
+    pfns.iter().flat_map(|pfn| (pfn << SHIFT).to_le_bytes())
+}
+
+/// log2 of what such a `struct page` takes.
+const SHIFT: u32 = 6;
+
+/// A record's header as it lies in a batch.
+pub type RawHeader = [u8; size_of::<Header>()];
 
 /// Number of no program.
 const NO_PROGRAM: u16 = u16::MAX;

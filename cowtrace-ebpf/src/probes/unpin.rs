@@ -23,7 +23,7 @@ use crate::{
     emit::{self, Record},
     holders::{self, FEW},
     kernel::{self, Typed, argument, setting},
-    orphan,
+    next, orphan,
     scope::Mark,
     understudy::twice,
 };
@@ -137,6 +137,10 @@ fn one(ctx: &FEntryContext, program: Program, pages: u64, make_dirty: u32, form:
     }
     let (folio, in_folio) = kernel::folio_of_typed(program, Typed(ctx.arg(0)), page);
     look_again(ctx, program, page, folio, in_folio);
+    let is_small = pages == 1 && in_folio == 0 && make_dirty == 0;
+    if is_small && next::tell(program, page) {
+        return 0;
+    }
     let Some(mut record) = Record::<Unpin>::new(program, kind::UNPIN) else {
         return 0;
     };
@@ -150,7 +154,9 @@ fn one(ctx: &FEntryContext, program: Program, pages: u64, make_dirty: u32, form:
         form: form | in_folio << UNPIN_FORM_BITS,
     });
     record.pointer(page);
-    record.submit();
+    if record.submit() {
+        next::told(program);
+    }
     0
 }
 

@@ -3,6 +3,7 @@
 mod counters;
 mod keeper;
 mod tick;
+mod unpins;
 mod unreturned;
 mod woven;
 
@@ -16,7 +17,10 @@ use aya::{
 use aya_log::EbpfLogger;
 use tokio::{io::unix::AsyncFd, time::Instant};
 
-use self::{counters::Counters, keeper::Keeper, tick::Tick, unreturned::Unreturned, woven::weave};
+use self::{
+    counters::Counters, keeper::Keeper, tick::Tick, unpins::Unpins, unreturned::Unreturned,
+    woven::weave,
+};
 use super::{Batch, audit, cgroups::Cgroups, owners::Owners, rest, symbols::Symbols, vmas::Vmas};
 use crate::{
     btf::Btf,
@@ -72,6 +76,7 @@ pub struct Live {
     /// `None` once the probes are off the kernel.
     ebpf: Option<Ebpf>,
     ring: AsyncFd<RingBuf<MapData>>,
+    unpins: Unpins,
     log: Option<Log>,
     counters: Counters,
     unreturned: Unreturned,
@@ -125,6 +130,7 @@ impl Live {
         Ok(Self {
             ebpf: Some(ebpf),
             ring,
+            unpins: Unpins::default(),
             log,
             counters,
             unreturned,
@@ -158,7 +164,7 @@ impl Live {
     pub fn drain(&mut self) -> Batch {
         loop {
             let mut batch = Batch::new();
-            let empty = drain(self.ring.get_mut(), &mut batch);
+            let empty = drain(self.ring.get_mut(), &mut self.unpins, &mut batch);
             self.make_ready(&batch);
             if empty {
                 break;
@@ -188,12 +194,12 @@ impl Live {
 
     /// Waits for records, or for the time to tell the counters.
     async fn wait(&mut self) -> io::Result<()> {
-        let Self { ring, log, tick, owners, .. } = self;
+        let Self { ring, unpins, log, tick, owners, .. } = self;
         let (mut batch, mut ticked) = (Batch::new(), false);
         tokio::select! {
             ready = ring.readable_mut() => {
                 let mut ready = ready?;
-                if drain(ready.get_inner_mut(), &mut batch) {
+                if drain(ready.get_inner_mut(), unpins, &mut batch) {
                     ready.clear_ready();
                 }
             }
@@ -253,7 +259,7 @@ impl Live {
     /// What is left when the probes are off: the rest of the ring, then the last counts.
     fn last_batch(&mut self) -> Option<Batch> {
         let mut batch = Batch::new();
-        if !drain(self.ring.get_mut(), &mut batch) || !batch.is_empty() {
+        if !drain(self.ring.get_mut(), &mut self.unpins, &mut batch) || !batch.is_empty() {
             self.make_ready(&batch);
             return Some(std::mem::take(&mut self.ready));
         }
@@ -323,14 +329,16 @@ async fn flush(log: Option<&mut Log>) -> io::Result<()> {
 }
 
 /// Moves records from the ring to the batch; whether the ring is empty now.
-fn drain(ring: &mut RingBuf<MapData>, batch: &mut Batch) -> bool {
-    while batch.len() < BATCH_BYTES {
+fn drain(ring: &mut RingBuf<MapData>, unpins: &mut Unpins, batch: &mut Batch) -> bool {
+    let mut is_empty = false;
+    while batch.len() < BATCH_BYTES && !is_empty {
         match ring.next() {
-            Some(record) => batch.extend_from_slice(&record),
-            None => return true,
+            Some(bytes) => unpins.take(&bytes, batch),
+            None => is_empty = true,
         }
     }
-    false
+    unpins.finish(batch);
+    is_empty
 }
 
 fn map<M>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<M>

@@ -65,7 +65,7 @@ const ROWS: [Row; 7] = [
 
 // No figures in these reasons: what this run has not measured would be true of another one.
 const UNPINS: &str =
-    "io_uring unpins page by page: each unpin passes a hook, and is a record of its own.";
+    "io_uring unpins page by page: each unpin passes two hooks, and is two words in the ring.";
 
 /// Seconds of instruction time until everything is attached, and KiB resident.
 const START_TARGET: f64 = 0.2;

@@ -353,6 +353,28 @@ pub(super) fn says_that_the_disk_is_full(run: &Run) -> Result<()> {
     run.expect_status(FAILED)
 }
 
+pub(super) fn each_page_comes_back(run: &Run) -> Result<()> {
+    const PASSES: u64 = 6;
+    run.expect_status(CLEAN)?;
+    everything_was_seen(run)?;
+    let summary = summary(run)?;
+    let is = |key: &str, expected: u64| {
+        ensure!(summary[key] == expected, "{key} is {}, not {expected}", summary[key]);
+        Ok(())
+    };
+    is("pins", PASSES)?;
+    is("pages_unpinned", PASSES * 4096)?;
+    is("pages_unmatched", 0)?;
+    is("pages_live", 0)?;
+    let kernel = ["kernel_live_before", "kernel_live_after"].map(|key| summary[key].as_i64());
+    ensure!(kernel[0].is_some() && kernel[0] == kernel[1], "the kernel's count moved: {kernel:?}");
+    let hurried = run.json_of_type("hurried")?.pop().context("no hurried run")?;
+    ensure!(hurried["pins"] == PASSES, "{} pins of a hurried process", hurried["pins"]);
+    ensure!(hurried["pages_live"] == 0, "{} pages are thought pinned", hurried["pages_live"]);
+    ensure!(hurried["findings"] == 0, "{} findings where nothing was lost", hurried["findings"]);
+    Ok(())
+}
+
 pub(super) fn a_tight_ring_loses_and_is_never_clean(run: &Run) -> Result<()> {
     let summary = summary(run)?;
     ensure!(summary["lost"].as_u64() > Some(0), "nothing was lost: the test has no point");

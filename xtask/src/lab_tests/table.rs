@@ -293,7 +293,7 @@ fn recordings() -> Vec<Case> {
             limit: 300,
             ..Case::new(
             "a recorder that is killed at any moment has all but its last second on the disk",
-            "kills=6; [ -n \"$LAB_FULL\" ] && kills=20 # On five kernels a hundred.
+            "kills=3; [ -n \"$LAB_FULL\" ] && kills=20 # On five kernels a hundred.
              for n in $(seq $kills); do
                  cowtrace record -o $n.cow --short-term -- \
                      sh -c \"cowtrace provoke --schedule $n --length 60 </dev/null >/dev/null\" >/dev/null 2>&1 &

@@ -20,7 +20,8 @@ use crate::{
     budget::{Kept, Share},
     event::{
         Api, Attached, Comm, Cost, DeviceMap, DeviceUnmap, Event, Extent, Extents, Fault,
-        Invalidate, Pin, ProbeState, Secondary, Stack, Tally, Task, Time, Unpin, VmaName, What,
+        Invalidate, Pin, ProbeState, Protect, Protector, Secondary, Stack, Tally, Task, Time,
+        Unpin, VmaName, What,
     },
     facts::key,
     owner::{Found, Kind, Owner},
@@ -176,6 +177,19 @@ impl Run {
         };
         let stack = stack(&[FRAMES[0].1], &[FRAMES[4].1, 0x5555_0000_3000]);
         self.take(Some(Program::WpFaultExit), task(1236), stack, What::Fault(fault));
+    }
+
+    /// The process write-protects its buffer.
+    pub fn protect(&mut self) {
+        let protect = Protect {
+            mm: MM,
+            start: BUFFER,
+            end: BUFFER + 0x4000,
+            vma_flags: 0x0010_0071,
+            mapped_shift: 12,
+            by: Some(Protector::Mprotect),
+        };
+        self.program(Program::Protect, What::Protect(protect));
     }
 
     pub fn unpin(&mut self) {

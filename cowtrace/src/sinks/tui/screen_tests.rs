@@ -895,15 +895,15 @@ fn the_help() {
               ? F1        this help
               q Ctrl-C    take all probes off and leave (Ctrl-C also while typing)
 
-              ✖ lost         proven
-              ≠ diverged     certain that the pages differ
-              ∅ range-invalidatedcertain that the range is gone
-              « stale-read   certain that the pages differ
-              ⑂ snapshot     certain that the child has other pages
-              ! armed        prediction
-              ? suspect      possible
-              & suspect-get  possible
-              ~ inconclusive cannot be told
+              ✖ lost               proven
+              ≠ diverged           certain that the pages differ
+              ∅ range-invalidated  certain that the range is gone
+              « stale-read         certain that the pages differ
+              ⑂ snapshot           certain that the child has other pages
+              ! armed              prediction
+              ? suspect            possible
+              & suspect-get        possible
+              ~ inconclusive       cannot be told
 
               A filter is FIELD=VALUE with = != < <= > >= and * for anything, or words.
                 Findings: verdict, comm, pid, tid, cgroup, address, pfn, pages, cause,

@@ -45,7 +45,7 @@ pub fn lines(keys: &Keys, palette: Palette, width: usize) -> Vec<Line<'static>> 
 
 fn verdict_line(verdict: Verdict, palette: Palette) -> Line<'static> {
     Line::from(vec![
-        Span::styled(format!("  {} {verdict:<13}", symbol(verdict)), palette.verdict(verdict)),
+        Span::styled(format!("  {} {verdict:<19}", symbol(verdict)), palette.verdict(verdict)),
         Span::raw(verdict.certainty()),
     ])
 }

@@ -50,7 +50,11 @@ fn protected(finding: &Finding) -> Step {
 
 fn copied(scene: Scene, finding: &Finding) -> Step {
     let seen = finding.is_broken().then_some((finding.broken_at, finding.writer));
-    let not_seen = if finding.how == How::Unseen { "not seen" } else { "not yet" };
+    let not_seen = match (finding.how, finding.unpinned) {
+        (How::Unseen, _) => "not seen",
+        (_, Some(_)) => "never", // Nothing that comes later concerns this pin.
+        (_, None) => "not yet",
+    };
     Step {
         style: scene.palette.verdict(finding.verdict),
         ..step('◆', finding.how.steps()[1], seen, not_seen)
@@ -128,4 +132,22 @@ fn down(step: &Step, trace: &Trace) -> Line<'static> {
         Span::styled(format!("  {} {:<16}", step.mark, step.what), step.style),
         Span::raw(format!("{time:>10}  {task}")),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sinks::tui::{scenario::Run, view::Feed};
+
+    #[test]
+    fn what_has_not_been_copied_yet_never_is_once_the_pin_has_ended() {
+        let mut run = Run::new(Feed::Live);
+        run.pin();
+        run.protect();
+        run.press("enter");
+        let before = run.screen(100, 40);
+        assert!(before.contains("not yet") && !before.contains("never"), "{before}");
+        run.unpin();
+        let after = run.screen(100, 40);
+        assert!(after.contains("never") && !after.contains("not yet"), "{after}");
+    }
 }

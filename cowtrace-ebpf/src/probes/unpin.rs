@@ -32,7 +32,7 @@ use crate::{
 #[map]
 static UNPINNING: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
 
-twice! { fentry FEntryContext {
+twice! { fentry FEntryContext, by what {
     /// `void unpin_user_page(struct page *page)`
     "unpin_user_page": unpin_page UnpinPage, unpin_page_again UnpinPageAgain => of_page;
     /// `void unpin_user_pages(struct page **pages, unsigned long npages)`
@@ -43,6 +43,12 @@ twice! { fentry FEntryContext {
     /// `void unpin_user_folio(struct folio *folio, unsigned long npages)`
     "unpin_user_folio": unpin_folio_pages UnpinFolio, unpin_folio_again UnpinFolioAgain => of_folio;
 } }
+
+/// The page, folio or array that is unpinned: an interrupt that ends I/O meanwhile unpins another one.
+#[inline(always)]
+fn what(ctx: &FEntryContext) -> u64 {
+    argument(ctx, 0)
+}
 
 #[inline(always)]
 fn of_page(ctx: &FEntryContext, program: Program) {

@@ -1,15 +1,15 @@
 //! The one form that the ring has and a recording has not.
 //!
 //! io_uring gives a registered buffer back page by page: 262,144 unpins for 1 GiB, which as whole records no ring has
-//! room for. The first of a thread is a record; those that follow at once are told in two words, without a header, and
+//! room for. The first of a thread is a record; those that follow it are told in two words, without a header, and
 //! the source makes UNPIN records of many pages of them. So nobody behind the source has to know.
 
 use crate::{program::Program, wire::Header};
 
-/// How long behind the unpin before it, in nanoseconds, one is told so: whoever waits longer gets a record of its own.
+/// How long behind the record, in nanoseconds, unpins are told so. Then comes another one: name and cgroup are never older.
 pub const WITHIN_NS: u64 = 1_000_000;
 
-/// One more small page unpinned by the thread whose unpin the same program told last on the same CPU.
+/// One more small page unpinned by the thread of which the same program told a record last on the same CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextUnpin {

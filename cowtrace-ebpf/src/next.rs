@@ -15,7 +15,7 @@ use cowtrace_common::{
 
 use crate::{emit, kernel};
 
-/// An unpin that was told.
+/// An unpin that was told by a record.
 #[repr(C)]
 struct Last {
     /// Whose; the number of the idle task is 0.
@@ -24,7 +24,7 @@ struct Last {
     time_ns: u64,
 }
 
-/// The last one by program, which on its CPU does not meet itself.
+/// The last one by program: what runs on a CPU while the program does is its understudy.
 #[map]
 static LAST: PerCpuArray<Last> = PerCpuArray::with_max_entries(Program::ALL.len() as u32, 0);
 
@@ -34,9 +34,14 @@ fn last(program: Program) -> Option<&'static mut Last> {
     LAST.get_ptr_mut(program as u32).map(|last| unsafe { &mut *last })
 }
 
-/// Tells that a page was unpinned, if the last one of this thread was told here a moment ago; whether it was.
+/// Tells that a page was unpinned, if this thread's record is there and as good as new; whether it was.
+///
+/// Understudies tell whole records: the user side compares each with what was told just before it.
 #[inline(always)]
 pub fn tell(program: Program, page: u64) -> bool {
+    if !matches!(program, Program::UnpinPage | Program::UnpinFolio) {
+        return false;
+    }
     let Some(last) = last(program) else {
         return false;
     };
@@ -44,7 +49,6 @@ pub fn tell(program: Program, page: u64) -> bool {
     if last.thread != bpf_get_current_pid_tgid() || now.wrapping_sub(last.time_ns) > WITHIN_NS {
         return false;
     }
-    last.time_ns = now;
     // SAFETY: takes nothing, returns a number.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
     let words = NextUnpin::new(now, program, cpu, kernel::pfn_of(page)).to_words();
@@ -54,7 +58,7 @@ pub fn tell(program: Program, page: u64) -> bool {
     true
 }
 
-/// An unpin of the current thread is in the ring, as a record: those that follow need none.
+/// An unpin of the current thread is in the ring, as a record: those that follow for a moment need none.
 #[inline(always)]
 pub fn told(program: Program) {
     if let Some(last) = last(program) {

@@ -60,7 +60,7 @@ pub enum Change {
 /// How many events of each sort there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Records from the kernel side.
+    /// Records of what programs saw.
     pub records: u64,
     /// Write-protect faults streamed.
     pub faults: u64,
@@ -141,6 +141,8 @@ pub struct Trace {
     notifiers: Notifiers,
     secondaries: Secondaries,
     recent: VecDeque<Recent>,
+    /// Thread and time of the last pin that was told already: pages that it could not list were, too.
+    repeated: Option<(u32, Time)>,
     restoring: Option<Restoring>,
     reaches: Reaches,
     watched: Watched,
@@ -217,6 +219,8 @@ impl Trace {
             self.counts.records += 1;
         }
         if self.was_told(&event) {
+            self.repeated =
+                matches!(event.what, What::Pin(_)).then_some((event.task.tid, event.time));
             return Vec::new();
         }
         if let What::Pin(_) = event.what {
@@ -247,7 +251,9 @@ impl Trace {
             What::Owner { pinned, owner } => {
                 changes.extend(self.owned((*pinned, event.task.tid), owner));
             }
-            What::PinRest(pin) => self.ledger.pin_rest(&event, pin),
+            What::PinRest(pin) if self.repeated != Some((event.task.tid, event.time)) => {
+                self.ledger.pin_rest(&event, pin);
+            }
             What::Move { mm, from, to, len } => self.ledger.moved(*mm, *from, *to, *len),
             What::Fork { .. } | What::ForkCopy(_) | What::MmExit { .. } => self.lineage(&event),
             What::Invalidate(invalidate) => {
@@ -389,9 +395,16 @@ impl Trace {
         let tid = event.task.tid;
         if let Some(main) = program.stands_in_for() {
             // Only the last of its thread can be of the same call: who pins and unpins a buffer again and again says
-            // the same each time.
-            let last = self.recent.iter().rev().find(|recent| recent.tid == tid);
-            return last.is_some_and(|recent| recent.program == main && recent.mark == mark);
+            // the same each time. A long pin is told in many records.
+            let mut recent = self.recent.iter().rev().filter(|recent| recent.tid == tid);
+            return match event.what {
+                What::Pin(_) => recent
+                    .take_while(|recent| recent.program == main && recent.mark[1] == mark[1])
+                    .any(|recent| recent.mark == mark),
+                _ => recent
+                    .next()
+                    .is_some_and(|recent| recent.program == main && recent.says(&event.what, mark)),
+            };
         }
         if program.understudy().is_some() {
             if self.recent.len() == RECENT {
@@ -411,13 +424,30 @@ struct Recent {
     mark: [u64; 3],
 }
 
+impl Recent {
+    /// Whether it is what an understudy says, which is `mark`.
+    fn says(&self, what: &What, mark: [u64; 3]) -> bool {
+        let ([last, pages, first], [_, again, page]) = (self.mark, mark);
+        match what {
+            // One page of an understudy may be the last of those that the source made a record of.
+            What::Unpin(_) => (pages, first) == (again, page) || (1, last) == (again, page),
+            _ => self.mark == mark,
+        }
+    }
+}
+
 /// What a record says, as far as an understudy's can be told from another one.
 fn mark(what: &What) -> Option<[u64; 3]> {
     match what {
         What::Fault(fault) => Some([fault.address, fault.old_pfn, fault.new_pfn]),
-        What::Pin(pin) => Some([pin.address, pin.pages, pin.extents.first().map_or(0, |e| e.pfn)]),
+        What::Pin(pin) => {
+            let first = pin.extents.first().map_or(0, |extent| extent.pfn);
+            Some([pin.address, pin.call_address(), first])
+        }
         What::Unpin(unpin) => {
-            Some([0, unpin.pages, unpin.extents.first().map_or(0, |extent| extent.pfn)])
+            let (first, last) = (unpin.extents.first(), unpin.extents.last());
+            let last = last.map_or(0, |extent| extent.pfn + extent.pages.saturating_sub(1));
+            Some([last, unpin.pages, first.map_or(0, |extent| extent.pfn)])
         }
         What::Zap(zap) => Some([zap.start, zap.end, zap.mm]),
         What::Refault { mm, address, pfn } => Some([*mm, *address, *pfn]),

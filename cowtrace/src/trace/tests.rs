@@ -1,6 +1,9 @@
 //! Losses and doubles.
 
-use cowtrace_common::{setting::Stage, wire::page_bit};
+use cowtrace_common::{
+    setting::Stage,
+    wire::{POINTERS, page_bit},
+};
 
 use super::*;
 use crate::{
@@ -85,6 +88,45 @@ fn an_unpin_like_the_one_before_is_another_if_the_page_was_pinned_again_in_betwe
     assert_eq!(trace.ledger.live_pages(), 1);
     tell(&mut trace, Program::UnpinFolioAgain, unpin());
     assert_eq!(trace.ledger.live_pages(), 0, "the program itself was made to skip this one");
+}
+
+#[test]
+fn a_long_pin_that_the_understudy_tells_again_is_one_pin() {
+    const PART: u64 = POINTERS as u64;
+    let part = |part: u64, pages, unlisted| Pin {
+        mm: 2,
+        address: 0x1000 + 4096 * PART * part,
+        pages,
+        call_pages: 2 * PART + 5,
+        unlisted,
+        gup_flags: 0x101,
+        part: part as u32,
+        extents: [Extent { pfn: 0x1000 * (part + 1), pages, folio: 0 }].into(),
+    };
+    let mut trace = Trace::default();
+    for program in [Program::PinFastExit, Program::PinFastAgain] {
+        tell(&mut trace, program, What::Pin(part(0, PART, 0)));
+        tell(&mut trace, program, What::Pin(part(1, PART, 5)));
+        let (task, stack) = (Task { tid: 7, ..Task::default() }, Stack::default());
+        let what = What::PinRest(part(2, 5, 0));
+        trace.take(Ok(Event { time: 1, task, cpu: 0, program: None, stack, what }));
+        assert_eq!((trace.counts.pins, trace.ledger.live_pages()), (1, 2 * PART + 5));
+    }
+}
+
+#[test]
+fn a_page_that_the_understudy_tells_again_may_be_the_last_of_a_record() {
+    let mut trace = Trace::default();
+    let unpin = |pfn, pages| {
+        let extents = [Extent { pfn, pages, folio: 0 }].into();
+        What::Unpin(Unpin { pages, unlisted: 0, make_dirty: false, extents })
+    };
+    tell(&mut trace, Program::UnpinFolio, unpin(0x40, 3));
+    assert_eq!(trace.ledger.unmatched(), 3, "nobody has pinned them");
+    tell(&mut trace, Program::UnpinFolioAgain, unpin(0x42, 1));
+    assert_eq!(trace.ledger.unmatched(), 3, "the last of them");
+    tell(&mut trace, Program::UnpinFolioAgain, unpin(0x41, 1));
+    assert_eq!(trace.ledger.unmatched(), 4, "one that only the understudy has seen");
 }
 
 #[test]

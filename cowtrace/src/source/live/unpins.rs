@@ -18,6 +18,7 @@ use crate::{
 /// A CPU and a program's number: there the programs know whose unpin was told last.
 type Place = (u32, u16);
 
+/// A header where none is known.
 const NOBODY: RawHeader = [0; size_of::<RawHeader>()];
 
 /// Unpins on their way from the ring to a batch.
@@ -27,6 +28,7 @@ pub struct Unpins {
     headers: HashMap<Place, RawHeader>,
     /// Pages that are in no record yet: at most one run for each place.
     runs: Vec<Run>,
+    came: bool,
 }
 
 /// Pages that a thread unpinned in a row.
@@ -61,16 +63,26 @@ impl Unpins {
         }
     }
 
+    /// Whether any came since this was asked last.
+    pub fn came(&mut self) -> bool {
+        std::mem::take(&mut self.came)
+    }
+
     fn join(&mut self, next: NextUnpin, batch: &mut Batch) {
+        self.came = true;
         let (place, time) = ((next.cpu(), next.program()), next.time_ns);
-        // Unpins change places freely: it is what lies between them and others that must not.
+        // Unpins of different threads change places freely: it is what lies between them and others that must not.
         if let Some(at) = self.runs.iter().position(|run| run.place == place) {
             let run = &mut self.runs[at];
             if run.pfns.len() < POINTERS && time.saturating_sub(run.since) <= WITHIN_NS {
                 return run.pfns.push(next.pfn());
             }
-            let full = self.runs.swap_remove(at);
-            self.write(&full, batch);
+        }
+        // With it go those that are as old: their time is to be near that of what comes next.
+        let is_old =
+            |run: &mut Run| run.place == place || time.saturating_sub(run.since) > WITHIN_NS;
+        for old in self.runs.extract_if(.., is_old).collect::<Vec<_>>() {
+            self.write(&old, batch);
         }
         self.runs.push(Run { place, since: time, pfns: vec![next.pfn()] });
     }
@@ -172,6 +184,16 @@ mod tests {
         let events = events([told(7, 3, 5000)].into_iter().chain(many).chain(later));
         let expected = [(7, 0, 0, most), (7, most, most, 2), (7, most + WITHIN_NS + 1, 901, 1)];
         assert_eq!(told_of(&events[1..]), expected);
+    }
+
+    #[test]
+    fn a_page_does_not_wait_for_those_of_another_cpu() {
+        let firsts = [told(7, 0, 100), told(8, 1, 500), next(1, 0, 101)];
+        let rest = (0..300).map(|n| next(10_000 * n, 1, 600 + n));
+        let events = events(firsts.into_iter().chain(rest));
+        // The first of the other CPU's spans a millisecond.
+        let expected = [(7, 1, 101, 1), (8, 0, 600, 101), (8, 1_010_000, 701, 101)];
+        assert_eq!(told_of(&events[2..5]), expected);
     }
 
     #[test]

@@ -12,18 +12,19 @@ use crate::{
     kernel,
 };
 
-/// Places in the map; a power of two.
-const PLACES: u32 = 1 << 14;
+/// log2 of the places in the map.
+const PLACE_BITS: u32 = 14;
 
-/// PFNs of pages that a process was moved off. Each folio has one place, by its first PFN: each unpin asks, and a
-/// hash map would take ten times as long to answer. Who comes later to a place takes it; the content of the first is then
-/// not compared.
+/// PFNs of pages that a process was moved off. Each folio has one place, by a hash of its first PFN: each unpin asks, and
+/// a hash map would take ten times as long to answer. Who comes later to a place takes it; the content of the first is
+/// then not compared.
 #[map]
-static ORPHANS: Array<u64> = Array::with_max_entries(PLACES, 0);
+static ORPHANS: Array<u64> = Array::with_max_entries(1 << PLACE_BITS, 0);
 
 #[inline(always)]
 fn place(first: u64) -> Option<*mut u64> {
-    ORPHANS.get_ptr_mut(first as u32 & (PLACES - 1))
+    let hash = first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PLACE_BITS);
+    ORPHANS.get_ptr_mut(hash as u32)
 }
 
 /// Looks at a page that its process has just been, or is about to be, moved off.

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 
 use super::{Args, secondary::SecondaryMmu, sibling::Sibling};
-use crate::sys::{self, Advice, Mapping, Uring};
+use crate::sys::{self, Advice, Aio, Mapping, Uring};
 
 /// Passes that count; one more comes before them, since caches and the allocator then are as they stay.
 const PASSES: usize = 5;
@@ -32,6 +32,8 @@ pub enum Load {
     Register,
     /// O_DIRECT reads of 4 KiB.
     Read,
+    /// The same, but an interrupt ends them, and finds on the CPU whoever else is there.
+    ReadInterrupting,
     /// First stores to fresh pages.
     Touch,
 }
@@ -47,6 +49,7 @@ pub(super) fn run(load: Load, args: &Args, out: &mut impl Write) -> anyhow::Resu
         }
         Load::Register => register(args.pages)?,
         Load::Read => read(args)?,
+        Load::ReadInterrupting => read_interrupting(args)?,
         Load::Touch => touch(args.pages)?,
     };
     let pages = args.pages;
@@ -107,13 +110,30 @@ fn register(count: usize) -> anyhow::Result<Vec<u64>> {
     })
 }
 
-fn read(args: &Args) -> anyhow::Result<Vec<u64>> {
+fn open_disk(args: &Args) -> anyhow::Result<File> {
     let disk = args.slow_disk.as_deref().context("a load of reads needs --slow-disk PATH")?;
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(disk)
-        .with_context(|| format!("cannot open {}", disk.display()))?;
+    let mut options = File::options();
+    let options = options.read(true).custom_flags(libc::O_DIRECT);
+    options.open(disk).with_context(|| format!("cannot open {}", disk.display()))
+}
+
+fn read_interrupting(args: &Args) -> anyhow::Result<Vec<u64>> {
+    let file = open_disk(args)?;
+    let page = Mapping::new(1)?;
+    let reads = Aio::new().context("cannot use io_submit")?;
+    timed(|| {
+        clocked(|| {
+            for _ in 0..args.pages {
+                reads.read(&file, &page, &[0])?;
+                reads.wait()?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn read(args: &Args) -> anyhow::Result<Vec<u64>> {
+    let file = open_disk(args)?;
     let mut room = vec![0; 2 * sys::page_size()];
     let start = room.as_ptr().align_offset(sys::page_size());
     let page = &mut room[start..start + sys::page_size()];

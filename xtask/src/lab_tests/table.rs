@@ -18,7 +18,7 @@ use super::{
         devices::names_the_device,
         doctor_is_content, each_page_comes_back, filtered_out, finds_nothing, finds_one_of_each,
         gate::fails_for_a_loss_alone,
-        ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
+        interrupts_unpin_as_well, ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
         lifecycle::{
             gives_up_what_it_does_not_need, leaves_nothing_behind, neither_cpus_nor_clocks_matter,
         },
@@ -354,6 +354,24 @@ fn shortages() -> Vec<Case> {
              exit $status",
             each_page_comes_back,
         ),
+        Case {
+            // One CPU, so that the interrupt comes to whoever unregisters. 5.10 lets a program run within itself.
+            machine: Machine {
+                cpus: Some(1),
+                modules: vec!["null_blk queue_mode=2 irqmode=2 completion_nsec=15000".to_owned()],
+                ..Machine::default()
+            },
+            kernels: &["6.12"],
+            more_kernels: &["6.1", "6.18", "7.3"],
+            ..Case::new(
+                "what an interrupt unpins is off the books, and what it interrupted, too",
+                "cowtrace stream --format json -- sh -c '
+                     cowtrace provoke --load read-interrupting --slow-disk /dev/nullb0 --pages 4000 >/dev/null &
+                     while [ -e /proc/$! ]; do cowtrace provoke --load register --pages 4000 >/dev/null; done' >s
+                 status=$?; cat s; exit $status",
+                interrupts_unpin_as_well,
+            )
+        },
         Case {
             kernels: &["6.12"],
             ..Case::new(

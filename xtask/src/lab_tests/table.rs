@@ -161,7 +161,7 @@ fn breaks() -> Vec<Case> {
                 loses_what_is_unpinned_dirty,
             )
         },
-        Case::new(
+        on_three(
             "a pin that predates the trace is a suspect where its page is replaced",
             "cowtrace provoke io-uring/4k/mprotect --pages 2 --ready ready --after go >p & child=$!
              until [ -e ready ]; do :; done
@@ -169,7 +169,7 @@ fn breaks() -> Vec<Case> {
              status=$?; wait; cat p s; exit $status",
             suspects_what_moved,
         ),
-        Case::new(
+        on_three(
             "a write of 4 to clear_refs is told as what write-protects",
             "cowtrace stream --format json --events -- sh -c '
                  cowtrace provoke io-uring/4k/nothing --ready ready --hold 600 >/dev/null & child=$!
@@ -184,12 +184,12 @@ fn breaks() -> Vec<Case> {
 /// Where nothing is wrong, nothing is said.
 fn silence() -> Vec<Case> {
     vec![
-        Case::new(
+        on_three(
             "a registered buffer that nobody disturbs gives no finding",
             traced!("--format json", "io-uring/4k/nothing --pages 4"),
             finds_nothing,
         ),
-        Case::new(
+        on_three(
             "fork with a registered buffer gives no finding",
             traced!("--format json", "io-uring/4k/fork --pages 4"),
             finds_nothing,
@@ -350,7 +350,7 @@ fn shortages() -> Vec<Case> {
             // whose pages no program can list, given back before the page map is looked at, or just then.
             "cowtrace stream --buffer 1M --format json -- cowtrace provoke --load register --pages 4096 >s
              status=$?; cat s
-             cowtrace stream --format json -- cowtrace provoke --load register --pages 40960 | sed 's/summary/hurried/'
+             cowtrace stream --format json -- cowtrace provoke --load register --pages 10240 | sed 's/summary/hurried/'
              exit $status",
             each_page_comes_back,
         ),

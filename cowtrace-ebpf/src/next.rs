@@ -1,4 +1,4 @@
-//! Unpins one by one: the first of a thread is a record, those that follow at once are two words each
+//! Unpins one by one: the first of a thread is a record, those that follow within a millisecond are two words each
 //! (see `cowtrace_common::next`).
 //!
 //! They go into the one ring, so nothing overtakes an unpin.

@@ -3,7 +3,8 @@
 //! From 5.12 on a program can be preempted, and until it goes on the kernel skips it for all other tasks on
 //! that CPU: on a preemptible kernel whole bursts went unseen. An understudy runs behind the program for each
 //! call and looks at those that were skipped. It is so short otherwise that both are hardly ever skipped at
-//! once; if it is preempted at the wrong moment it tells a call twice, which the user side knows.
+//! once; if it is preempted at the wrong moment it tells a call twice, which the user side knows. (Of short-term pins,
+//! which are not told, it then counts one too many.)
 //!
 //! On a kernel that preempts no task inside itself, only a program that interrupts run can meet itself, and the
 //! user side attaches no other understudy.

@@ -224,6 +224,7 @@ impl Trace {
             return Vec::new();
         }
         if let What::Pin(_) = event.what {
+            self.repeated = None;
             self.stacks.share(&mut event.stack);
         }
         let mut changes = self.inherited(&event);
@@ -387,6 +388,13 @@ impl Trace {
         *listed > SUSPECTS
     }
 
+    fn remember(&mut self, recent: Recent) {
+        if self.recent.len() >= RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(recent);
+    }
+
     /// Whether an understudy tells again what the program itself has just told.
     fn was_told(&mut self, event: &Event) -> bool {
         let (Some(program), Some(mark)) = (event.program, mark(&event.what)) else {
@@ -394,23 +402,16 @@ impl Trace {
         };
         let tid = event.task.tid;
         if let Some(main) = program.stands_in_for() {
-            // Only the last of its thread can be of the same call: who pins and unpins a buffer again and again says
-            // the same each time. A long pin is told in many records.
-            let mut recent = self.recent.iter().rev().filter(|recent| recent.tid == tid);
-            return match event.what {
-                What::Pin(_) => recent
-                    .take_while(|recent| recent.program == main && recent.mark[1] == mark[1])
-                    .any(|recent| recent.mark == mark),
-                _ => recent
-                    .next()
-                    .is_some_and(|recent| recent.program == main && recent.says(&event.what, mark)),
-            };
+            // Only the last call of its thread can be the same one: who pins and unpins a buffer again and again says
+            // the same each time. A long one is told in many records, of one time.
+            let mut recent = self.recent.iter().rev().filter(|recent| recent.tid == tid).peekable();
+            let last = recent.peek().map(|last| last.time);
+            return recent
+                .take_while(|recent| recent.program == main && Some(recent.time) == last)
+                .any(|recent| recent.says(&event.what, mark));
         }
         if program.understudy().is_some() {
-            if self.recent.len() == RECENT {
-                self.recent.pop_front();
-            }
-            self.recent.push_back(Recent { tid, program, mark });
+            self.remember(Recent { tid, time: event.time, program, mark });
         }
         false
     }
@@ -420,6 +421,7 @@ impl Trace {
 #[derive(Clone, Debug)]
 struct Recent {
     tid: u32,
+    time: Time,
     program: Program,
     mark: [u64; 3],
 }
@@ -442,7 +444,7 @@ fn mark(what: &What) -> Option<[u64; 3]> {
         What::Fault(fault) => Some([fault.address, fault.old_pfn, fault.new_pfn]),
         What::Pin(pin) => {
             let first = pin.extents.first().map_or(0, |extent| extent.pfn);
-            Some([pin.address, pin.call_address(), first])
+            Some([pin.address, pin.call_pages, first])
         }
         What::Unpin(unpin) => {
             let (first, last) = (unpin.extents.first(), unpin.extents.last());

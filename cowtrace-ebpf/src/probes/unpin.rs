@@ -44,7 +44,8 @@ twice! { fentry FEntryContext, by what {
     "unpin_user_folio": unpin_folio_pages UnpinFolio, unpin_folio_again UnpinFolioAgain => of_folio;
 } }
 
-/// The page, folio or array that is unpinned: an interrupt that ends I/O meanwhile unpins another one.
+/// The page, folio or array that is unpinned: an interrupt that ends I/O meanwhile unpins another one, unless both are of
+/// one huge page.
 #[inline(always)]
 fn what(ctx: &FEntryContext) -> u64 {
     argument(ctx, 0)

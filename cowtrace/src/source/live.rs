@@ -45,9 +45,11 @@ use crate::{
 /// A batch ends when it is longer; what is left comes in the next.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Where unpins come one by one the ring is not emptied for as long: whoever unpins wakes a reader that has caught up,
-/// which costs more than the unpin.
+/// Where unpins come one by one the ring is not emptied for about as long: whoever unpins wakes a reader that has caught
+/// up, which costs more than the unpin.
 const PAUSE: Duration = Duration::from_millis(1);
+/// A ring that has room for what comes meanwhile: as unpins 40,000.
+const ROOM_FOR_A_PAUSE: u32 = 1 << 20;
 
 /// What to trace, and how.
 #[derive(Clone, Debug)]
@@ -84,7 +86,8 @@ pub struct Live {
     ebpf: Option<Ebpf>,
     ring: AsyncFd<RingBuf<MapData>>,
     unpins: Unpins,
-    /// Until when the ring is left alone.
+    /// Whether the ring has room for a pause, and until when it is left alone.
+    pauses: bool,
     pause: Instant,
     log: Option<Log>,
     counters: Counters,
@@ -140,6 +143,7 @@ impl Live {
             ebpf: Some(ebpf),
             ring,
             unpins: Unpins::default(),
+            pauses: options.ring_bytes >= ROOM_FOR_A_PAUSE,
             pause: Instant::now(),
             log,
             counters,
@@ -204,14 +208,14 @@ impl Live {
 
     /// Waits for records, or for the time to tell the counters.
     async fn wait(&mut self) -> io::Result<()> {
-        let Self { ring, unpins, pause, log, tick, owners, .. } = self;
+        let Self { ring, unpins, pauses, pause, log, tick, owners, .. } = self;
         let (mut batch, mut ticked) = (Batch::new(), false);
         tokio::select! {
             ready = readable(ring, *pause) => {
                 let mut ready = ready?;
                 if drain(ready.get_inner_mut(), unpins, &mut batch) {
                     ready.clear_ready();
-                    if unpins.came() {
+                    if unpins.came() && *pauses {
                         *pause = Instant::now() + PAUSE;
                     }
                 }

@@ -68,8 +68,8 @@ impl Trace {
         for event in self.map_events() {
             writer.again(&event);
         }
-        for Recent { tid, program, mark } in &self.recent {
-            writer.told(*tid, *program, *mark);
+        for Recent { tid, time, program, mark } in &self.recent {
+            writer.at(*time).told(*tid, *program, *mark);
         }
         writer.end(&Untold {
             malformed: self.counts.malformed,
@@ -136,11 +136,12 @@ impl Trace {
                 self.owners.wait(event.time, event.task.tid, held.call);
             }
             Before::Grade(verdict, proof) => self.grade(*verdict, *proof),
-            Before::Told(mark) => self.recent.extend(event.program.map(|program| Recent {
-                tid: event.task.tid,
-                program,
-                mark: *mark,
-            })),
+            Before::Told(mark) => {
+                if let Some(program) = event.program {
+                    let (tid, time) = (event.task.tid, event.time);
+                    self.remember(Recent { tid, time, program, mark: *mark });
+                }
+            }
             Before::End(untold) => self.go_on(event.time, untold),
         }
     }

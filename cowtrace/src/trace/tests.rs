@@ -15,10 +15,15 @@ use crate::{
     sinks::{Format, filter::Filter, report::Report},
 };
 
-/// Has a program tell something.
+/// Has a program tell something, later than all before it.
 fn tell(trace: &mut Trace, program: Program, what: What) {
+    tell_at(trace, trace.now + 1, Some(program), what);
+}
+
+/// Has a program, or the source, tell something of a time.
+fn tell_at(trace: &mut Trace, time: Time, program: Option<Program>, what: What) {
     let (task, stack) = (Task { tid: 7, ..Task::default() }, Stack::default());
-    trace.take(Ok(Event { time: 1, task, cpu: 0, program: Some(program), stack, what }));
+    trace.take(Ok(Event { time, task, cpu: 0, program, stack, what }));
 }
 
 /// A copy of a maybe-pinned page: a suspect, since no pin was seen.
@@ -90,10 +95,12 @@ fn an_unpin_like_the_one_before_is_another_if_the_page_was_pinned_again_in_betwe
     assert_eq!(trace.ledger.live_pages(), 0, "the program itself was made to skip this one");
 }
 
-#[test]
-fn a_long_pin_that_the_understudy_tells_again_is_one_pin() {
-    const PART: u64 = POINTERS as u64;
-    let part = |part: u64, pages, unlisted| Pin {
+const PART: u64 = POINTERS as u64;
+
+/// A record of a pin of two full ones and five pages.
+fn part_of_a_pin(part: u64) -> Pin {
+    let (pages, unlisted) = [(PART, 0), (PART, 5), (5, 0)][part as usize];
+    Pin {
         mm: 2,
         address: 0x1000 + 4096 * PART * part,
         pages,
@@ -102,15 +109,50 @@ fn a_long_pin_that_the_understudy_tells_again_is_one_pin() {
         gup_flags: 0x101,
         part: part as u32,
         extents: [Extent { pfn: 0x1000 * (part + 1), pages, folio: 0 }].into(),
-    };
+    }
+}
+
+#[test]
+fn a_long_pin_that_the_understudy_tells_again_is_one_pin() {
     let mut trace = Trace::default();
-    for program in [Program::PinFastExit, Program::PinFastAgain] {
-        tell(&mut trace, program, What::Pin(part(0, PART, 0)));
-        tell(&mut trace, program, What::Pin(part(1, PART, 5)));
-        let (task, stack) = (Task { tid: 7, ..Task::default() }, Stack::default());
-        let what = What::PinRest(part(2, 5, 0));
-        trace.take(Ok(Event { time: 1, task, cpu: 0, program: None, stack, what }));
+    for (time, program) in [(10, Program::PinFastExit), (20, Program::PinFastAgain)] {
+        tell_at(&mut trace, time, Some(program), What::Pin(part_of_a_pin(0)));
+        tell_at(&mut trace, time, Some(program), What::Pin(part_of_a_pin(1)));
+        tell_at(&mut trace, time, None, What::PinRest(part_of_a_pin(2)));
         assert_eq!((trace.counts.pins, trace.ledger.live_pages()), (1, 2 * PART + 5));
+    }
+}
+
+#[test]
+fn what_is_lost_of_a_long_pin_its_understudy_adds() {
+    let mut trace = Trace::default();
+    tell_at(&mut trace, 10, Some(Program::PinFastExit), What::Pin(part_of_a_pin(0)));
+    tell_at(&mut trace, 20, Some(Program::PinFastAgain), What::Pin(part_of_a_pin(0)));
+    assert_eq!(trace.ledger.live_pages(), PART);
+    tell_at(&mut trace, 20, Some(Program::PinFastAgain), What::Pin(part_of_a_pin(1)));
+    tell_at(&mut trace, 20, None, What::PinRest(part_of_a_pin(2)));
+    assert_eq!(trace.ledger.live_pages(), 2 * PART + 5);
+}
+
+#[test]
+fn a_longer_pin_from_the_same_page_on_is_another_one() {
+    let mut trace = Trace::default();
+    let short = Pin { call_pages: PART, ..part_of_a_pin(0) };
+    tell(&mut trace, Program::PinFastExit, What::Pin(short));
+    tell(&mut trace, Program::PinFastAgain, What::Pin(part_of_a_pin(0)));
+    assert_eq!(trace.counts.pins, 2);
+}
+
+#[test]
+fn a_long_unpin_that_the_understudy_tells_again_is_one_unpin() {
+    let mut trace = Trace::default();
+    for (time, program) in [(10, Program::UnpinPages), (20, Program::UnpinPagesAgain)] {
+        for pfn in [0x1000, 0x2000] {
+            let extents = [Extent { pfn, pages: PART, folio: 0 }].into();
+            let unpin = Unpin { pages: PART, unlisted: 0, make_dirty: false, extents };
+            tell_at(&mut trace, time, Some(program), What::Unpin(unpin));
+        }
+        assert_eq!(trace.ledger.unmatched(), 2 * PART, "nobody has pinned them");
     }
 }
 

@@ -283,7 +283,7 @@ pub(super) fn cut_recording_is_inconclusive(run: &Run) -> Result<()> {
 pub(super) fn all_but_the_last_second_is_there(run: &Run) -> Result<()> {
     let (killed, last) = (run.json_of_type("killed")?, run.json_of_type("last")?);
     let (kills, read) = (killed.len(), last.len());
-    ensure!(kills >= 3 && read == kills, "{kills} were killed, {read} read");
+    ensure!(kills >= 2 && read == kills, "{kills} were killed, {read} read");
     for (killed, last) in killed.iter().zip(&last) {
         let uptime = killed["uptime"].as_f64().context("no uptime")?;
         let seen = last["at"].as_f64().context("no time")? / 1e9;
@@ -457,8 +457,8 @@ pub(super) fn verify_agrees_with_a_device(run: &Run) -> Result<()> {
     agrees(run, 60)
 }
 
-/// A few cases with another writer.
-pub(super) fn verify_agrees_with_a_thread(run: &Run) -> Result<()> {
+/// Cases of base pages alone.
+pub(super) fn verify_agrees_with_a_few(run: &Run) -> Result<()> {
     agrees(run, 25)
 }
 

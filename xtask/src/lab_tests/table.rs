@@ -33,7 +33,7 @@ use super::{
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
         suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
         three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
-        verify_agrees_with_a_thread, without_room_it_is_never_clean, witnesses_agree,
+        verify_agrees_with_a_few, without_room_it_is_never_clean, witnesses_agree,
     },
 };
 use crate::lab::options::{Device, Machine};
@@ -245,7 +245,7 @@ fn books() -> Vec<Case> {
             traced!("--format json", "process-vm-write/4k/mprotect"),
             names_who_holds_for_a_moment,
         ),
-        Case::new(
+        on_three(
             "a call that pins more pages than a program can list is completed from the page map",
             "cowtrace stream --format json -- sh -c '
                  cowtrace provoke io-uring/4k/nothing --pages 6000 --ready ready --hold 600 >/dev/null &
@@ -293,7 +293,7 @@ fn recordings() -> Vec<Case> {
             limit: 300,
             ..Case::new(
             "a recorder that is killed at any moment has all but its last second on the disk",
-            "kills=3; [ -n \"$LAB_FULL\" ] && kills=20 # On five kernels a hundred.
+            "kills=2; [ -n \"$LAB_FULL\" ] && kills=20 # On five kernels a hundred.
              for n in $(seq $kills); do
                  cowtrace record -o $n.cow --short-term -- \
                      sh -c \"cowtrace provoke --schedule $n --length 60 </dev/null >/dev/null\" >/dev/null 2>&1 &
@@ -355,14 +355,14 @@ fn shortages() -> Vec<Case> {
             each_page_comes_back,
         ),
         Case {
-            // One CPU, so that the interrupt comes to whoever unregisters. 5.10 lets a program run within itself.
+            // One CPU, so that the interrupt comes to whoever unregisters. Up to 6.4 such reads pin nothing.
             machine: Machine {
                 cpus: Some(1),
                 modules: vec!["null_blk queue_mode=2 irqmode=2 completion_nsec=15000".to_owned()],
                 ..Machine::default()
             },
             kernels: &["6.12"],
-            more_kernels: &["6.1", "6.18", "7.3"],
+            more_kernels: &["6.18", "7.3"],
             ..Case::new(
                 "what an interrupt unpins is off the books, and what it interrupted, too",
                 "cowtrace stream --format json -- sh -c '
@@ -662,6 +662,8 @@ fn matrix() -> Vec<Case> {
     vec![
         Case {
             machine: machine.clone(),
+            kernels: THREE_RULES,
+            more_kernels: BETWEEN,
             limit: 900,
             ..Case::new(
                 "verify agrees with each of more than 150 workloads",
@@ -671,10 +673,18 @@ fn matrix() -> Vec<Case> {
                 verify_agrees,
             )
         },
+        Case {
+            kernels: BETWEEN,
+            ..Case::new(
+                "verify agrees with the workloads of base pages that a device has for long",
+                "cowtrace verify --json --case 'io-uring/4k/*' --case 'vmsplice/4k/*'",
+                verify_agrees_with_a_few,
+            )
+        },
         on_three(
             "verify agrees where another thread stores than the one that pinned",
             "cowtrace verify --json --writer thread --case 'io-uring/4k/*' --case 'vmsplice/4k/*'",
-            verify_agrees_with_a_thread,
+            verify_agrees_with_a_few,
         ),
         Case {
             kernels: NOT_LAZY,

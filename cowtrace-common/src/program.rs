@@ -266,6 +266,12 @@ impl Program {
         )
     }
 
+    /// Whether unpins that follow one of its records are [told in two words](crate::next). Understudies tell whole
+    /// records: the user side compares each with what was told just before it.
+    pub const fn tells_next(self) -> bool {
+        matches!(self, Self::UnpinPage | Self::UnpinFolio)
+    }
+
     /// Whether it sees that a pin ends, or that what is pinned is mapped elsewhere: without a run of it the
     /// ledger holds what it should not.
     pub fn ends_or_moves_pins(self) -> bool {

@@ -412,3 +412,9 @@ pub fn bounded<const MASK: u64>(mut value: u64) -> u64 {
     unsafe { asm!("{0} &= {1}", inout(reg) value, const MASK) };
     value
 }
+
+/// The highest `BITS` bits of a hash: what lies side by side, or has its lowest bits alike, is spread over all of them.
+#[inline(always)]
+pub const fn spread<const BITS: u32>(value: u64) -> u32 {
+    (value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS)) as u32
+}

@@ -6,7 +6,7 @@
 mod page;
 mod table;
 
-use core::{cell::UnsafeCell, mem::MaybeUninit};
+use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext,
@@ -22,7 +22,7 @@ use cowtrace_common::{
     wire::DEVICE_NAME,
 };
 
-use crate::emit;
+use crate::{emit, variable::Variable};
 
 pub use self::{
     page::{PageState, folio_of, folio_of_typed, is_large, is_maybe_pinned, is_only_mapped},
@@ -239,23 +239,16 @@ pub fn comm() -> [u64; 2] {
     }
 }
 
-/// Where `struct page` 0 stands, once it was read: KASLR moves it, and it stays as it is after the boot. A variable, as
-/// each unpin asks: a load instead of a lookup.
+/// Where `struct page` 0 stands, once it was read: KASLR moves it, and it stays as it is after the boot.
 #[unsafe(no_mangle)]
-static VMEMMAP: Known = Known(UnsafeCell::new(0));
-
-/// A number, 0 until it is known. No atomic one: LLVM has no loads of those for BPF.
-struct Known(UnsafeCell<u64>);
-
-// SAFETY: read and written at once and volatile; all writers write the same.
-unsafe impl Sync for Known {}
+static VMEMMAP: Variable<u64> = Variable::new(0);
 
 /// Where `struct page` 0 stands.
 #[inline(always)]
 pub fn vmemmap() -> u64 {
-    // SAFETY: see `Known`.
+    let known = VMEMMAP.get();
+    // SAFETY: see `Variable`; all writers write the same.
     unsafe {
-        let known = VMEMMAP.0.get();
         if known.read_volatile() == 0 {
             known.write_volatile(read_at(setting(Setting::VmemmapBase)));
         }

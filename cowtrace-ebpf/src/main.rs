@@ -28,6 +28,7 @@ mod probes {
 mod scope;
 mod shed;
 mod understudy;
+mod variable;
 
 #[cfg(not(test))]
 #[panic_handler]

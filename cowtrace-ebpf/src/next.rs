@@ -30,18 +30,16 @@ static LAST: PerCpuArray<Last> = PerCpuArray::with_max_entries(Program::ALL.len(
 
 #[inline(always)]
 fn last(program: Program) -> Option<&'static mut Last> {
+    if !program.tells_next() {
+        return None;
+    }
     // SAFETY: this program's own place on this CPU, whose fields any number fits.
     LAST.get_ptr_mut(program as u32).map(|last| unsafe { &mut *last })
 }
 
 /// Tells that a page was unpinned, if this thread's record is there and as good as new; whether it was.
-///
-/// Understudies tell whole records: the user side compares each with what was told just before it.
 #[inline(always)]
 pub fn tell(program: Program, page: u64) -> bool {
-    if !matches!(program, Program::UnpinPage | Program::UnpinFolio) {
-        return false;
-    }
     let Some(last) = last(program) else {
         return false;
     };

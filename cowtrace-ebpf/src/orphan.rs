@@ -23,8 +23,7 @@ static ORPHANS: Array<u64> = Array::with_max_entries(1 << PLACE_BITS, 0);
 
 #[inline(always)]
 fn place(first: u64) -> Option<*mut u64> {
-    let hash = first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PLACE_BITS);
-    ORPHANS.get_ptr_mut(hash as u32)
+    ORPHANS.get_ptr_mut(emit::spread::<PLACE_BITS>(first))
 }
 
 /// Looks at a page that its process has just been, or is about to be, moved off.

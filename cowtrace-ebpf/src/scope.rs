@@ -3,8 +3,6 @@
 //! The first question of every program on a hot path is whether the address space has pins; the
 //! answer comes from one map, before anything else is read.
 
-use core::cell::UnsafeCell;
-
 use aya_ebpf::{
     helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid},
     macros::map,
@@ -12,7 +10,11 @@ use aya_ebpf::{
 };
 use cowtrace_common::setting::Setting;
 
-use crate::kernel::{self, setting};
+use crate::{
+    emit::spread,
+    kernel::{self, setting},
+    variable::Variable,
+};
 
 /// Why an address space is in [`MMS`].
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,13 +43,7 @@ static MARKS: Array<u8> = Array::with_max_entries(QUESTIONS * (CELLS + 2), 0);
 ///
 /// A variable and no map that is asked: a load instead of a lookup, each time that anything is copied.
 #[unsafe(no_mangle)]
-static NEAR: Near = Near(UnsafeCell::new([0; NEAR_CELLS as usize + 1]));
-
-/// Bytes of the programs' own data; all writers of one write the same.
-struct Near(UnsafeCell<[u8; NEAR_CELLS as usize + 1]>);
-
-// SAFETY: read and written a byte at a time, volatile.
-unsafe impl Sync for Near {}
+static NEAR: Variable<[u8; NEAR_CELLS as usize + 1]> = Variable::new([0; NEAR_CELLS as usize + 1]);
 
 /// Cells of [`NEAR`], and behind them one that stands for everything.
 const NEAR_CELLS: u32 = 1 << 16;
@@ -111,8 +107,7 @@ impl Mark {
 
 #[inline(always)]
 fn cell(question: u32, mm: u64, part: u64) -> u32 {
-    let hash = (mm ^ part << 13).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-    question * CELLS + (hash as u32 & (CELLS - 1))
+    question * CELLS + (spread::<16>(mm ^ part << 13) & (CELLS - 1))
 }
 
 #[inline(always)]
@@ -227,15 +222,14 @@ pub fn set_all_near() {
 /// Cells of parts of both sizes lie mixed.
 #[inline(always)]
 fn near_cell(part: u64, scale: u64) -> u32 {
-    let hash = (part << 1 | scale).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-    hash as u32 & (NEAR_CELLS - 1)
+    spread::<16>(part << 1 | scale) & (NEAR_CELLS - 1)
 }
 
 /// The byte of a cell, which is at most [`NEAR_CELLS`].
 #[inline(always)]
 fn near(cell: u32) -> *mut u8 {
     // SAFETY: within the bytes.
-    unsafe { NEAR.0.get().cast::<u8>().add(cell as usize) }
+    unsafe { NEAR.get().cast::<u8>().add(cell as usize) }
 }
 
 #[inline(always)]
@@ -294,13 +288,7 @@ pub fn referenced(mm: u64) {
 /// Address spaces that were [`referenced`] and live, each in the place that its address gives it: whoever does direct I/O
 /// comes again for each, and a load costs less than a lookup.
 #[unsafe(no_mangle)]
-static LATELY: Lately = Lately(UnsafeCell::new([0; LATELY_CELLS as usize]));
-
-/// Words of the programs' own data.
-struct Lately(UnsafeCell<[u64; LATELY_CELLS as usize]>);
-
-// SAFETY: read and written a word at a time, volatile.
-unsafe impl Sync for Lately {}
+static LATELY: Variable<[u64; LATELY_CELLS as usize]> = Variable::new([0; LATELY_CELLS as usize]);
 
 /// A power of two.
 const LATELY_CELLS: u64 = 1 << 8;
@@ -308,9 +296,9 @@ const LATELY_CELLS: u64 = 1 << 8;
 /// The place of an address space, of which the slab's objects have the lowest bits alike.
 #[inline(always)]
 fn lately(mm: u64) -> *mut u64 {
-    let cell = (mm >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    let cell = u64::from(spread::<8>(mm >> 6));
     // SAFETY: within the words.
-    unsafe { LATELY.0.get().cast::<u64>().add((cell & (LATELY_CELLS - 1)) as usize) }
+    unsafe { LATELY.get().cast::<u64>().add((cell & (LATELY_CELLS - 1)) as usize) }
 }
 
 /// Whether what happens to this address space can be the cause of a finding.

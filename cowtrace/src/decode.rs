@@ -18,8 +18,8 @@ use cowtrace_common::{
 
 use crate::event::{
     Audit, Comm, Cost, Event, Extent, Extents, Fault, FileRange, ForkCopy, Holder, Invalidate,
-    Notifier, Pfn, ProbeState, Protect, Protector, Secondary, ShortTerm, Stack, Tally, Task, What,
-    Zap,
+    Notifier, Pfn, ProbeState, Protect, Protector, Secondary, ShortTerm, Stack, Tally, Task, Time,
+    What, Zap,
 };
 
 /// Why bytes are no event.
@@ -79,10 +79,7 @@ impl<'a> Records<'a> {
             rest = behind;
             Some(record)
         };
-        let is_it = move |record: &&[u8]| {
-            record.get(4..).and_then(|rest| rest.first_chunk()) == Some(&kind.to_le_bytes())
-        };
-        std::iter::from_fn(split_off).filter(is_it).map(event)
+        std::iter::from_fn(split_off).filter(move |record| is_of_kind(record, kind)).map(event)
     }
 
     /// What has not been decoded yet.
@@ -121,19 +118,15 @@ fn split(batch: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
         .ok_or(Malformed::Short { want: len as usize, got: batch.len() })
 }
 
+/// Whether a record is of a kind, which is all that is read of it.
+pub fn is_of_kind(record: &[u8], kind: u16) -> bool {
+    record.get(4..).and_then(|rest| rest.first_chunk()) == Some(&kind.to_le_bytes())
+}
+
 /// Decodes one whole record.
 pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
     let body = &mut record;
-    // Taken as one, which is checked once: its fields then cost a load each.
-    let header: [u8; size_of::<Header>()] = take(body)?;
-    let [kind, program] = [at::<4, 2>(&header), at::<6, 2>(&header)].map(u16::from_le_bytes);
-    let time = u64::from_le_bytes(at::<8, 8>(&header));
-    let cgroup = u64::from_le_bytes(at::<16, 8>(&header));
-    let [tgid, thread, cpu] =
-        [at::<24, 4>(&header), at::<28, 4>(&header), at::<32, 4>(&header)].map(u32::from_le_bytes);
-    let [kernel_frames, user_frames] =
-        [at::<36, 2>(&header), at::<38, 2>(&header)].map(u16::from_le_bytes);
-    let comm = name(at::<40, 16>(&header));
+    let Head { kind, program, time, task, cpu, frames: (kernel_frames, user_frames) } = head(body)?;
     let what = what(kind, body)?;
     let stack = if matches!(what, What::Unknown { .. }) {
         Stack::default()
@@ -142,7 +135,39 @@ pub fn event(mut record: &[u8]) -> Result<Event, Malformed> {
     };
     let of_a_program = kind < kind::SOURCE || matches!(kind, kind::TALLY | kind::COST | kind::TOLD);
     let program = of_a_program.then(|| Program::from_number(program)).flatten();
-    Ok(Event { time, task: Task { tgid, tid: thread, comm, cgroup }, cpu, program, stack, what })
+    Ok(Event { time, task, cpu, program, stack, what })
+}
+
+/// What stands in front of every body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Head {
+    /// Form of the body.
+    pub kind: u16,
+    /// Number of the program.
+    pub program: u16,
+    /// When.
+    pub time: Time,
+    /// The current task.
+    pub task: Task,
+    /// Where.
+    pub cpu: u32,
+    /// In the kernel and in the process; they stand behind the body.
+    pub frames: (u16, u16),
+}
+
+/// Reads the header of a record, whose length is not looked at; leaves the rest.
+pub fn head(record: &mut &[u8]) -> Result<Head, Malformed> {
+    // Taken as one, which is checked once: its fields then cost a load each.
+    let header: [u8; size_of::<Header>()] = take(record)?;
+    let [kind, program] = [at::<4, 2>(&header), at::<6, 2>(&header)].map(u16::from_le_bytes);
+    let time = u64::from_le_bytes(at::<8, 8>(&header));
+    let cgroup = u64::from_le_bytes(at::<16, 8>(&header));
+    let [tgid, thread, cpu] =
+        [at::<24, 4>(&header), at::<28, 4>(&header), at::<32, 4>(&header)].map(u32::from_le_bytes);
+    let [kernel, user] = [at::<36, 2>(&header), at::<38, 2>(&header)].map(u16::from_le_bytes);
+    let comm = name(at::<40, 16>(&header));
+    let task = Task { tgid, tid: thread, comm, cgroup };
+    Ok(Head { kind, program, time, task, cpu, frames: (kernel, user) })
 }
 
 /// A task's name up to its NUL: what stands behind may be left from an earlier name.
@@ -154,7 +179,7 @@ fn name(mut bytes: [u8; 16]) -> Comm {
 }
 
 /// `N` bytes of a header, from `AT` on.
-pub fn at<const AT: usize, const N: usize>(header: &[u8; size_of::<Header>()]) -> [u8; N] {
+fn at<const AT: usize, const N: usize>(header: &[u8; size_of::<Header>()]) -> [u8; N] {
     std::array::from_fn(|n| header[AT + n])
 }
 

@@ -2,8 +2,6 @@
 
 mod again;
 
-use std::mem::offset_of;
-
 use cowtrace_common::{
     program::Program,
     wire::{Header, Unpin, kind, unpin_form},
@@ -12,6 +10,7 @@ use cowtrace_common::{
 use crate::source::Batch;
 use crate::{
     budget::{Kept, Shed},
+    decode::Head,
     event::{
         Cost, Event, Extent, Held, Mm, Pfn, Pin, ProbeState, ShortTerm, Tally, Task, Time, Untold,
     },
@@ -147,6 +146,16 @@ impl<'a> Writer<'a> {
         self.record_in(task, kind::PIN_REST, 0, &body);
     }
 
+    /// Small pages that were unpinned one by one; `of` is the record in front of them.
+    pub fn unpins(&mut self, of: &Head, pfns: &[Pfn]) {
+        let count = pfns.len() as u32;
+        let mut body = Vec::with_capacity(size_of::<Unpin>() + 8 * pfns.len());
+        body.extend([0, u64::from(count), 0].map(u64::to_le_bytes).as_flattened());
+        body.extend([0, count, SHIFT, unpin_form::ARRAY].map(u32::to_le_bytes).as_flattened());
+        body.extend(pointers(pfns));
+        self.append(&Head { kind: kind::UNPIN, time: self.time, frames: (0, 0), ..*of }, &body);
+    }
+
     /// An event of a program once more, for a keyframe; whether its kind can be told so. The program is left out, since
     /// this is no record of it.
     pub fn again(&mut self, event: &Event) -> bool {
@@ -191,7 +200,7 @@ impl<'a> Writer<'a> {
     }
 
     fn record_in(&mut self, task: &Task, kind: u16, program: u16, body: &[u8]) {
-        let head = Head { kind, program, time: self.time, task, cpu: 0, frames: (0, 0) };
+        let head = Head { kind, program, time: self.time, task: *task, ..Head::default() };
         self.append(&head, body);
     }
 
@@ -199,7 +208,7 @@ impl<'a> Writer<'a> {
     fn record_of(&mut self, event: &Event, kind: u16, program: u16, body: &[u8]) {
         let (kernel, user) = (event.stack.kernel(), event.stack.user());
         let frames = (kernel.len() as u16, user.len() as u16);
-        let (time, task, cpu) = (event.time, &event.task, event.cpu);
+        let (time, task, cpu) = (event.time, event.task, event.cpu);
         let stacks = kernel.iter().chain(user.iter()).flat_map(|address| address.to_le_bytes());
         let body: Vec<u8> = body.iter().copied().chain(stacks).collect();
         self.append(&Head { kind, program, time, task, cpu, frames }, &body);
@@ -225,24 +234,6 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Small pages that were unpinned one by one, the first of them at `time`, under the header of an unpin before them.
-pub fn unpins(batch: &mut Batch, header: &RawHeader, time: Time, pfns: &[Pfn]) {
-    let mut body = Vec::with_capacity(size_of::<Unpin>() + 8 * pfns.len());
-    let count = pfns.len() as u32;
-    body.extend([0, u64::from(count), 0].map(u64::to_le_bytes).as_flattened());
-    body.extend([0, count, SHIFT, unpin_form::ARRAY].map(u32::to_le_bytes).as_flattened());
-    body.extend(pointers(pfns));
-    let mut header = *header;
-    let mut set = |at: usize, bytes: &[u8]| header[at..][..bytes.len()].copy_from_slice(bytes);
-    set(offset_of!(Header, len), &((size_of::<Header>() + body.len()) as u32).to_le_bytes());
-    set(offset_of!(Header, kind), &kind::UNPIN.to_le_bytes());
-    set(offset_of!(Header, time_ns), &time.to_le_bytes());
-    set(offset_of!(Header, kernel_frames), &[0; 2]);
-    set(offset_of!(Header, user_frames), &[0; 2]);
-    batch.extend_from_slice(&header);
-    batch.extend_from_slice(&body);
-}
-
 /// Page pointers as if `struct page` 0 stood at 0, one page's [behind](SHIFT) the other.
 fn pointers(pfns: &[Pfn]) -> impl Iterator<Item = u8> {
     pfns.iter().flat_map(|pfn| (pfn << SHIFT).to_le_bytes())
@@ -251,19 +242,5 @@ fn pointers(pfns: &[Pfn]) -> impl Iterator<Item = u8> {
 /// log2 of what such a `struct page` takes.
 const SHIFT: u32 = 6;
 
-/// A record's header as it lies in a batch.
-pub type RawHeader = [u8; size_of::<Header>()];
-
 /// Number of no program.
 const NO_PROGRAM: u16 = u16::MAX;
-
-/// What stands in front of a body.
-struct Head<'a> {
-    kind: u16,
-    program: u16,
-    time: Time,
-    task: &'a Task,
-    cpu: u32,
-    /// In the kernel and in the process; they stand behind the body.
-    frames: (u16, u16),
-}

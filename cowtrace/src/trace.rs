@@ -14,14 +14,12 @@ mod notifiers;
 mod open;
 mod owners;
 mod reach;
+mod repeats;
 mod secondary;
 mod stacks;
 mod vmas;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
 use cowtrace_common::{program::Program, wire::Outcome};
 use hashbrown::HashMap;
@@ -34,7 +32,7 @@ pub use self::{
 use self::{
     held::Held, holders::References, keyframe::Restoring, lineage::Lineage, listed::Listed,
     names::Room, notifiers::Notifiers, open::Open, owners::Owners, reach::Watched,
-    secondary::Secondaries, stacks::Stacks, vmas::VmaNames,
+    repeats::Repeats, secondary::Secondaries, stacks::Stacks, vmas::VmaNames,
 };
 use crate::{
     budget::Kept,
@@ -140,9 +138,7 @@ pub struct Trace {
     references: References,
     notifiers: Notifiers,
     secondaries: Secondaries,
-    recent: VecDeque<Recent>,
-    /// Thread and time of the last pin that was told already: pages that it could not list were, too.
-    repeated: Option<(u32, Time)>,
+    repeats: Repeats,
     restoring: Option<Restoring>,
     reaches: Reaches,
     watched: Watched,
@@ -150,8 +146,6 @@ pub struct Trace {
     file_ranges: HashMap<u32, FileRange>,
 }
 
-/// Records that an understudy's is compared with: more than there are CPUs to interleave.
-const RECENT: usize = 256;
 /// Suspects by plain references that are listed for one process; beyond, they are counted.
 const SUSPECTS: usize = 64;
 
@@ -218,13 +212,10 @@ impl Trace {
         {
             self.counts.records += 1;
         }
-        if self.was_told(&event) {
-            self.repeated =
-                matches!(event.what, What::Pin(_)).then_some((event.task.tid, event.time));
+        if self.repeats.is_one(&event) {
             return Vec::new();
         }
         if let What::Pin(_) = event.what {
-            self.repeated = None;
             self.stacks.share(&mut event.stack);
         }
         let mut changes = self.inherited(&event);
@@ -252,9 +243,7 @@ impl Trace {
             What::Owner { pinned, owner } => {
                 changes.extend(self.owned((*pinned, event.task.tid), owner));
             }
-            What::PinRest(pin) if self.repeated != Some((event.task.tid, event.time)) => {
-                self.ledger.pin_rest(&event, pin);
-            }
+            What::PinRest(pin) => self.ledger.pin_rest(&event, pin),
             What::Move { mm, from, to, len } => self.ledger.moved(*mm, *from, *to, *len),
             What::Fork { .. } | What::ForkCopy(_) | What::MmExit { .. } => self.lineage(&event),
             What::Invalidate(invalidate) => {
@@ -386,74 +375,6 @@ impl Trace {
         let listed = self.suspects.entry(event.task.tgid).or_default();
         *listed += 1;
         *listed > SUSPECTS
-    }
-
-    fn remember(&mut self, recent: Recent) {
-        if self.recent.len() >= RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(recent);
-    }
-
-    /// Whether an understudy tells again what the program itself has just told.
-    fn was_told(&mut self, event: &Event) -> bool {
-        let (Some(program), Some(mark)) = (event.program, mark(&event.what)) else {
-            return false;
-        };
-        let tid = event.task.tid;
-        if let Some(main) = program.stands_in_for() {
-            // Only the last call of its thread can be the same one: who pins and unpins a buffer again and again says
-            // the same each time. A long one is told in many records, of one time.
-            let mut recent = self.recent.iter().rev().filter(|recent| recent.tid == tid).peekable();
-            let last = recent.peek().map(|last| last.time);
-            return recent
-                .take_while(|recent| recent.program == main && Some(recent.time) == last)
-                .any(|recent| recent.says(&event.what, mark));
-        }
-        if program.understudy().is_some() {
-            self.remember(Recent { tid, time: event.time, program, mark });
-        }
-        false
-    }
-}
-
-/// What a program with an understudy told of a thread.
-#[derive(Clone, Debug)]
-struct Recent {
-    tid: u32,
-    time: Time,
-    program: Program,
-    mark: [u64; 3],
-}
-
-impl Recent {
-    /// Whether it is what an understudy says, which is `mark`.
-    fn says(&self, what: &What, mark: [u64; 3]) -> bool {
-        let ([last, pages, first], [_, again, page]) = (self.mark, mark);
-        match what {
-            // One page of an understudy may be the last of those that the source made a record of.
-            What::Unpin(_) => (pages, first) == (again, page) || (1, last) == (again, page),
-            _ => self.mark == mark,
-        }
-    }
-}
-
-/// What a record says, as far as an understudy's can be told from another one.
-fn mark(what: &What) -> Option<[u64; 3]> {
-    match what {
-        What::Fault(fault) => Some([fault.address, fault.old_pfn, fault.new_pfn]),
-        What::Pin(pin) => {
-            let first = pin.extents.first().map_or(0, |extent| extent.pfn);
-            Some([pin.address, pin.call_pages, first])
-        }
-        What::Unpin(unpin) => {
-            let (first, last) = (unpin.extents.first(), unpin.extents.last());
-            let last = last.map_or(0, |extent| extent.pfn + extent.pages.saturating_sub(1));
-            Some([last, unpin.pages, first.map_or(0, |extent| extent.pfn)])
-        }
-        What::Zap(zap) => Some([zap.start, zap.end, zap.mm]),
-        What::Refault { mm, address, pfn } => Some([*mm, *address, *pfn]),
-        _ => None,
     }
 }
 

@@ -368,8 +368,7 @@ fn left(program: Program, space: u64, iova: u64, bytes: u64) {
 
 #[inline(always)]
 fn cell(iova: u64) -> u32 {
-    let hash = (iova >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-    hash as u32 & (CELLS - 1)
+    emit::spread::<16>(iova >> 12) & (CELLS - 1)
 }
 
 /// Whether a mapping at an address may have been told.

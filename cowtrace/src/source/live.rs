@@ -7,7 +7,7 @@ mod unpins;
 mod unreturned;
 mod woven;
 
-use std::{fs, io, os::fd::OwnedFd, time::Duration};
+use std::{fs, io, os::fd::OwnedFd};
 
 use aya::{
     Ebpf,
@@ -15,10 +15,7 @@ use aya::{
     sys::{Stats, enable_stats},
 };
 use aya_log::EbpfLogger;
-use tokio::{
-    io::unix::{AsyncFd, AsyncFdReadyMutGuard},
-    time::{Instant, sleep_until},
-};
+use tokio::{io::unix::AsyncFd, time::Instant};
 
 use self::{
     counters::Counters, keeper::Keeper, tick::Tick, unpins::Unpins, unreturned::Unreturned,
@@ -44,12 +41,6 @@ use crate::{
 
 /// A batch ends when it is longer; what is left comes in the next.
 const BATCH_BYTES: usize = 1 << 20;
-
-/// Where unpins come one by one the ring is not emptied for about as long: whoever unpins wakes a reader that has caught
-/// up, which costs more than the unpin.
-const PAUSE: Duration = Duration::from_millis(1);
-/// A ring that has room for what comes meanwhile: as unpins 40,000.
-const ROOM_FOR_A_PAUSE: u32 = 1 << 20;
 
 /// What to trace, and how.
 #[derive(Clone, Debug)]
@@ -86,9 +77,6 @@ pub struct Live {
     ebpf: Option<Ebpf>,
     ring: AsyncFd<RingBuf<MapData>>,
     unpins: Unpins,
-    /// Whether the ring has room for a pause, and until when it is left alone.
-    pauses: bool,
-    pause: Instant,
     log: Option<Log>,
     counters: Counters,
     unreturned: Unreturned,
@@ -143,8 +131,6 @@ impl Live {
             ebpf: Some(ebpf),
             ring,
             unpins: Unpins::default(),
-            pauses: options.ring_bytes >= ROOM_FOR_A_PAUSE,
-            pause: Instant::now(),
             log,
             counters,
             unreturned,
@@ -208,16 +194,13 @@ impl Live {
 
     /// Waits for records, or for the time to tell the counters.
     async fn wait(&mut self) -> io::Result<()> {
-        let Self { ring, unpins, pauses, pause, log, tick, owners, .. } = self;
+        let Self { ring, unpins, log, tick, owners, .. } = self;
         let (mut batch, mut ticked) = (Batch::new(), false);
         tokio::select! {
-            ready = readable(ring, *pause) => {
+            ready = ring.readable_mut() => {
                 let mut ready = ready?;
                 if drain(ready.get_inner_mut(), unpins, &mut batch) {
                     ready.clear_ready();
-                    if unpins.came() && *pauses {
-                        *pause = Instant::now() + PAUSE;
-                    }
                 }
             }
             () = tick.reached() => ticked = true,
@@ -326,19 +309,10 @@ fn logger(ebpf: &mut Ebpf) -> anyhow::Result<Log> {
     Ok(sys::async_fd(EbpfLogger::init(ebpf)?)?)
 }
 
-/// Waits for records, after a pause.
-async fn readable(
-    ring: &mut AsyncFd<RingBuf<MapData>>,
-    pause: Instant,
-) -> io::Result<AsyncFdReadyMutGuard<'_, RingBuf<MapData>>> {
-    sleep_until(pause).await;
-    ring.readable_mut().await
-}
-
 /// Waits until then; for ever where nothing is due.
 async fn reached(due: Option<std::time::Instant>) {
     match due {
-        Some(due) => sleep_until(due.into()).await,
+        Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,
     }
 }

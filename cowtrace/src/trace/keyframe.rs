@@ -13,7 +13,7 @@ use crate::{
     event::{Before, Event, Fault, Protect, Stack, Task, Time, Untold, What, Zap},
     finding::{Cause, CauseKind, Finding, How, Proof, Verdict},
     source::Batch,
-    trace::{Recent, findings, reach},
+    trace::{findings, reach, repeats::Recent},
 };
 
 /// A keyframe being taken in.
@@ -68,8 +68,8 @@ impl Trace {
         for event in self.map_events() {
             writer.again(&event);
         }
-        for Recent { tid, time, program, mark } in &self.recent {
-            writer.at(*time).told(*tid, *program, *mark);
+        for Recent { tid, time, program, mark } in self.repeats.recent() {
+            writer.at(time).told(tid, program, mark);
         }
         writer.end(&Untold {
             malformed: self.counts.malformed,
@@ -139,7 +139,7 @@ impl Trace {
             Before::Told(mark) => {
                 if let Some(program) = event.program {
                     let (tid, time) = (event.task.tid, event.time);
-                    self.remember(Recent { tid, time, program, mark: *mark });
+                    self.repeats.remember(Recent { tid, time, program, mark: *mark });
                 }
             }
             Before::End(untold) => self.go_on(event.time, untold),

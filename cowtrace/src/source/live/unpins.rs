@@ -1,16 +1,15 @@
 //! Pages that the ring tells as unpinned one by one, in two words each, made into records of many.
 
-use std::mem::offset_of;
-
 use cowtrace_common::{
     next::{NextUnpin, WITHIN_NS},
-    wire::{Header, POINTERS, kind},
+    program::Program,
+    wire::{POINTERS, kind},
 };
 use hashbrown::HashMap;
 
 use crate::{
-    decode::at,
-    encode::{self, RawHeader},
+    decode::{self, Head},
+    encode::Writer,
     event::{Pfn, Time},
     source::Batch,
 };
@@ -18,17 +17,13 @@ use crate::{
 /// A CPU and a program's number: there the programs know whose unpin was told last.
 type Place = (u32, u16);
 
-/// A header where none is known.
-const NOBODY: RawHeader = [0; size_of::<RawHeader>()];
-
 /// Unpins on their way from the ring to a batch.
 #[derive(Debug, Default)]
 pub struct Unpins {
     /// Header of the unpin that was told last at a place.
-    headers: HashMap<Place, RawHeader>,
+    heads: HashMap<Place, Head>,
     /// Pages that are in no record yet: at most one run for each place.
     runs: Vec<Run>,
-    came: bool,
 }
 
 /// Pages that a thread unpinned in a row.
@@ -47,12 +42,11 @@ impl Unpins {
         }
         self.finish(batch);
         batch.extend_from_slice(bytes);
-        if let Some(header) = bytes.first_chunk::<{ size_of::<Header>() }>()
-            && at::<{ offset_of!(Header, kind) }, 2>(header) == kind::UNPIN.to_le_bytes()
+        if decode::is_of_kind(bytes, kind::UNPIN)
+            && let Ok(head) = decode::head(&mut &*bytes)
+            && Program::from_number(head.program).is_some_and(Program::tells_next)
         {
-            let cpu = u32::from_le_bytes(at::<{ offset_of!(Header, cpu) }, 4>(header));
-            let program = u16::from_le_bytes(at::<{ offset_of!(Header, program) }, 2>(header));
-            self.headers.insert((cpu, program), *header);
+            self.heads.insert((head.cpu, head.program), head);
         }
     }
 
@@ -63,13 +57,7 @@ impl Unpins {
         }
     }
 
-    /// Whether any came since this was asked last.
-    pub fn came(&mut self) -> bool {
-        std::mem::take(&mut self.came)
-    }
-
     fn join(&mut self, next: NextUnpin, batch: &mut Batch) {
-        self.came = true;
         let (place, time) = ((next.cpu(), next.program()), next.time_ns);
         // Unpins of different threads change places freely: it is what lies between them and others that must not.
         if let Some(at) = self.runs.iter().position(|run| run.place == place) {
@@ -88,35 +76,28 @@ impl Unpins {
     }
 
     fn write(&self, run: &Run, batch: &mut Batch) {
-        // The header is there: the programs tell nothing so before it is in the ring.
-        let header = self.headers.get(&run.place).copied().unwrap_or(NOBODY);
-        encode::unpins(batch, &header, run.since, &run.pfns);
+        // It is there: the programs tell nothing so before the record is in the ring.
+        let head = self.heads.get(&run.place).copied().unwrap_or_default();
+        Writer::new(batch, run.since).unpins(&head, &run.pfns);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cowtrace_common::program::Program;
-
     use super::*;
     use crate::{
         decode::Records,
-        encode::Writer,
-        event::{Event, What},
+        event::{Event, Task, What},
     };
 
     const BEGIN: Time = 5_000_000;
 
     /// The record of a page that a thread unpinned on a CPU.
     fn told(tid: u32, cpu: u32, pfn: Pfn) -> Vec<u8> {
-        let mut header = NOBODY;
-        let mut set = |at: usize, bytes: &[u8]| header[at..][..bytes.len()].copy_from_slice(bytes);
-        set(offset_of!(Header, kind), &kind::UNPIN.to_le_bytes());
-        set(offset_of!(Header, program), &(Program::UnpinFolio as u16).to_le_bytes());
-        set(offset_of!(Header, tid), &tid.to_le_bytes());
-        set(offset_of!(Header, cpu), &cpu.to_le_bytes());
+        let task = Task { tid, ..Task::default() };
+        let head = Head { program: Program::UnpinFolio as u16, task, cpu, ..Head::default() };
         let mut batch = Batch::new();
-        encode::unpins(&mut batch, &header, BEGIN, &[pfn]);
+        Writer::new(&mut batch, BEGIN).unpins(&head, &[pfn]);
         batch
     }
 

@@ -49,7 +49,8 @@ fn protected(finding: &Finding) -> Step {
 }
 
 fn copied(scene: Scene, finding: &Finding) -> Step {
-    let seen = finding.is_broken().then_some((finding.broken_at, finding.writer));
+    let broken = if finding.is_broken() { Some(finding) } else { came_of(scene.trace, finding) };
+    let seen = broken.map(|broken| (broken.broken_at, broken.writer));
     let not_seen = match (finding.how, finding.unpinned) {
         (How::Unseen, _) => "not seen",
         (_, Some(_)) => "never", // Nothing that comes later concerns this pin.
@@ -59,6 +60,18 @@ fn copied(scene: Scene, finding: &Finding) -> Step {
         style: scene.palette.verdict(finding.verdict),
         ..step('◆', finding.how.steps()[1], seen, not_seen)
     }
+}
+
+/// The finding that a prediction came true by: of the same pin, the first copy of a page that it was about.
+fn came_of<'a>(trace: &'a Trace, armed: &Finding) -> Option<&'a Finding> {
+    let pin = armed.pin.as_ref()?.call;
+    let later = trace.findings.get(armed.id..)?;
+    later.iter().find(|later| {
+        later.is_broken()
+            && later.pin.as_ref().is_some_and(|other| other.call == pin)
+            && later.address < armed.end()
+            && armed.address < later.end()
+    })
 }
 
 fn ended(scene: Scene, finding: &Finding) -> Step {
@@ -149,5 +162,19 @@ mod tests {
         run.unpin();
         let after = run.screen(100, 40);
         assert!(after.contains("never") && !after.contains("not yet"), "{after}");
+    }
+
+    #[test]
+    fn a_prediction_that_came_true_shows_when_and_by_whom() {
+        let mut run = Run::new(Feed::Live);
+        run.pin();
+        run.protect();
+        run.fault(2);
+        run.unpin();
+        run.press("down enter");
+        let screen = run.screen(100, 40);
+        assert!(screen.contains("armed (prediction)"), "{screen}");
+        assert!(screen.contains("provoke[1234/1236]"), "the thread that wrote: {screen}");
+        assert!(!screen.contains("never"), "{screen}");
     }
 }

@@ -156,31 +156,33 @@ pub struct Head {
 }
 
 /// Reads the header of a record, whose length is not looked at; leaves the rest.
+#[inline]
 pub fn head(record: &mut &[u8]) -> Result<Head, Malformed> {
-    // Taken as one, which is checked once: its fields then cost a load each.
-    let header: [u8; size_of::<Header>()] = take(record)?;
-    let [kind, program] = [at::<4, 2>(&header), at::<6, 2>(&header)].map(u16::from_le_bytes);
-    let time = u64::from_le_bytes(at::<8, 8>(&header));
-    let cgroup = u64::from_le_bytes(at::<16, 8>(&header));
-    let [tgid, thread, cpu] =
-        [at::<24, 4>(&header), at::<28, 4>(&header), at::<32, 4>(&header)].map(u32::from_le_bytes);
-    let [kernel, user] = [at::<36, 2>(&header), at::<38, 2>(&header)].map(u16::from_le_bytes);
-    let comm = name(at::<40, 16>(&header));
-    let task = Task { tgid, tid: thread, comm, cgroup };
-    Ok(Head { kind, program, time, task, cpu, frames: (kernel, user) })
+    const WORDS: usize = size_of::<Header>() / 8;
+    // Checked once, and loaded in words that are then taken apart: bytes copied one by one and loaded as a word stall.
+    let header: &[u8; size_of::<Header>()] = take(record)?;
+    let (chunks, _) = header.as_chunks();
+    let words: [u64; WORDS] = std::array::from_fn(|n| u64::from_le_bytes(chunks[n]));
+    let [form, time, cgroup, ids, place, name @ ..] = words;
+    let task = Task { tgid: ids as u32, tid: (ids >> 32) as u32, comm: comm(name), cgroup };
+    Ok(Head {
+        kind: (form >> 32) as u16,
+        program: (form >> 48) as u16,
+        time,
+        task,
+        cpu: place as u32,
+        frames: ((place >> 32) as u16, (place >> 48) as u16),
+    })
 }
 
 /// A task's name up to its NUL: what stands behind may be left from an earlier name.
-fn name(mut bytes: [u8; 16]) -> Comm {
-    if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
-        bytes[end..].fill(0);
-    }
-    Comm(bytes)
-}
-
-/// `N` bytes of a header, from `AT` on.
-fn at<const AT: usize, const N: usize>(header: &[u8; size_of::<Header>()]) -> [u8; N] {
-    std::array::from_fn(|n| header[AT + n])
+fn comm([first, rest]: [u64; 2]) -> Comm {
+    const ONES: u128 = u128::MAX / 0xff;
+    let name = u128::from(first) | u128::from(rest) << 64;
+    // The highest bit of each byte that is 0. Above the first one there may be others, which nobody looks at.
+    let nul = name.wrapping_sub(ONES) & !name & ONES << 7;
+    let kept = if nul == 0 { u128::MAX } else { (1 << (nul.trailing_zeros() - 7)) - 1 };
+    Comm((name & kept).to_le_bytes())
 }
 
 fn what(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
@@ -267,7 +269,7 @@ fn of_the_source(kind: u16, body: &mut &[u8]) -> Result<What, Malformed> {
             What::Fact { key, value }
         }
         kind::PROBE => {
-            let [number] = take(body)?;
+            let &[number] = take(body)?;
             let [sees, attached, unseen] = texts(body)?;
             What::Probe(ProbeState { row: number, sees, attached, unseen })
         }
@@ -444,19 +446,19 @@ fn harmless(text: &str) -> String {
 }
 
 fn u32_le(body: &mut &[u8]) -> Result<u32, Malformed> {
-    take(body).map(u32::from_le_bytes)
+    take(body).map(|bytes| u32::from_le_bytes(*bytes))
 }
 
 fn u64_le(body: &mut &[u8]) -> Result<u64, Malformed> {
-    take(body).map(u64::from_le_bytes)
+    take(body).map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-fn take<const N: usize>(body: &mut &[u8]) -> Result<[u8; N], Malformed> {
+fn take<'a, const N: usize>(body: &mut &'a [u8]) -> Result<&'a [u8; N], Malformed> {
     let Some((head, tail)) = body.split_first_chunk() else {
         return Err(Malformed::Short { want: N, got: body.len() });
     };
     *body = tail;
-    Ok(*head)
+    Ok(head)
 }
 
 #[cfg(test)]
@@ -469,8 +471,18 @@ mod tests {
 
     #[test]
     fn a_name_ends_at_its_nul_whatever_an_earlier_one_left_behind_it() {
+        let name = |bytes: [u8; 16]| {
+            let halves = bytes.as_chunks().0;
+            comm([halves[0], halves[1]].map(u64::from_le_bytes))
+        };
         assert_eq!(name(*b"sh\0temd-journal\0"), Comm(*b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0"));
         assert_eq!(name(*b"sixteen of bytes"), Comm(*b"sixteen of bytes"));
+        assert_eq!(name([0; 16]), Comm([0; 16]));
+        // Bytes that differ from a NUL by their highest or lowest bit alone.
+        assert_eq!(
+            name(*b"\x80\x01\x80\0\x01\x80 behind it"),
+            Comm(*b"\x80\x01\x80\0\0\0\0\0\0\0\0\0\0\0\0\0")
+        );
     }
 
     #[test]

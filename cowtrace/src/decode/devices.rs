@@ -38,7 +38,7 @@ fn api(number: u32) -> Result<Api, Malformed> {
 
 /// Up to the first NUL, and made harmless: whatever a driver calls its device ends on a terminal.
 fn name(body: &mut &[u8]) -> Result<String, Malformed> {
-    let bytes: [u8; DEVICE_NAME] = take(body)?;
+    let bytes: [u8; DEVICE_NAME] = *take(body)?;
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     Ok(harmless(&String::from_utf8_lossy(&bytes[..end])))
 }

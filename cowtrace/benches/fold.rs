@@ -106,7 +106,7 @@ fn live(bencher: Bencher<'_, '_>, pages: u64) {
 
 /// The `n`th pin call.
 fn pin(n: u64) -> (Event, Pin) {
-    let extent = |page| Extent { pfn: 2 * (n * PAGES + page), pages: 1, folio: 0 };
+    let extent = |page| Extent::new(2 * (n * PAGES + page), 1);
     let pin = Pin {
         mm: 0x1000,
         address: (n * PAGES) << 12,

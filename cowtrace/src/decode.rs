@@ -16,6 +16,7 @@ use cowtrace_common::{
     },
 };
 
+pub use self::pages::folio_of;
 use crate::event::{
     Audit, Comm, Cost, Event, Extent, Extents, Fault, FileRange, ForkCopy, Holder, Invalidate,
     Notifier, Pfn, ProbeState, Protect, Protector, Secondary, ShortTerm, Stack, Tally, Task, Time,
@@ -386,7 +387,7 @@ fn audit(body: &mut &[u8]) -> Result<Audit, Malformed> {
     let mut extents = Extents::new();
     while !body.is_empty() {
         let (pfn, pages) = (u64_le(body)? & MOST_PFN, u64_le(body)?.min(u32::MAX.into()));
-        extents.push(Extent { pfn, pages, folio: 0 });
+        extents.push(Extent::new(pfn, pages));
     }
     Ok(Audit { mm, start, extents })
 }

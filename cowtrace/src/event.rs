@@ -348,8 +348,17 @@ pub struct Extent {
     pub pfn: Pfn,
     /// How many.
     pub pages: u64,
-    /// Not 0: these are `pages` references, somewhere in the folio of this many pages that begins at `pfn`.
-    pub folio: u64,
+    /// Not 0: these are `pages` references, somewhere in the folio of this many pages that `pfn` lies in.
+    pub folio: u32,
+    /// Of such: the call that drops them had pinned `pfn`. Else `pfn` is the folio's first page, whoever pinned it.
+    pub is_named: bool,
+}
+
+impl Extent {
+    /// Pages that are what they are, in a folio or not.
+    pub const fn new(pfn: Pfn, pages: u64) -> Self {
+        Self { pfn, pages, folio: 0, is_named: true }
+    }
 }
 
 /// Pages in the order told. Most records tell of one run of them.

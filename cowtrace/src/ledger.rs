@@ -12,15 +12,17 @@ mod keyframe;
 mod places;
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, btree_map},
+    ops::Range,
     rc::Rc,
 };
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 use smallvec::SmallVec;
 
 pub use self::places::Place;
 use self::places::Places;
+use crate::decode::folio_of;
 use crate::event::{
     Event, Extent, Extents, Fault, FileRange, Mm, Pfn, Pin, Stack, Task, Time, Unpin, is_file,
 };
@@ -109,7 +111,15 @@ struct Live {
     /// Page references that it holds.
     pages: u64,
     /// Its records.
-    records: SmallVec<[PinId; 1]>,
+    records: SmallVec<[Rc<PinRecord>; 1]>,
+    /// Some of its references were dropped that name no page: what it holds in such a folio, only its end tells.
+    in_folios: bool,
+}
+
+impl Live {
+    fn new(first: &Rc<PinRecord>) -> Self {
+        Self { first: Rc::clone(first), pages: 0, records: SmallVec::new(), in_folios: false }
+    }
 }
 
 /// What an unpin released.
@@ -138,6 +148,7 @@ pub struct Ledger {
     unpinned: u64,
     unmatched: u64,
     unlisted: u64,
+    given_up: u64,
 }
 
 impl Ledger {
@@ -169,6 +180,11 @@ impl Ledger {
     /// Page references unpinned so far whose pin was not seen.
     pub fn unmatched(&self) -> u64 {
         self.unmatched
+    }
+
+    /// Page references [given up](Self::give_up).
+    pub fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     /// Pages that a call pinned or unpinned and nobody could list.
@@ -241,10 +257,9 @@ impl Ledger {
         }
         self.pinned += booked;
         if booked > 0 {
-            let new = || Live { first: Rc::clone(&record), pages: 0, records: SmallVec::new() };
-            let live = self.live.entry(record.call).or_insert_with(new);
+            let live = self.live.entry(record.call).or_insert_with(|| Live::new(&record));
             live.pages += booked;
-            live.records.push(id);
+            live.records.push(Rc::clone(&record));
             self.places.add(record);
         }
     }
@@ -279,6 +294,14 @@ impl Ledger {
     /// Whether a pin still holds a page.
     pub fn holds(&self, pin: PinId, pfn: Pfn) -> bool {
         self.holders(pfn).iter().any(|holder| holder.id == pin)
+    }
+
+    /// Whether a call holds any of some pages.
+    pub fn holds_any(&self, call: PinId, pages: Range<Pfn>) -> bool {
+        let touching = self.segments.range(..pages.end).rev();
+        touching
+            .take_while(|(start, segment)| **start + segment.pages > pages.start)
+            .any(|(_, segment)| segment.holders.iter().any(|pin| pin.call == call))
     }
 
     /// Whether a call still holds any page.
@@ -331,14 +354,50 @@ impl Ledger {
         self.unpinned += pages;
         let Some(live) = self.live.get_mut(&call) else { return };
         live.pages = live.pages.saturating_sub(pages);
-        if live.pages > 0 {
-            return;
+        if live.pages == 0 {
+            self.end(call);
         }
-        let records = self.live.remove(&call).map(|live| live.records);
-        for record in records.into_iter().flatten() {
-            self.places.remove(record);
-            self.gone.remove(&record);
+    }
+
+    /// A call holds nothing any more, whatever is still listed of it.
+    fn end(&mut self, call: PinId) {
+        let Some(live) = self.live.remove(&call) else { return };
+        if let Entry::Occupied(last) = self.long_calls.entry(live.first.holder.tid)
+            && last.get().call == call
+        {
+            last.remove();
         }
+        for record in &live.records {
+            self.places.remove(record.id);
+            self.gone.remove(&record.id);
+            for extent in record.extents.iter().filter(|_| live.in_folios) {
+                self.release_in(extent.pfn, extent.pfn + extent.pages, call, &mut Releases::new());
+            }
+        }
+        if live.in_folios {
+            self.dropped.retain(|(of, _), _| *of != call);
+        }
+    }
+
+    /// Takes calls off the books that pinned before `since`, as their unpins were lost: those for one I/O only, and
+    /// those of address spaces that are gone, which nobody can be moved off any more. How many pages they held.
+    pub fn give_up(&mut self, since: Time, is_longterm: impl Fn(u32) -> bool) -> u64 {
+        let is_over = |live: &Live| {
+            live.first.time < since
+                && (!is_longterm(live.first.gup_flags)
+                    || live.records.iter().all(|record| self.gone.contains(&record.id)))
+        };
+        let over = self.live.iter().filter(|(_, live)| is_over(live));
+        let over: Vec<(PinId, u64)> = over.map(|(call, live)| (*call, live.pages)).collect();
+        for (call, _) in &over {
+            if let Some(live) = self.live.get_mut(call) {
+                live.in_folios = true; // Nothing of it may stay listed.
+            }
+            self.end(*call);
+        }
+        let pages = over.iter().map(|(_, pages)| pages).sum();
+        self.given_up += pages;
+        pages
     }
 
     /// Makes `pfn` the start of a segment if it lies inside one.
@@ -387,7 +446,7 @@ impl Ledger {
     /// Drops one reference on each page of a range.
     fn drop_pages(&mut self, pfn: Pfn, pages: u64, released: &mut Releases) {
         // As nearly all are, where pages lie scattered: a segment, which one call holds.
-        if let Entry::Occupied(found) = self.segments.entry(pfn)
+        if let btree_map::Entry::Occupied(found) = self.segments.entry(pfn)
             && found.get().pages == pages
             && let [holder] = found.get().holders.as_slice()
         {
@@ -427,18 +486,21 @@ impl Ledger {
         if extent.folio == 1 && self.zero_pfn == Some(extent.pfn) {
             return;
         }
-        let end = extent.pfn + extent.folio;
-        self.cut(extent.pfn);
+        let start = folio_of(extent.pfn, extent.folio);
+        let end = start + u64::from(extent.folio);
+        self.cut(start);
         self.cut(end);
         let mut left = extent.pages;
         while left > 0 {
-            let Some((call, held)) = self.youngest_in(extent.pfn, end) else { break };
-            let dropped = self.dropped.entry((call, extent.pfn)).or_default();
+            let Some((call, held)) = self.holder_in(start, end, extent) else { break };
+            let dropped = self.dropped.entry((call, start)).or_default();
             let taken = left.min(held.saturating_sub(*dropped)).max(1);
             *dropped += taken;
             if *dropped >= held {
-                self.dropped.remove(&(call, extent.pfn));
-                self.release_in(extent.pfn, end, call, released);
+                self.dropped.remove(&(call, start));
+                self.release_in(start, end, call, released);
+            } else if let Some(live) = self.live.get_mut(&call) {
+                live.in_folios = true;
             }
             self.settle(call, taken);
             left -= taken;
@@ -446,10 +508,14 @@ impl Ledger {
         self.unmatched += left;
     }
 
-    /// The youngest call that holds any of a range of pages, and how many of them.
-    fn youngest_in(&self, pfn: Pfn, end: Pfn) -> Option<(PinId, u64)> {
-        let segments = || self.segments.range(pfn..end).map(|(_, segment)| segment);
-        let call = segments().flat_map(|segment| &segment.holders).map(|pin| pin.call).max()?;
+    /// Whose references to a folio are dropped, and how many of its pages that call holds: the youngest that holds the
+    /// page that is named, or else any.
+    fn holder_in(&self, start: Pfn, end: Pfn, extent: &Extent) -> Option<(PinId, u64)> {
+        let named = if extent.is_named { self.holders(extent.pfn) } else { &[] };
+        let segments = || self.segments.range(start..end).map(|(_, segment)| segment);
+        let calls = |pins: &[Rc<PinRecord>]| pins.iter().map(|pin| pin.call).max();
+        let any = || segments().filter_map(|segment| calls(&segment.holders)).max();
+        let call = calls(named).or_else(any)?;
         let holds = |segment: &&Segment| segment.holders.iter().any(|pin| pin.call == call);
         Some((call, segments().filter(holds).map(|segment| segment.pages).sum()))
     }
@@ -492,8 +558,8 @@ impl Ledger {
 
     /// The same for a huge page that was replaced as a whole.
     fn pins_broken_at(&self, fault: &Fault) -> Vec<Rc<PinRecord>> {
-        let old = fault.old_pfn..fault.old_pfn + fault.pages();
-        let end = fault.start() + (fault.pages() << 12);
+        let old = fault.old_pfn..fault.old_pfn.saturating_add(fault.pages());
+        let end = fault.start().saturating_add(fault.pages() << 12);
         let mut places = self.places(fault.mm, fault.start(), end);
         places.retain(|place| {
             place.pfn().is_some_and(|pfn| old.contains(&pfn) && self.holds(place.pin.id, pfn))

@@ -30,7 +30,7 @@ fn held(body: &mut &[u8]) -> Result<Held, Malformed> {
     let count = |pages: u64| pages.min(u32::MAX.into());
     let mut extent = || {
         let (pfn, pages, held) = (u64_le(body)? & MOST_PFN, count(u64_le(body)?), u64_le(body)?);
-        Ok((Extent { pfn, pages, folio: 0 }, held != 0))
+        Ok((Extent::new(pfn, pages), held != 0))
     };
     let extents = (0..extents?).map(|_| extent()).collect::<Result<_, _>>()?;
     let mut references = || Ok((u64_le(body)? & MOST_PFN, count(u64_le(body)?)));

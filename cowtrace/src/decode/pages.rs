@@ -25,7 +25,7 @@ pub fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
     let (make_dirty, count) = (u32_le(body)? != 0, u32_le(body)?);
     let (shift, form) = (u32_le(body)?, u32_le(body)?);
     let mut pfns = pfns(body, count, vmemmap, shift)?.peekable();
-    let folio = u64::from(form >> UNPIN_FORM_BITS);
+    let folio = form >> UNPIN_FORM_BITS;
     // No machine has 2^32 pages in one call; a number that could overflow a sum is no count.
     let pages = pages.min(u32::MAX.into());
     let first = pfns.peek().copied();
@@ -33,12 +33,17 @@ pub fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
         unpin_form::ARRAY => in_folio(consecutive(pfns), folio, first),
         unpin_form::FOLIOS => consecutive(pfns),
         unpin_form::RANGE => {
-            let run = |pfn| Extents::from([Extent { pfn, pages, folio: 0 }]);
+            let run = |pfn| Extents::from([Extent::new(pfn, pages)]);
             in_folio(first.map(run).unwrap_or_default(), folio, first)
         }
         unpin_form::FOLIO => {
-            let all = |pfn| [Extent { pfn: begin(pfn, folio), pages, folio: folio.max(1) }].into();
-            first.map(all).unwrap_or_default()
+            let all = |pfn| Extent {
+                pfn: folio_of(pfn, folio),
+                pages,
+                folio: folio.max(1),
+                is_named: false,
+            };
+            first.map(|pfn| [all(pfn)].into()).unwrap_or_default()
         }
         form => {
             return Err(Malformed::Number { field: "form of unpin", value: form.into() });
@@ -49,18 +54,19 @@ pub fn unpin(body: &mut &[u8]) -> Result<Unpin, Malformed> {
 
 /// Makes of the pages that lie in the first one's folio (of `folio` pages; 0: it has but one) references to
 /// that folio: who drops some of them may mean all (io_uring keeps one of 512, from 6.1 on).
-fn in_folio(extents: Extents, folio: u64, first: Option<Pfn>) -> Extents {
+fn in_folio(extents: Extents, folio: u32, first: Option<Pfn>) -> Extents {
     let Some(first) = first.filter(|_| folio.is_power_of_two()) else {
         return extents;
     };
-    let (start, end) = (begin(first, folio), begin(first, folio) + folio);
+    let (start, end) = (folio_of(first, folio), folio_of(first, folio) + u64::from(folio));
+    let references = |pages| Extent { pfn: first, pages, folio, is_named: true };
     if let [Extent { pfn, pages, .. }] = *extents
         && pfn + pages <= end
     {
-        return [Extent { pfn: start, pages, folio }].into();
+        return [references(pages)].into();
     }
     let mut inside = 0;
-    let mut parts = Extents::from([Extent { pfn: start, pages: 0, folio }]);
+    let mut parts = Extents::from([references(0)]);
     for extent in extents {
         let within = (extent.pfn.max(start), (extent.pfn + extent.pages).min(end));
         inside += within.1.saturating_sub(within.0);
@@ -68,7 +74,7 @@ fn in_folio(extents: Extents, folio: u64, first: Option<Pfn>) -> Extents {
         let behind = (extent.pfn.max(end), extent.pfn + extent.pages);
         for (pfn, next) in [before, behind] {
             if pfn < next {
-                parts.push(Extent { pfn, pages: next - pfn, folio: 0 });
+                parts.push(Extent::new(pfn, next - pfn));
             }
         }
     }
@@ -76,9 +82,9 @@ fn in_folio(extents: Extents, folio: u64, first: Option<Pfn>) -> Extents {
     parts
 }
 
-/// First page of a folio: folios are aligned to their size.
-fn begin(pfn: Pfn, folio: u64) -> Pfn {
-    if folio.is_power_of_two() { pfn & !(folio - 1) } else { pfn }
+/// First page of the folio of so many pages that a page lies in: folios are aligned to their size.
+pub fn folio_of(pfn: Pfn, folio: u32) -> Pfn {
+    if folio.is_power_of_two() { pfn & !(u64::from(folio) - 1) } else { pfn }
 }
 
 /// Page pointers as PFNs. A pointer that is none gives a PFN that no machine has, below 2^58 whatever it is,
@@ -101,7 +107,7 @@ fn consecutive(pfns: impl Iterator<Item = Pfn>) -> Extents {
     for pfn in pfns {
         match extents.last_mut() {
             Some(last) if last.pfn + last.pages == pfn => last.pages += 1,
-            _ => extents.push(Extent { pfn, pages: 1, folio: 0 }),
+            _ => extents.push(Extent::new(pfn, 1)),
         }
     }
     extents
@@ -111,15 +117,15 @@ fn consecutive(pfns: impl Iterator<Item = Pfn>) -> Extents {
 mod tests {
     use super::*;
 
-    fn extent(pfn: Pfn, pages: u64, folio: u64) -> Extent {
-        Extent { pfn, pages, folio }
+    fn extent(pfn: Pfn, pages: u64, folio: u32) -> Extent {
+        Extent { folio, ..Extent::new(pfn, pages) }
     }
 
     #[test]
     fn pages_in_the_first_ones_folio_are_references_to_it_and_others_are_themselves() {
         let pages = Extents::from_slice(&[extent(0x203, 6, 0), extent(0x300, 2, 0)]);
         let parts = in_folio(pages, 8, Some(0x203));
-        assert_eq!(*parts, [extent(0x200, 5, 8), extent(0x208, 1, 0), extent(0x300, 2, 0)]);
+        assert_eq!(*parts, [extent(0x203, 5, 8), extent(0x208, 1, 0), extent(0x300, 2, 0)]);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use hashbrown::HashMap;
-use smallvec::SmallVec;
 
 use super::{Ledger, Live, PinId, PinRecord, places::Place};
 use crate::event::{Before, Event, Extent, Held, HeldAt, Pfn, What};
@@ -93,14 +92,14 @@ impl Ledger {
             self.add(extent.pfn, extent.pages, &record);
             pages += extent.pages;
         }
-        let new = || Live { first: Rc::clone(&record), pages: 0, records: SmallVec::new() };
-        let live = self.live.entry(held.call).or_insert_with(new);
+        let live = self.live.entry(held.call).or_insert_with(|| Live::new(&record));
         live.pages = live.pages.saturating_add(pages);
         for (folio, references) in &held.dropped {
             self.dropped.insert((held.call, *folio), *references);
             live.pages = live.pages.saturating_sub(*references);
+            live.in_folios = true;
         }
-        live.records.push(held.id);
+        live.records.push(Rc::clone(&record));
         if held.id == held.call {
             self.long_calls.insert(event.task.tid, Rc::clone(&record));
         }
@@ -119,6 +118,7 @@ impl Ledger {
             unpinned: self.unpinned,
             unmatched: self.unmatched,
             unlisted: self.unlisted,
+            given_up: self.given_up,
             ..Self::default()
         };
     }
@@ -135,7 +135,7 @@ fn parts(extent: &Extent, runs: &[(Pfn, u64)]) -> Vec<(Extent, bool)> {
     let (mut parts, mut next) = (Vec::new(), extent.pfn);
     let mut part = |from: Pfn, to: Pfn, held| {
         if from < to {
-            parts.push((Extent { pfn: from, pages: to - from, folio: 0 }, held));
+            parts.push((Extent::new(from, to - from), held));
         }
     };
     for (pfn, pages) in runs {

@@ -147,7 +147,14 @@ impl Places {
         let bytes = range.end.saturating_sub(range.start);
         for part in self.overlapping(range.file, range.offset, range.offset.saturating_add(bytes)) {
             let start = range.start.wrapping_add(part.start.wrapping_sub(range.offset));
-            self.put(range.mm, Place { start, ..part });
+            let part = Place { start, ..part };
+            // It is told for each zap: what has its place already keeps it.
+            let known = self.overlapping(range.mm, part.start, part.end());
+            let known = known.iter().filter(|place| place.pin.id == part.pin.id);
+            let known: Vec<_> = known.map(|place| (place.start, place.end())).collect();
+            for place in part.without(&known) {
+                self.put(range.mm, place);
+            }
         }
     }
 
@@ -211,7 +218,7 @@ mod tests {
             pages,
             gup_flags: 0,
             listed_from: address,
-            extents: [Extent { pfn: 0x100 * (id + 1), pages, folio: 0 }].into(),
+            extents: [Extent::new(0x100 * (id + 1), pages)].into(),
         })
     }
 
@@ -272,6 +279,19 @@ mod tests {
         assert_eq!(places.overlapping(file, 0, u64::MAX).len(), 1, "it still is in the file");
         places.remove(0);
         assert!(places.by_mm.is_empty() && places.by_pin.is_empty());
+    }
+
+    #[test]
+    fn a_smaller_part_of_a_file_that_is_told_later_takes_no_place_away() {
+        let (mut places, file, mm) = (Places::default(), 1, 2);
+        places.add(pin(0, 0, 10));
+        for (start, pages) in [(0x7000_0000, 8), (0x7000_0000, 1), (0x7000_4000, 6)] {
+            let offset = start - 0x7000_0000;
+            places.mapped(&FileRange { file, offset, mm, start, end: start + pages * PAGE });
+        }
+        let found: u64 = places.overlapping(mm, 0, u64::MAX).iter().map(|place| place.pages).sum();
+        assert_eq!(found, 10);
+        assert_eq!(places.by_pin[&0].len(), 3, "two in the process, and the file");
     }
 
     #[test]

@@ -8,10 +8,10 @@ use super::*;
 use crate::event::What;
 
 /// Pages of the folios that `unpin-folio` names.
-const FOLIO: u64 = 8;
+const FOLIO: u32 = 8;
 
-/// Runs a script of `pin PFN xN`, `unpin PFN xN` and `unpin-folio PFN xN`, PFNs in hex, and compares
-/// what the ledger holds.
+/// Runs a script of `pin PFN xN`, `unpin PFN xN`, `unpin-folio PFN xN` and `unpin-in-folio PFN xN` (references, by a
+/// page that their call pinned), PFNs in hex, and compares what the ledger holds.
 fn check(script: &str, expected: &Expect) {
     let mut ledger = Ledger::default();
     ledger.ignore(0x777);
@@ -28,8 +28,8 @@ fn step(ledger: &mut Ledger, line: &str) {
     };
     let pfn = u64::from_str_radix(pfn, 16).expect("a PFN in hex");
     let pages = pages.trim_start_matches('x').parse().expect("a count");
-    let folio = if verb == "unpin-folio" { FOLIO } else { 0 };
-    let extents = [Extent { pfn, pages, folio }];
+    let folio = if verb.starts_with("unpin-") { FOLIO } else { 0 };
+    let extents = [Extent { pfn, pages, folio, is_named: verb != "unpin-folio" }];
     match verb {
         "pin" => pin(ledger, &extents),
         _ => drop(ledger.unpin(&Unpin {
@@ -42,11 +42,16 @@ fn step(ledger: &mut Ledger, line: &str) {
 }
 
 fn pin(ledger: &mut Ledger, extents: &[Extent]) {
+    pin_part_of(ledger, extents, extents.iter().map(|extent| extent.pages).sum());
+}
+
+/// The first part of a call of so many pages.
+fn pin_part_of(ledger: &mut Ledger, extents: &[Extent], call_pages: u64) {
     let pin = Pin {
         mm: 1,
         address: 0x10_0000,
         pages: extents.iter().map(|extent| extent.pages).sum(),
-        call_pages: extents.iter().map(|extent| extent.pages).sum(),
+        call_pages,
         unlisted: 0,
         gup_flags: 1,
         part: 0,
@@ -214,9 +219,61 @@ fn of_two_pins_on_a_folio_the_younger_is_dropped_first() {
 }
 
 #[test]
+fn of_two_pins_on_a_folio_the_one_on_the_named_page_is_dropped() {
+    // Two buffers in one huge page: the older one is unregistered.
+    check(
+        "pin 200 x4
+         pin 204 x4
+         unpin-in-folio 201 x3
+         unpin-in-folio 200 x1",
+        &expect![[r"
+            204 x4 held by [1]
+            pinned 8 unpinned 4 live 4 unmatched 0
+        "]],
+    );
+}
+
+#[test]
+fn what_is_dropped_in_a_folio_and_page_by_page_ends_a_call_all_the_same() {
+    check(
+        "pin 200 x8
+         unpin-folio 200 x4
+         unpin 200 x4",
+        &expect![[r"
+            pinned 8 unpinned 8 live 0 unmatched 0
+        "]],
+    );
+}
+
+#[test]
+fn a_thread_whose_long_call_has_ended_leaves_nothing() {
+    let mut ledger = Ledger::default();
+    let extent = Extent::new(0x40, 4);
+    pin_part_of(&mut ledger, &[extent], 8);
+    assert_eq!(ledger.long_calls.len(), 1);
+    let extents = [extent].into();
+    ledger.unpin(&Unpin { pages: 4, unlisted: 0, make_dirty: false, extents });
+    assert!(ledger.long_calls.is_empty());
+}
+
+#[test]
+fn once_unpins_were_lost_what_was_pinned_for_one_io_or_by_who_is_gone_is_given_up() {
+    let mut ledger = Ledger::default();
+    pin(&mut ledger, &[Extent::new(0x40, 4)]);
+    assert_eq!(ledger.give_up(1, |_| true), 0, "it is for long, and its process lives");
+    assert_eq!(ledger.give_up(0, |_| false), 0, "it is younger");
+    assert_eq!(ledger.give_up(1, |_| false), 4);
+    pin(&mut ledger, &[Extent::new(0x40, 4)]);
+    ledger.mm_exit(1);
+    assert_eq!(ledger.give_up(1, |_| true), 4);
+    assert_eq!((ledger.live_pins(), ledger.live_pages(), ledger.given_up()), (0, 0, 8));
+    assert!(ledger.segments.is_empty() && ledger.gone.is_empty());
+}
+
+#[test]
 fn a_page_is_found_by_where_it_was_pinned() {
     let mut ledger = Ledger::default();
-    let extent = |pfn, pages| Extent { pfn, pages, folio: 0 };
+    let extent = |pfn, pages| Extent::new(pfn, pages);
     pin(&mut ledger, &[extent(0x40, 2), extent(0x90, 1), extent(0x40, 1)]);
     // The page is mapped twice in the range, and held twice.
     assert_eq!(ledger.holders(0x40).len(), 2);
@@ -228,7 +285,7 @@ fn a_page_is_found_by_where_it_was_pinned() {
 #[test]
 fn a_pin_whose_address_space_is_gone_is_nobody_elses_at_that_address() {
     let mut ledger = Ledger::default();
-    pin(&mut ledger, &[Extent { pfn: 0x40, pages: 1, folio: 0 }]);
+    pin(&mut ledger, &[Extent::new(0x40, 1)]);
     assert_eq!(ledger.mm_exit(1).len(), 1);
     assert!(ledger.places(1, 0, u64::MAX).is_empty());
     assert_eq!(ledger.live_pages(), 1, "the pin lives on");
@@ -247,7 +304,7 @@ fn a_long_call_is_one_call_to_whoever_asks_its_parts() {
             unlisted: 0,
             gup_flags: 1,
             part,
-            extents: [Extent { pfn, pages: 256, folio: 0 }].into(),
+            extents: [Extent::new(pfn, 256)].into(),
         };
         let kernel = if part == 0 { vec![0xabc].into() } else { Rc::default() };
         let event = Event {
@@ -282,13 +339,13 @@ fn random_pins_and_unpins_keep_the_books() {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for _ in 0..2000 {
         let (pfn, pages) = (random(64), 1 + random(8));
-        let extent = Extent { pfn, pages, folio: 0 };
+        let extent = Extent::new(pfn, pages);
         if random(2) == 0 {
             pin(&mut ledger, &[extent]);
             (pfn..pfn + pages).for_each(|page| *counts.entry(page).or_default() += 1);
         } else {
             // Kernels from 6.12 on tell a page's unpin as that of its folio.
-            let extents = [Extent { folio: (pages == 1).into(), ..extent }].into();
+            let extents = [Extent { folio: (pages == 1).into(), is_named: false, ..extent }].into();
             let unpin = Unpin { pages, unlisted: 0, make_dirty: false, extents };
             ledger.unpin(&unpin);
             for page in pfn..pfn + pages {

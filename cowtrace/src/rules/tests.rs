@@ -32,7 +32,7 @@ fn ledger_with(mm: u64, gup_flags: u32) -> Ledger {
         unlisted: 0,
         gup_flags,
         part: 0,
-        extents: [Extent { pfn: 0x40, pages: 1, folio: 0 }].into(),
+        extents: [Extent::new(0x40, 1)].into(),
     };
     let event = Event {
         time: 5,

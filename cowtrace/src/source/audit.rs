@@ -54,11 +54,7 @@ fn extents(entries: &[Option<u64>]) -> Vec<Extent> {
         (Some(one), Some(next)) => *next == one + 1,
         (one, next) => one == next,
     };
-    let extent = |run: &[Option<u64>]| Extent {
-        pfn: run[0].unwrap_or(0),
-        pages: run.len() as u64,
-        folio: 0,
-    };
+    let extent = |run: &[Option<u64>]| Extent::new(run[0].unwrap_or(0), run.len() as u64);
     entries.chunk_by(goes_on).map(extent).collect()
 }
 

@@ -68,10 +68,7 @@ mod tests {
 
     #[test]
     fn pages_are_looked_up_only_behind_those_that_are_still_there() {
-        let extents = Extents::from_slice(&[
-            Extent { pfn: 7, pages: 2, folio: 0 },
-            Extent { pfn: 30, pages: 1, folio: 0 },
-        ]);
+        let extents = Extents::from_slice(&[Extent::new(7, 2), Extent::new(30, 1)]);
         let pin = Pin {
             mm: 2,
             address: 0x1000,

@@ -57,7 +57,7 @@ impl Trace {
             self.references.0.push_back((reference, *holder));
             return;
         }
-        let extent = Extent { pfn: holder.pfn, pages: 1, folio: 0 };
+        let extent = Extent::new(holder.pfn, 1);
         let pin = Pin {
             mm: holder.mm,
             address: holder.address,

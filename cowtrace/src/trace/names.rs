@@ -80,7 +80,7 @@ mod tests {
             unlisted: 0,
             gup_flags: 1,
             part: 0,
-            extents: [Extent { pfn: 0x40, pages: 1, folio: 0 }].into(),
+            extents: [Extent::new(0x40, 1)].into(),
         };
         let (stack, what) = (Stack::default(), What::Pin(pin));
         trace.take(Ok(Event { time: 1, task, cpu: 0, program: None, stack, what }));

@@ -27,7 +27,7 @@ impl Script {
             script.tell(What::Fact { key: key.to_owned(), value: value.to_owned() });
         }
         script.attach(DOMAIN);
-        let extents = [Extent { pfn: PFN, pages: 4, folio: 0 }].into();
+        let extents = [Extent::new(PFN, 4)].into();
         let (pages, call_pages, unlisted, gup_flags, part) = (4, 4, 0, 0x101, 0);
         let pin =
             Pin { mm: MM, address: AT, pages, call_pages, unlisted, gup_flags, part, extents };
@@ -76,7 +76,7 @@ impl Script {
     }
 
     fn unpin(&mut self) {
-        let extents = [Extent { pfn: PFN, pages: 4, folio: 0 }].into();
+        let extents = [Extent::new(PFN, 4)].into();
         self.tell(What::Unpin(Unpin { pages: 4, unlisted: 0, make_dirty: false, extents }));
     }
 

@@ -318,7 +318,7 @@ mod tests {
             unlisted: 0,
             gup_flags: 0x101,
             part: 0,
-            extents: [Extent { pfn: address >> 12, pages: 1, folio: 0 }].into(),
+            extents: [Extent::new(address >> 12, 1)].into(),
         })
     }
 

@@ -54,7 +54,7 @@ fn pin() -> What {
         unlisted: 0,
         gup_flags: 0x101,
         part: 0,
-        extents: [Extent { pfn: 0x40, pages: 1, folio: 0 }].into(),
+        extents: [Extent::new(0x40, 1)].into(),
     })
 }
 
@@ -84,7 +84,7 @@ fn a_fault_that_comes_again_after_others_is_another() {
 #[test]
 fn an_unpin_like_the_one_before_is_another_if_the_page_was_pinned_again_in_between() {
     let mut trace = Trace::default();
-    let extents = || [Extent { pfn: 0x40, pages: 1, folio: 0 }].into();
+    let extents = || [Extent::new(0x40, 1)].into();
     let unpin =
         || What::Unpin(Unpin { pages: 1, unlisted: 0, make_dirty: false, extents: extents() });
     tell(&mut trace, Program::PinFastExit, pin());
@@ -108,7 +108,7 @@ fn part_of_a_pin(part: u64) -> Pin {
         unlisted,
         gup_flags: 0x101,
         part: part as u32,
-        extents: [Extent { pfn: 0x1000 * (part + 1), pages, folio: 0 }].into(),
+        extents: [Extent::new(0x1000 * (part + 1), pages)].into(),
     }
 }
 
@@ -148,7 +148,7 @@ fn a_long_unpin_that_the_understudy_tells_again_is_one_unpin() {
     let mut trace = Trace::default();
     for (time, program) in [(10, Program::UnpinPages), (20, Program::UnpinPagesAgain)] {
         for pfn in [0x1000, 0x2000] {
-            let extents = [Extent { pfn, pages: PART, folio: 0 }].into();
+            let extents = [Extent::new(pfn, PART)].into();
             let unpin = Unpin { pages: PART, unlisted: 0, make_dirty: false, extents };
             tell_at(&mut trace, time, Some(program), What::Unpin(unpin));
         }
@@ -160,7 +160,7 @@ fn a_long_unpin_that_the_understudy_tells_again_is_one_unpin() {
 fn a_page_that_the_understudy_tells_again_may_be_the_last_of_a_record() {
     let mut trace = Trace::default();
     let unpin = |pfn, pages| {
-        let extents = [Extent { pfn, pages, folio: 0 }].into();
+        let extents = [Extent::new(pfn, pages)].into();
         What::Unpin(Unpin { pages, unlisted: 0, make_dirty: false, extents })
     };
     tell(&mut trace, Program::UnpinFolio, unpin(0x40, 3));
@@ -265,7 +265,7 @@ fn a_finding_that_came_before_its_owner_learns_it_even_when_the_pin_has_ended() 
         let What::Fault(fault) = copy(0x50) else { unreachable!("a fault") };
         tell(&mut trace, Program::WpFaultExit, What::Fault(Fault { mm: 2, ..fault }));
         if has_ended {
-            let extents = [Extent { pfn: 0x40, pages: 1, folio: 0 }].into();
+            let extents = [Extent::new(0x40, 1)].into();
             let unpin = Unpin { pages: 1, unlisted: 0, make_dirty: false, extents };
             tell(&mut trace, Program::UnpinPages, What::Unpin(unpin));
         }

@@ -303,7 +303,7 @@ impl Run {
 
     /// Another process pins a buffer of so many pages.
     pub fn pin_by(&mut self, tgid: u32, pages: u64) {
-        let extents = [Extent { pfn: 0x20_0000 + u64::from(tgid) * 0x1000, pages, folio: 0 }];
+        let extents = [Extent::new(0x20_0000 + u64::from(tgid) * 0x1000, pages)];
         let pin = Pin {
             mm: MM + u64::from(tgid) * 0x1000,
             address: BUFFER,
@@ -353,7 +353,7 @@ fn stack(kernel: &[u64], user: &[u64]) -> Stack {
 }
 
 fn four_pages() -> Extents {
-    [Extent { pfn: PFN, pages: 4, folio: 0 }].into()
+    [Extent::new(PFN, 4)].into()
 }
 
 fn key_named(name: &str) -> KeyEvent {

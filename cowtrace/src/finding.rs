@@ -2,7 +2,7 @@
 
 mod cause;
 
-use std::{borrow::Cow, fmt, rc::Rc};
+use std::{borrow::Cow, fmt, ops::Range, rc::Rc};
 
 pub use self::cause::{Cause, CauseKind, Telling, ZapKind};
 use crate::{
@@ -322,6 +322,11 @@ impl Finding {
     /// Who pinned; who lost the page where no pin was seen.
     pub fn holder(&self) -> &Task {
         self.pin.as_ref().map_or(&self.writer, |pin| &pin.holder)
+    }
+
+    /// The pages that were lost, of a write-protect fault.
+    pub fn old_pages(&self) -> Range<Pfn> {
+        self.old_pfn..self.old_pfn.saturating_add(self.pages)
     }
 
     /// First address behind what it is about.

@@ -73,7 +73,7 @@ impl History {
     /// direct the last. Where nothing was seen, what the page itself tells.
     pub fn cause_of(&self, fault: &Fault, event: &Event, since: Time) -> Option<Cause> {
         let covers = |(start, end): (u64, u64)| {
-            start < fault.start() + (fault.pages() << 12) && fault.start() < end
+            start < fault.start().saturating_add(fault.pages() << 12) && fault.start() < end
         };
         let candidates = self.0.get(&fault.mm).into_iter().flatten();
         let candidates: Vec<_> = candidates

@@ -37,7 +37,7 @@ use self::{
 use crate::{
     budget::Kept,
     decode::Malformed,
-    event::{Before, Cost, Event, Fault, FileRange, ProbeState, ShortTerm, Tally, Time, What},
+    event::{Before, Cost, Event, Fault, FileRange, Mm, ProbeState, ShortTerm, Tally, Time, What},
     facts::{Facts, key},
     finding::{CauseKind, Finding, Telling, Verdict, ZapKind},
     history::History,
@@ -119,6 +119,10 @@ pub struct Trace {
     pub counts: Counts,
     /// Time of the newest event.
     pub now: Time,
+    /// When it was known last that the end of a pin may have been lost.
+    ends_lost_at: Option<Time>,
+    /// Up to when pins whose ends were lost are off the books.
+    given_up_at: Option<Time>,
     /// From when to when records are missing between two parts.
     gaps: Vec<(Time, Time)>,
     symbols: HashMap<(u32, u64), String>,
@@ -134,7 +138,7 @@ pub struct Trace {
     stacks: Stacks,
     held: Vec<Held>,
     lineage: Lineage,
-    suspects: HashMap<u32, usize>,
+    suspects: HashMap<Mm, usize>,
     references: References,
     notifiers: Notifiers,
     secondaries: Secondaries,
@@ -156,6 +160,7 @@ impl Trace {
             return self.event(event);
         }
         self.counts.malformed += 1;
+        self.ends_lost_at = Some(self.now);
         Vec::new()
     }
 
@@ -298,6 +303,7 @@ impl Trace {
             What::MmExit { mm } => {
                 self.address_space_ended(*mm);
                 self.history.forget(*mm);
+                self.suspects.remove(mm);
                 self.notifiers.forget(*mm);
                 self.vma_names.forget(*mm);
                 let left = self.ledger.mm_exit(*mm);
@@ -341,9 +347,13 @@ impl Trace {
         let before = (self.lost_ends(), self.lost_ends_of_reach());
         self.tallies.extend(program.map(|program| (program, tally)));
         let mut changes = Vec::new();
-        if self.restoring.is_none() && self.lost_ends() > before.0 {
-            changes.extend(self.doubt_books());
+        if self.lost_ends() > before.0 {
+            self.ends_lost_at = Some(self.now);
+            if self.restoring.is_none() {
+                changes.extend(self.doubt_books());
+            }
         }
+        self.give_up_pins();
         if self.restoring.is_none() && self.lost_ends_of_reach() > before.1 {
             changes.extend(self.doubt_reach());
         }
@@ -360,7 +370,7 @@ impl Trace {
                 *self.benign.entry(why).or_default() += 1;
                 Vec::new()
             }
-            Judgement::Found { verdict: Verdict::SuspectGet, .. } if self.is_one_more(event) => {
+            Judgement::Found { verdict: Verdict::SuspectGet, .. } if self.is_one_more(fault.mm) => {
                 self.counts.suspects_unlisted += 1;
                 Vec::new()
             }
@@ -371,8 +381,8 @@ impl Trace {
     }
 
     /// Whether so many pages of a process are suspects by plain references that one more tells nothing new.
-    fn is_one_more(&mut self, event: &Event) -> bool {
-        let listed = self.suspects.entry(event.task.tgid).or_default();
+    fn is_one_more(&mut self, mm: Mm) -> bool {
+        let listed = self.suspects.entry(mm).or_default();
         *listed += 1;
         *listed > SUSPECTS
     }

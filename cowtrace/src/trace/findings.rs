@@ -293,7 +293,11 @@ impl Trace {
     pub(super) fn unpin(&mut self, event: &Event, unpin: &Unpin) -> Vec<Change> {
         self.counts.unpins += 1;
         let released = self.ledger.unpin(unpin);
-        if !self.held.is_empty() {
+        if unpin.unlisted > 0 {
+            self.ends_lost_at = Some(self.now);
+        }
+        let ledger = &self.ledger;
+        if !self.held.is_empty() && released.iter().any(|release| !ledger.is_live(release.call)) {
             self.forget_held();
         }
         if self.open.by_call.is_empty() {
@@ -305,8 +309,8 @@ impl Trace {
 
     /// A pin has left some pages: closes what was about them.
     fn release(&mut self, release: &Release, end: Unpinned) -> Vec<Change> {
-        let live = self.ledger.is_live(release.call);
-        let pages = release.pfn..release.pfn + release.pages;
+        let (ledger, live) = (&self.ledger, self.ledger.is_live(release.call));
+        let released = release.pfn..release.pfn.saturating_add(release.pages);
         let Some(open) = self.open.by_call.get_mut(&release.call) else {
             return Vec::new();
         };
@@ -315,8 +319,13 @@ impl Trace {
         let (findings, pins_left) = (&mut self.findings, &mut self.open.pins_left);
         open.retain(|index| {
             let finding = &mut findings[*index];
-            let copied = finding.how == How::Copied;
-            if if copied { !pages.contains(&finding.old_pfn) } else { live } {
+            let lost = finding.old_pages();
+            let touches = released.start < lost.end && lost.start < released.end;
+            // A huge page is lost as a whole, and its pin ends page by page.
+            let is_over = finding.how == How::Copied
+                && touches
+                && !(finding.pages > 1 && ledger.holds_any(release.call, lost));
+            if live && !is_over {
                 return true;
             }
             let left = pins_left.get_mut(index).map_or(0, |left| {
@@ -350,12 +359,14 @@ const DIVERGED: &str = "the process has another page at an address whose old pag
 
 /// Page size on the one architecture that is traced.
 const PAGE: u64 = 4096;
-/// Losses are counted each second, and told later than that on a machine that has no time.
+/// Losses are counted each second while records come, of which one brings the next count near, and told later than that
+/// on a machine that has no time.
 const TALLIED_WITHIN_NS: Time = 10_000_000_000;
 
 /// Takes back what rests on an unpin that may have been lost.
 pub(super) fn doubt(finding: &mut Finding) {
     finding.verdict = Verdict::Inconclusive;
+    finding.proof = None;
     finding.reason = DOUBTFUL.into();
 }
 

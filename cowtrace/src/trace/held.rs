@@ -76,7 +76,8 @@ impl Trace {
         let ended = matches!(&event.what, What::Fact { key, .. } if key == key::ENDED);
         let late =
             |held: &Held| ended || event.time.saturating_sub(held.finding.broken_at) > GRACE_NS;
-        if !self.held.iter().any(late) {
+        // They stand as they came. One that was overtaken waits for those before it.
+        if !self.held.first().is_some_and(late) {
             return Vec::new();
         }
         let (due, rest): (Vec<_>, Vec<_>) = self.held.drain(..).partition(late);

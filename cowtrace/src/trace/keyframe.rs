@@ -2,8 +2,9 @@
 //!
 //! Promise: a trace made of a keyframe judges what comes as the trace that it was taken of, and finds again what was
 //! found and is open. The facts are told once more, not what was concluded: causes and findings come of the events
-//! that brought them about. Not kept: what was counted before, findings that were closed, which secondary MMUs were
-//! told of open ones, and how many suspects of a process were listed.
+//! that brought them about. Not kept: what was counted before, findings that were closed, or that are of no event (what a
+//! child inherited, what the audit saw), which secondary MMUs were told of open ones, and how many suspects of a process
+//! were listed.
 
 use std::collections::HashSet;
 
@@ -150,8 +151,8 @@ impl Trace {
         let last = self.restoring.as_mut().and_then(|restoring| restoring.last.take());
         let Some(finding) = last.and_then(|index| self.findings.get_mut(index)) else { return };
         match (verdict, proof) {
+            (Verdict::Inconclusive, _) => findings::doubt(finding),
             (_, Some(proof)) => findings::prove(finding, proof),
-            (Verdict::Inconclusive, None) => findings::doubt(finding),
             (verdict, None) => finding.verdict = verdict,
         }
     }

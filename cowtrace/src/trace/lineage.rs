@@ -155,8 +155,7 @@ impl Trace {
             pages: pins
                 .iter()
                 .filter(|other| other.address == pin.address)
-                .map(|pin| pin.pages)
-                .sum(),
+                .fold(0, |pages, pin| pages.saturating_add(pin.pages)),
             reason: format!(
                 "the holder's address space ended and its pins live on, while its child {child} lives: what the \
                  device writes goes to the holder's pages, of which the child has a copy made at fork"

@@ -16,6 +16,9 @@ use crate::{
 /// Findings that are listed whatever they are.
 const LISTED: usize = 100_000;
 
+/// Kinds that are told apart: a thread can give itself a new name for each finding.
+const KINDS: usize = 4096;
+
 /// What findings that are alike have in common: verdict, name of the holder, cause, and the code that pinned.
 type Kind = (Verdict, Comm, &'static str, Box<[u64]>);
 
@@ -29,7 +32,8 @@ pub struct Listed {
 impl Listed {
     /// Whether a finding is to be listed beside so many. Else it is counted.
     pub fn takes(&mut self, finding: &Finding, listed: usize) -> bool {
-        if self.kinds.insert(kind(finding)) || listed < LISTED {
+        let is_new = self.kinds.len() < KINDS && self.kinds.insert(kind(finding));
+        if is_new || listed < LISTED {
             return true;
         }
         *self.unlisted.entry(finding.verdict).or_default() += 1;
@@ -73,9 +77,20 @@ mod tests {
         assert!(!listed.takes(&found(Verdict::Lost), LISTED));
         assert!(listed.takes(&found(Verdict::Armed), LISTED), "the first of its kind");
         assert!(!listed.takes(&found(Verdict::Armed), LISTED + 1));
+        let by = |name: usize| {
+            let mut finding = found(Verdict::StaleRead);
+            finding.writer.comm.0[..8].copy_from_slice(&name.to_le_bytes());
+            finding
+        };
+        let renamed = (0..2 * KINDS).filter(|name| listed.takes(&by(*name), LISTED)).count();
+        assert_eq!(renamed, KINDS - 2, "however many names there are");
         let trace = Trace { listed, ..Trace::default() };
-        assert_eq!(trace.unlisted(), 2);
         let verdicts: Vec<_> = trace.unlisted_verdicts().collect();
-        assert_eq!(verdicts, [(Verdict::Lost, 1), (Verdict::Armed, 1)]);
+        let stale = (KINDS + 2) as u64;
+        assert_eq!(
+            verdicts,
+            [(Verdict::Lost, 1), (Verdict::StaleRead, stale), (Verdict::Armed, 1)]
+        );
+        assert_eq!(trace.unlisted(), 2 + stale);
     }
 }

@@ -9,8 +9,12 @@ use crate::{
     budget::{self, Kept},
     event::{Tally, Time},
     facts::key,
+    ledger::PinRecord,
     rules::Missed,
 };
+
+/// No I/O takes longer: by then the kernel has given up a device itself.
+const ONE_IO_NS: Time = 600_000_000_000;
 
 /// Whether no verdict hangs on what a program sees: it adds a name or a proof. Rows that no run needs.
 fn is_evidence_only(program: Program) -> bool {
@@ -48,6 +52,21 @@ impl Trace {
         let untold = self.counts.malformed.saturating_add(self.ledger.unlisted());
         let ends = self.losses().filter(|(program, _)| program.ends_or_moves_pins());
         ends.map(|(_, tally)| tally.lost()).fold(untold, u64::saturating_add)
+    }
+
+    /// Whether the end of a pin may be among what was lost: that was after it was pinned.
+    pub(super) fn may_have_ended(&self, pin: &PinRecord) -> bool {
+        self.ends_lost_at.is_some_and(|lost| pin.time <= lost)
+    }
+
+    /// Ends of pins were lost: takes pins off the books that must have ended since. An agent would hold them for ever.
+    pub(super) fn give_up_pins(&mut self) {
+        let Some(lost) = self.ends_lost_at else { return };
+        if self.given_up_at < Some(lost) && self.now.saturating_sub(lost) > ONE_IO_NS {
+            self.given_up_at = Some(lost);
+            let facts = &self.facts;
+            self.ledger.give_up(lost, |flags| facts.is_longterm(flags));
+        }
     }
 
     /// Records of what devices reach that were not seen: it is then not known, and nothing else is in doubt.

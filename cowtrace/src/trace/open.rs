@@ -97,13 +97,13 @@ impl Trace {
             *alive = self.lineage.lives(*child);
         }
         if basis == Basis::Books {
-            if self.lost_ends() > 0 {
+            if pins.iter().any(|pin| self.may_have_ended(pin)) {
                 doubt(&mut finding);
             }
             self.open.by_books.insert(index);
         }
         let mut seen = HashSet::new();
-        pins.retain(|pin| seen.insert(pin.call));
+        pins.retain(|pin| self.ledger.is_live(pin.call) && seen.insert(pin.call));
         for pin in &pins {
             self.open.by_call.entry(pin.call).or_default().push(index);
         }

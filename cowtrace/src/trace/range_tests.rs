@@ -1,6 +1,6 @@
 //! Ranges that are zapped, moved or write-protected under a pin: script in, verdicts out.
 
-use cowtrace_common::wire::POINTERS;
+use cowtrace_common::wire::{POINTERS, page_bit};
 
 use super::*;
 use crate::event::{Audit, Extent, ForkCopy, Pin, Protect, Protector, Stack, Task, Unpin, Zap};
@@ -56,12 +56,12 @@ impl Script {
             unlisted: 0,
             gup_flags: 0x101,
             part: 0,
-            extents: [Extent { pfn: PFN, pages, folio: 0 }].into(),
+            extents: [Extent::new(PFN, pages)].into(),
         }));
     }
 
     fn unpin(&mut self, make_dirty: bool) {
-        let extents = [Extent { pfn: PFN, pages: 4, folio: 0 }].into();
+        let extents = [Extent::new(PFN, 4)].into();
         self.tell(What::Unpin(Unpin { pages: 4, unlisted: 0, make_dirty, extents }));
     }
 
@@ -128,6 +128,64 @@ fn a_zap_that_only_the_books_speak_of_cannot_be_told_once_records_were_lost() {
 }
 
 #[test]
+fn what_was_lost_before_a_page_was_pinned_says_nothing_of_its_end() {
+    let mut script = Script::new(true);
+    script.lose(1);
+    script.unpin(false);
+    script.pin(4);
+    script.called("do_madvise", What::Zap(Zap { first: None, ..zap() }));
+    assert_eq!(script.says(), "range-invalidated / 0");
+}
+
+#[test]
+fn a_pin_whose_end_was_lost_with_its_process_is_off_the_books_when_no_io_can_last_so_long() {
+    let held_after = |seconds| {
+        let mut script = Script::new(true);
+        script.lose(1);
+        script.tell(What::MmExit { mm: MM });
+        script.now += seconds * SECOND;
+        script.lose(1);
+        script.trace.ledger.live_pages()
+    };
+    assert_eq!(held_after(60), 4);
+    assert_eq!(held_after(601), 0);
+}
+
+#[test]
+fn a_finding_about_a_huge_page_is_open_until_its_pin_holds_nothing_there() {
+    let order = 3 << page_bit::ORDER_SHIFT;
+    let mut script = Script { trace: Trace::default(), now: 1 };
+    script.fact(key::FOLL_WRITE, "1");
+    script.pin(4);
+    script.tell(What::Fault(Fault {
+        mm: MM,
+        address: AT,
+        vma: (AT, AT + 0x8000),
+        vma_flags: 0,
+        // The pinned pages are those behind the head.
+        old_pfn: PFN,
+        new_pfn: 0x90,
+        references: 5,
+        mappings: 0,
+        pins: 4,
+        fault_flags: 1,
+        page_bits: page_bit::KNOWN
+            | page_bit::MAYBE_PINNED
+            | page_bit::ANON
+            | page_bit::HUGETLB
+            | order,
+        outcome: Outcome::Copy,
+    }));
+    assert_eq!(script.says(), "diverged / 0");
+    for (pfn, pages, is_open) in [(PFN + 3, 1, true), (PFN, 2, true), (PFN + 2, 1, false)] {
+        let extents = [Extent::new(pfn, pages)].into();
+        script.tell(What::Unpin(Unpin { pages, unlisted: 0, make_dirty: true, extents }));
+        assert_eq!(script.trace.findings[0].unpinned.is_none(), is_open, "{pfn:#x}");
+    }
+    assert_eq!(script.says(), "lost / 0");
+}
+
+#[test]
 fn a_finding_that_rests_on_the_books_is_taken_back_when_losses_are_told_soon_after() {
     let told = |first, after: Time, frame| {
         let mut script = Script::new(true);
@@ -157,7 +215,7 @@ fn an_unpin_that_nobody_saw_speaks_of_its_whole_call() {
                 unlisted: 0,
                 gup_flags: 0x101,
                 part,
-                extents: [Extent { pfn: PFN + 4 + from, pages, folio: 0 }].into(),
+                extents: [Extent::new(PFN + 4 + from, pages)].into(),
             }));
         }
         let (start, end) = (address, address + 0x20_0000);
@@ -171,7 +229,7 @@ fn an_unpin_that_nobody_saw_speaks_of_its_whole_call() {
 
 /// What the page map shows at the addresses that were pinned.
 fn audited(script: &mut Script, pfns: [u64; 4]) {
-    let extent = |pfn| Extent { pfn, pages: 1, folio: 0 };
+    let extent = |pfn| Extent::new(pfn, 1);
     let extents = pfns.into_iter().map(extent).collect();
     script.tell(What::Audit(Audit { mm: MM, start: AT, extents }));
 }

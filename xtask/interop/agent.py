@@ -14,11 +14,15 @@ def agent(name, *options):
     command = [COWTRACE, "agent", "--listen", "127.0.0.1:0", "--replay", RECORDINGS / name, *options]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        line = running.stderr.readline()
-        address = re.search(r"http://\S+", line)
-        if not address:
-            sys.exit(f"the agent did not start: {line}{running.stderr.read()}")
-        yield address[0]
+        said = []
+        # What its collector rejects it may tell first.
+        for line in running.stderr:
+            if address := re.search(r"metrics at (http://\S+)", line):
+                break
+            said.append(line)
+        else:
+            sys.exit(f"the agent did not start: {''.join(said)}")
+        yield address[1]
     finally:
         running.terminate()
         running.wait(60)

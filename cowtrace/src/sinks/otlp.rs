@@ -4,6 +4,7 @@
 //! Names of attributes are OpenTelemetry's own where it has one; all others begin with `cowtrace.`. Metrics have the
 //! names that Prometheus sees, without unit and `_total`: a collector that tells them to Prometheus puts both back.
 
+mod answer;
 mod metrics;
 
 pub use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -15,7 +16,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-pub use self::metrics::metrics;
+pub use self::{
+    answer::{Rejected, rejected_logs, rejected_metrics},
+    metrics::metrics,
+};
 use super::{container, stack, text};
 use crate::{
     event::{Task, Time},

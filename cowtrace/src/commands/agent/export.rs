@@ -4,8 +4,11 @@
 //! the queue has no room for, and these are counted. Surprise: no TLS and no names, only an address: the collector is
 //! on this host or in its pod, and a static binary cannot resolve names as its host does.
 
+mod response;
+
 use std::{
-    io::{self, Read as _, Write as _},
+    collections::BTreeSet,
+    io::{self, Write as _},
     net::{SocketAddr, TcpStream},
     str::FromStr,
     sync::{
@@ -17,7 +20,12 @@ use std::{
     time::Duration,
 };
 
-use crate::sinks::metrics::Exported;
+use self::response::Response;
+use crate::sinks::{
+    self,
+    metrics::Exported,
+    otlp::{self, Rejected},
+};
 
 /// Path of a request with log records.
 pub const LOGS: &str = "/v1/logs";
@@ -28,7 +36,7 @@ pub const METRICS: &str = "/v1/metrics";
 const WAITING: usize = 64;
 /// How long a collector may take for each step.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest wait before a request is sent again.
+/// The longest wait before a request is sent again, whatever the collector asks for.
 const LONGEST: Duration = Duration::from_secs(30);
 /// How often one is sent: for about two minutes.
 const TRIES: u32 = 8;
@@ -103,6 +111,7 @@ impl Exporter {
             counts: Arc::clone(&counts),
             first_wait: Duration::from_secs(1),
             is_away: false,
+            rejects: BTreeSet::new(),
         };
         let thread = thread::Builder::new().name("exporter".to_owned());
         let thread = thread.spawn(move || sending.run(&requests))?;
@@ -139,9 +148,10 @@ impl Drop for Exporter {
 
 /// What a collector said.
 enum Said {
-    Taken,
-    /// Try again later.
-    Later(String),
+    /// All of it was taken, or all but what it rejects.
+    Taken(Option<Rejected>),
+    /// Try again later, perhaps not before it wants to be asked.
+    Later(String, Option<Duration>),
     /// It will never be taken.
     Refused(String),
 }
@@ -154,40 +164,63 @@ struct Sending {
     first_wait: Duration,
     /// The last request was not taken, and the user knows.
     is_away: bool,
+    /// Paths whose last request was taken in part, and the user knows.
+    rejects: BTreeSet<&'static str>,
 }
 
 impl Sending {
     fn run(&mut self, requests: &Receiver<Request>) {
         for request in requests {
-            let taken = self.deliver(&request);
-            let count = if taken { &self.counts.sent } else { &self.counts.dropped };
-            count.fetch_add(request.records, Ordering::Relaxed);
+            let sent = self.deliver(&request);
+            self.counts.sent.fetch_add(sent, Ordering::Relaxed);
+            self.counts.dropped.fetch_add(request.records - sent, Ordering::Relaxed);
         }
     }
 
-    /// Sends a request until it is taken or there is no point in trying on; whether it was taken.
-    fn deliver(&mut self, request: &Request) -> bool {
+    /// Sends a request until it is taken or there is no point in trying on; how many of its records were taken.
+    fn deliver(&mut self, request: &Request) -> u64 {
         let mut wait = self.first_wait;
         for _ in 0..TRIES {
-            match post(&self.endpoint, request) {
-                Said::Taken => {
+            let asked = match post(&self.endpoint, request) {
+                Said::Taken(rejected) => {
                     self.tell(None);
-                    return true;
+                    return self.taken(request, rejected);
                 }
                 Said::Refused(why) => {
                     self.tell(Some(&why));
-                    return false;
+                    return 0;
                 }
-                Said::Later(why) => self.tell(Some(&why)),
-            }
+                Said::Later(why, asked) => {
+                    self.tell(Some(&why));
+                    asked
+                }
+            };
             // A later report of metrics says more than this one.
             let gives_up = request.path == METRICS;
-            if gives_up || self.ends.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
-                return false;
+            let ended = || self.ends.recv_timeout(pause(wait, asked));
+            if gives_up || ended() == Err(RecvTimeoutError::Disconnected) {
+                return 0;
             }
             wait = (wait * 2).min(LONGEST);
         }
-        false
+        0
+    }
+
+    /// How many records of a request were taken; says once that some were not. OTLP forbids to send these again.
+    fn taken(&mut self, request: &Request, rejected: Option<Rejected>) -> u64 {
+        let Some(Rejected { count, why }) = rejected else {
+            self.rejects.remove(request.path);
+            return request.records;
+        };
+        if self.rejects.insert(request.path) {
+            let (address, what) = (self.endpoint.address, sinks::count(count, noun(request.path)));
+            eprintln!(
+                "cowtrace: the collector at {address} took a request and rejected {what} in it: {why}\n\
+                 they are dropped and counted; its configuration says what it rejects; tracing goes on"
+            );
+        }
+        // A report of metrics is one record: it counts as dropped if any of it is.
+        request.records.saturating_sub(count)
     }
 
     /// Says once that the collector takes nothing, and once that it does again.
@@ -209,18 +242,32 @@ impl Sending {
     }
 }
 
+/// How long to wait: what the collector asks for, if that is more.
+fn pause(wait: Duration, asked: Option<Duration>) -> Duration {
+    wait.max(asked.unwrap_or_default()).min(LONGEST)
+}
+
+/// What is in requests to a path, one of it.
+fn noun(path: &str) -> &'static str {
+    if path == METRICS { "data point" } else { "log record" }
+}
+
 fn post(endpoint: &Endpoint, request: &Request) -> Said {
-    match exchange(endpoint, request) {
-        Ok(200..=299) => Said::Taken,
+    let Response { status, retry_after, body } = match exchange(endpoint, request) {
+        Ok(response) => response,
+        Err(error) => return Said::Later(error.to_string(), None),
+    };
+    match status {
+        200..=299 if request.path == METRICS => Said::Taken(otlp::rejected_metrics(&body)),
+        200..=299 => Said::Taken(otlp::rejected_logs(&body)),
         // Those that OTLP calls retryable.
-        Ok(status @ (429 | 502 | 503 | 504)) => Said::Later(format!("status {status}")),
-        Ok(status) => Said::Refused(format!("status {status}")),
-        Err(error) => Said::Later(error.to_string()),
+        429 | 502 | 503 | 504 => Said::Later(format!("status {status}"), retry_after),
+        _ => Said::Refused(format!("status {status}")),
     }
 }
 
-/// Sends a request; the status that comes back.
-fn exchange(endpoint: &Endpoint, request: &Request) -> io::Result<u16> {
+/// Sends a request; what comes back.
+fn exchange(endpoint: &Endpoint, request: &Request) -> io::Result<Response> {
     let Endpoint { address, prefix } = endpoint;
     let mut stream = TcpStream::connect_timeout(address, PATIENCE)?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -234,26 +281,7 @@ fn exchange(endpoint: &Endpoint, request: &Request) -> io::Result<u16> {
     );
     stream.write_all(head.as_bytes())?;
     stream.write_all(&request.body)?;
-    status(&mut stream)
-}
-
-/// The status of a response; what is behind its head is left unread.
-fn status(stream: &mut impl io::Read) -> io::Result<u16> {
-    let mut head = Vec::new();
-    let mut stream = stream.take(16 << 10);
-    let mut some = [0; 1024];
-    loop {
-        let read = stream.read(&mut some)?;
-        head.extend_from_slice(&some[..read]);
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut response = httparse::Response::new(&mut headers);
-        let parsed = response.parse(&head).map_err(io::Error::other)?;
-        match response.code {
-            Some(code) if parsed.is_complete() => return Ok(code),
-            _ if read == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => {}
-        }
-    }
+    response::read(&mut stream)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from agent import agent
@@ -91,6 +92,17 @@ def dashboard_queries():
     return [query.replace("$instance", ".*").replace("$__rate_interval", "1m") for query in queries(dashboard)]
 
 
+def check_alerts():
+    """Each says what it costs and what to do, and has a test that wants it."""
+    groups = yaml.safe_load((DIST / "prometheus/alerts.yml").read_text())["groups"]
+    tests = (DIST / "prometheus/alerts_test.yml").read_text()
+    for rule in [rule for group in groups for rule in group["rules"]]:
+        equal(f"annotations of {rule['alert']}", set(rule["annotations"]), {"summary", "description"})
+        if not re.search(rf"\b{rule['alert']}\b", tests):
+            sys.exit(f"{rule['alert']}: no test")
+
+
+check_alerts()
 promtool("check", "config", str(DIST / "prometheus/prometheus.yml"))
 promtool("check", "rules", str(DIST / "prometheus/alerts.yml"))
 promtool("test", "rules", str(DIST / "prometheus/alerts_test.yml"))

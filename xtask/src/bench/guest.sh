@@ -1,18 +1,31 @@
 # Measures in the guest: each load under each tool, in turns, one JSON object a line on stdout.
 #
 # A tool is on before the loads begin and stays on for all of them. What a load took is its own thread's; what the
-# tool's process took meanwhile is beside it, read when that process sleeps again.
+# tool's processes took meanwhile is beside it, read when they sleep again.
 tracing=/sys/kernel/tracing
 disk=/dev/nullb0
+traced=
 
 now() {
     sed -n 's/^now at \([0-9]*\) nsecs/\1/p' /proc/timer_list
 }
 
+# The tool's processes, in $processes: the first and its children. Starts none: that would wake the tool.
+find_processes() {
+    processes=$pid
+    for list in /proc/$pid/task/*/children; do
+        children=
+        read -r children <$list
+        processes="$processes $children"
+    done
+}
+
 # Nanoseconds on a CPU, all threads of the tool together.
 tool_ns() {
     [ -z "$pid" ] && echo 0 && return
-    cat /proc/$pid/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
+    find_processes
+    for process in $processes; do cat /proc/$process/task/*/schedstat; done |
+        awk '{ sum += $1 } END { printf "%.0f\n", sum }'
 }
 
 # Waits until the tool is done with what it was sent.
@@ -60,14 +73,25 @@ stop_bpftrace() {
     wait $pid
 }
 
-start_ftrace() {
-    pid=
-    echo >$tracing/set_ftrace_filter
+# What ftrace is to trace, as far as this kernel has it, in $traced. Looked for once, since that is no part of attaching.
+find_traced() {
+    [ -n "$traced" ] && return
     for function in do_wp_page wp_page_copy pin_user_pages pin_user_pages_fast unpin_user_page unpin_user_pages \
         unpin_user_folio; do
-        grep -q "^$function\$" $tracing/available_filter_functions && echo $function >>$tracing/set_ftrace_filter
+        grep -q "^$function\$" $tracing/available_filter_functions && traced="$traced $function"
     done
+}
+
+attach_ftrace() {
+    echo >$tracing/set_ftrace_filter
+    for function in $traced; do echo $function >>$tracing/set_ftrace_filter; done
     echo function >$tracing/current_tracer
+}
+
+start_ftrace() {
+    pid=
+    find_traced
+    attach_ftrace
 }
 stop_ftrace() {
     echo nop >$tracing/current_tracer
@@ -86,17 +110,37 @@ measure_start() {
     rm -f start.cow
 }
 
+# What this shell has taken of a CPU by now, while it waits for the answer.
+own_ns() {
+    cut -d ' ' -f 1 /proc/$$/schedstat
+}
+
+# The same of ftrace, which has no process: what this shell takes for it.
+measure_ftrace_start() {
+    find_traced
+    began=$(now) before=$(own_ns)
+    attach_ftrace
+    ended=$(now) after=$(own_ns)
+    echo "{\"type\":\"start\",\"tool\":\"ftrace\",\"nanos\":$((ended - began)),\"cpu\":$((after - before))}"
+    stop_ftrace
+}
+
 # KiB resident besides what is a map of the kernel's: rings, whose size is asked for.
 beside_maps() {
     awk '/^[0-9a-f]+-[0-9a-f]+ / { map = /anon_inode:bpf-map/ } /^Rss:/ && !map { sum += $2 } END { print sum }' /proc/$pid/smaps
 }
 
-# How often the tool's first thread was switched, in $switches. Starts no process: that would wake the tool.
+# How often the tool was switched, all threads of its processes together, in $switches. Starts no process, either.
 count_switches() {
+    find_processes
     switches=0
-    while read -r name number _; do
-        case $name in *ctxt_switches:) switches=$((switches + number)) ;; esac
-    done </proc/$pid/status
+    for process in $processes; do
+        for status in /proc/$process/task/*/status; do
+            while read -r name number _; do
+                case $name in *ctxt_switches:) switches=$((switches + number)) ;; esac
+            done <$status
+        done
+    done
 }
 
 # So many seconds, and no process started.
@@ -142,4 +186,5 @@ for round in $(seq "$ROUNDS"); do
     done
     measure_start cowtrace
     case $TOOLS in *bpftrace*) measure_start bpftrace ;; esac
+    case $TOOLS in *" ftrace"*) measure_ftrace_start ;; esac
 done

@@ -101,6 +101,8 @@ fields! {
     VmfPmd = "vm_fault"."pmd",
     /// Top of an address space's page table.
     MmPgd = "mm_struct"."pgd",
+    /// How many use it: 0 while it is torn down.
+    MmUsers = "mm_struct"."mm_users",
     /// What a zap leaves alone; see `Setting::ZapSpares` for how each name says it.
     ZapSpares = "zap_details"."check_mapping"|"even_cows"|"skip_cows",
     /// The VMA that mappings move from; the struct came with 6.15.

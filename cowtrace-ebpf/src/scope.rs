@@ -11,7 +11,7 @@ use aya_ebpf::{
 use cowtrace_common::setting::Setting;
 
 use crate::{
-    emit::spread,
+    emit::{bounded, spread},
     kernel::{self, setting},
     variable::Variable,
 };
@@ -27,14 +27,26 @@ pub enum Role {
     Referenced = 3,
 }
 
-/// Address spaces of interest and their [`Role`]. An entry stays until its address space dies:
-/// whether the last pin is gone is the ledger's knowledge, not ours.
+/// An address space of interest, or a file of which folios were pinned.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Space {
+    /// A [`Role`].
+    role: u8,
+    /// By question, whether the answer is yes for all of it: more was marked at once than has cells.
+    everywhere: [u8; QUESTIONS as usize],
+    reserved: [u8; 4],
+}
+
+/// By address. An entry stays until its address space dies: whether the last pin is gone is the ledger's knowledge,
+/// not ours.
 #[map]
-static MMS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
+static MMS: HashMap<u64, Space> = HashMap::with_max_entries(65_536, 0);
 
 /// Which parts of which address spaces have pins, or were zapped or copied under them: a byte for each hash of
 /// both, set and never cleared. So it may say yes where the answer is no, which costs a record, and
-/// never the other way round; and two programs that set one byte at once are no race.
+/// never the other way round; and two programs that set one byte at once are no race. On a host where processes come
+/// and go most bytes are set one day: yes is said of address spaces in [`MMS`] alone.
 #[map]
 static MARKS: Array<u8> = Array::with_max_entries(QUESTIONS * (CELLS + 2), 0);
 
@@ -52,13 +64,15 @@ const NEAR_PARTS: [u64; 2] = [16, PART];
 
 /// Values of [`Mark`].
 const QUESTIONS: u32 = 3;
-/// Cells for each question, and behind them one each that stands for everything.
+/// Cells for each question, and behind them one each that says that all of some address space is marked.
 const CELLS: u32 = 1 << 16;
-/// log2 of the bytes that a cell stands for.
+/// log2 of the bytes that a cell stands for: of most ranges, and of those that are long.
+const PARTS: [u64; 2] = [PART, 30];
 const PART: u64 = 25;
-/// Parts of 32 MiB that one call marks (an io_uring buffer has at most 1 GiB); beyond, everything is marked.
+/// Parts that one call marks, 32 MiB each (an io_uring buffer has at most 1 GiB) or 1 GiB; beyond, the whole address
+/// space is marked.
 const MOST_MARKED: u64 = 33;
-/// Parts that one question looks at; beyond, the answer is yes.
+/// Parts of 32 MiB that one question looks at; beyond, the answer is yes.
 const MOST_ASKED: u64 = 8;
 
 /// A question about a part of an address space.
@@ -89,7 +103,7 @@ impl Mark {
     #[inline(always)]
     pub fn set_at(self, mm: u64, address: u64) {
         set(anything(self as u32));
-        set(cell(self as u32, mm, address >> PART));
+        set(cell(self as u32, mm, address >> PART, 0));
     }
 
     /// Whether it may be set for a part of a range.
@@ -98,26 +112,43 @@ impl Mark {
         has_mark(self as u64, mm, start, end) != 0
     }
 
-    /// The same for one address.
+    /// The same for one address. Each page fault asks: no lookup where no cell is set.
     #[inline(always)]
     pub fn may_hold_at(self, mm: u64, address: u64) -> bool {
-        is_set(cell(self as u32, mm, address >> PART)) || is_set(everything(self as u32))
+        let question = self as u32;
+        let is_marked = is_marked(question, mm, address);
+        (is_marked || is_set(everywhere(question)))
+            && space(mm).is_some_and(|space| is_marked || space.everywhere[self as usize] != 0)
     }
 }
 
+/// Parts of both sizes lie mixed.
 #[inline(always)]
-fn cell(question: u32, mm: u64, part: u64) -> u32 {
-    question * CELLS + (spread::<16>(mm ^ part << 13) & (CELLS - 1))
+fn cell(question: u32, mm: u64, part: u64, scale: u64) -> u32 {
+    question * CELLS + (spread::<16>(mm ^ (part << 1 | scale) << 12) & (CELLS - 1))
 }
 
 #[inline(always)]
-fn everything(question: u32) -> u32 {
+fn everywhere(question: u32) -> u32 {
     QUESTIONS * CELLS + question
 }
 
 #[inline(always)]
 fn anything(question: u32) -> u32 {
     QUESTIONS * (CELLS + 1) + question
+}
+
+#[inline(always)]
+fn is_marked(question: u32, mm: u64, address: u64) -> bool {
+    is_set(cell(question, mm, address >> PARTS[0], 0))
+        || is_set(cell(question, mm, address >> PARTS[1], 1))
+}
+
+/// What is known of an address space.
+#[inline(always)]
+fn space(mm: u64) -> Option<Space> {
+    // SAFETY: bytes, which no writer can tear.
+    unsafe { MMS.get(mm) }.copied()
 }
 
 /// Sets a [`Mark`] for a range.
@@ -129,10 +160,14 @@ fn anything(question: u32) -> u32 {
 pub fn set_mark(question: u64, mm: u64, start: u64, end: u64) -> u64 {
     let question = question as u32;
     set(anything(question));
-    let first = start >> PART;
-    let count = (end.wrapping_sub(1) >> PART).wrapping_sub(first) + 1;
+    let (first, count, scale) = parts(start, end, PARTS);
     if count > MOST_MARKED {
-        set(everything(question));
+        set(everywhere(question));
+        if let Some(space) = MMS.get_ptr_mut(mm) {
+            let question = bounded::<3>(question.into()) as usize;
+            // SAFETY: a byte of the map: there are three questions, and behind their bytes is another one.
+            unsafe { (&raw mut (*space).everywhere).cast::<u8>().add(question).write(1) };
+        }
         return 0;
     }
     let mut n = 0;
@@ -140,20 +175,38 @@ pub fn set_mark(question: u64, mm: u64, start: u64, end: u64) -> u64 {
         if n >= count {
             break;
         }
-        set(cell(question, mm, first + n));
+        set(cell(question, mm, first + n, scale));
         n += 1;
     }
     0
+}
+
+/// The first part of a range, how many it has, and of which size they are: the small ones, if there are not too many.
+#[inline(always)]
+fn parts(start: u64, end: u64, sizes: [u64; 2]) -> (u64, u64, u64) {
+    let last = end.wrapping_sub(1);
+    let scale = ((last >> sizes[0]).wrapping_sub(start >> sizes[0]) >= MOST_MARKED) as u64;
+    let size = sizes[0] + scale * (sizes[1] - sizes[0]);
+    (start >> size, (last >> size).wrapping_sub(start >> size) + 1, scale)
 }
 
 /// Whether a [`Mark`] may be set for a part of a range: not 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub fn has_mark(question: u64, mm: u64, start: u64, end: u64) -> u64 {
+    let Some(space) = space(mm) else {
+        return 0;
+    };
+    let [first, all, last] = space.everywhere;
+    let everywhere = match question {
+        0 => first,
+        1 => all,
+        _ => last,
+    };
     let question = question as u32;
     let first = start >> PART;
     let count = (end.wrapping_sub(1) >> PART).wrapping_sub(first) + 1;
-    if count > MOST_ASKED || is_set(everything(question)) {
+    if everywhere != 0 || count > MOST_ASKED || is_marked(question, mm, end.wrapping_sub(1)) {
         return 1;
     }
     let mut n = 0;
@@ -161,7 +214,7 @@ pub fn has_mark(question: u64, mm: u64, start: u64, end: u64) -> u64 {
         if n >= count {
             break;
         }
-        if is_set(cell(question, mm, first + n)) {
+        if is_marked(question, mm, (first + n) << PART) {
             return 1;
         }
         n += 1;
@@ -193,11 +246,7 @@ pub fn set_pinned(mm: u64, start: u64, end: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub fn set_near_in(start: u64, end: u64) -> u64 {
-    let long = (end.wrapping_sub(1) >> NEAR_PARTS[0]).wrapping_sub(start >> NEAR_PARTS[0]);
-    let scale = (long >= MOST_MARKED) as u64;
-    let part = NEAR_PARTS[0] + scale * (NEAR_PARTS[1] - NEAR_PARTS[0]);
-    let first = start >> part;
-    let count = (end.wrapping_sub(1) >> part).wrapping_sub(first) + 1;
+    let (first, count, scale) = parts(start, end, NEAR_PARTS);
     if count > MOST_MARKED {
         set_near(NEAR_CELLS);
         return 0;
@@ -266,22 +315,44 @@ static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(65_536, 0);
 /// Remembers an address space; false if the map is full.
 #[inline(always)]
 pub fn remember(mm: u64, role: Role) -> bool {
-    MMS.insert(mm, role as u8, 0).is_ok()
+    match insert(mm, role) {
+        Ok(()) => true,
+        // What was marked of it stays.
+        Err(EXISTS) => MMS.get_ptr_mut(mm).is_some_and(|space| {
+            // SAFETY: a byte of the map.
+            unsafe { (*space).role = role as u8 };
+            true
+        }),
+        Err(_) => false,
+    }
+}
+
+/// Remembers an address space that maps what is pinned by another name, unless more is known of it; false if the map is
+/// full.
+#[inline(always)]
+pub fn remember_mapper(mm: u64) -> bool {
+    matches!(insert(mm, Role::Referenced), Ok(()) | Err(EXISTS))
+}
+
+/// -EEXIST
+const EXISTS: i32 = -17;
+
+#[inline(always)]
+fn insert(mm: u64, role: Role) -> Result<(), i32> {
+    const NO_EXIST: u64 = 1; // BPF_NOEXIST
+    let space = Space { role: role as u8, everywhere: [0; QUESTIONS as usize], reserved: [0; 4] };
+    MMS.insert(mm, space, NO_EXIST)
 }
 
 /// Remembers an address space whose pages somebody holds with plain references, unless more is known of it or
 /// the map is full: nothing but a cause depends on it.
 #[inline(always)]
 pub fn referenced(mm: u64) {
-    const NO_EXIST: u64 = 1; // BPF_NOEXIST
-    const EXISTS: i32 = -17;
     let lately = lately(mm);
     // SAFETY: a word of `LATELY`.
-    if unsafe { lately.read_volatile() } != mm {
-        if let Ok(()) | Err(EXISTS) = MMS.insert(mm, Role::Referenced as u8, NO_EXIST) {
-            // SAFETY: the same.
-            unsafe { lately.write_volatile(mm) };
-        }
+    if unsafe { lately.read_volatile() } != mm && remember_mapper(mm) {
+        // SAFETY: the same.
+        unsafe { lately.write_volatile(mm) };
     }
 }
 
@@ -304,8 +375,7 @@ fn lately(mm: u64) -> *mut u64 {
 /// Whether what happens to this address space can be the cause of a finding.
 #[inline(always)]
 pub fn is_watched(mm: u64) -> bool {
-    // SAFETY: the value is a byte, which no writer can tear.
-    unsafe { MMS.get(mm) }.is_some_and(|role| *role != Role::Child as u8)
+    space(mm).is_some_and(|space| space.role != Role::Child as u8)
 }
 
 /// Forgets an address space; whether it was known.
@@ -322,8 +392,7 @@ pub fn forget(mm: u64) -> bool {
 /// Whether pages of this address space were pinned.
 #[inline(always)]
 pub fn has_pins(mm: u64) -> bool {
-    // SAFETY: the value is a byte, which no writer can tear.
-    unsafe { MMS.get(mm) }.is_some_and(|role| *role == Role::Pinned as u8)
+    space(mm).is_some_and(|space| space.role == Role::Pinned as u8)
 }
 
 /// The filters, applied to the current task.

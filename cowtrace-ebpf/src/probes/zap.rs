@@ -144,6 +144,13 @@ fn tell_file(program: Program, vma: Typed, mm: u64, (start, end): (u64, u64)) ->
     if !scope::has_pins_in(file, offset, offset.wrapping_add(end.wrapping_sub(start))) {
         return false;
     }
+    // Of one that is torn down nothing comes back, and nobody is moved off anything.
+    if Untyped(mm).read::<u32>(Field::MmUsers) == 0 {
+        return false;
+    }
+    if !scope::remember_mapper(mm) {
+        emit::lose(program);
+    }
     if let Some(mut record) = Record::new(program, kind::FILE_RANGE) {
         record.body(wire::FileRange { file, offset, mm, start, end });
         record.submit();

@@ -36,6 +36,8 @@ pub enum Load {
     ReadInterrupting,
     /// First stores to fresh pages.
     Touch,
+    /// The same of a process that has discarded 2 GiB in which there was a registered buffer.
+    TouchDiscarded,
 }
 
 /// Does the load a few times with so many pages, and prints what each pass took.
@@ -51,6 +53,7 @@ pub(super) fn run(load: Load, args: &Args, out: &mut impl Write) -> anyhow::Resu
         Load::Read => read(args)?,
         Load::ReadInterrupting => read_interrupting(args)?,
         Load::Touch => touch(args.pages)?,
+        Load::TouchDiscarded => touch_discarded(args.pages)?,
     };
     let pages = args.pages;
     Ok(writeln!(out, r#"{{"type":"load","operations":{pages},"nanos":{passes:?}}}"#)?)
@@ -156,6 +159,16 @@ fn touch(count: usize) -> anyhow::Result<Vec<u64>> {
             Ok(())
         })
     })
+}
+
+fn touch_discarded(count: usize) -> anyhow::Result<Vec<u64>> {
+    let much = Mapping::new((2 << 30) / sys::page_size())?;
+    let ring = Uring::new().context("cannot set up a ring")?;
+    let bytes = BUFFER * sys::page_size();
+    ring.register_part(&much, bytes).context("cannot register the buffer")?;
+    ring.unregister().context("cannot unregister the buffer")?;
+    much.advise(Advice::DontNeed)?;
+    touch(count)
 }
 
 #[cfg(test)]

@@ -196,6 +196,20 @@ pub(super) fn finds_nothing(run: &Run) -> Result<()> {
     run.expect_status(CLEAN)
 }
 
+/// Of the 12,000 stores to fresh pages, none was where a pinned page had been.
+pub(super) fn tells_few_page_faults(run: &Run) -> Result<()> {
+    ensure!(run.json_of_type("load")?.len() == 2, "the loads said nothing");
+    let summary = summary(run)?;
+    let programs = summary["programs"].as_array().context("no programs")?;
+    let refaults = programs
+        .iter()
+        .filter(|program| program["name"].as_str().is_some_and(|name| name.starts_with("refault")));
+    let told: u64 = refaults.filter_map(|program| program["hits"].as_u64()).sum();
+    // Those of the process itself may be beside it.
+    ensure!(told < 600, "{told} page faults were told");
+    run.expect_status(CLEAN)
+}
+
 pub(super) fn one_pin_record_each(run: &Run) -> Result<()> {
     run.expect_status(CLEAN)?;
     let pids: Vec<_> =

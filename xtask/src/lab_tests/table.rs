@@ -31,9 +31,10 @@ use super::{
         },
         refuses_with_status_2, says_that_the_disk_is_full,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
-        suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
-        three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
-        verify_agrees_with_a_few, without_room_it_is_never_clean, witnesses_agree,
+        suspects_what_moved, tells_few_page_faults, tells_the_soft_dirty_write,
+        the_release_is_of_the_series, three_pins_of_the_traced_process, verify_agrees,
+        verify_agrees_with_a_device, verify_agrees_with_a_few, without_room_it_is_never_clean,
+        witnesses_agree,
     },
 };
 use crate::lab::options::{Device, Machine};
@@ -198,6 +199,14 @@ fn silence() -> Vec<Case> {
             "fork without any pin gives no finding",
             traced!("--format json", "none/4k/fork --pages 4"),
             finds_nothing,
+        ),
+        on_three(
+            "who has discarded much memory with a pin in it has nobody else's page faults told",
+            "echo 1 >/proc/sys/vm/overcommit_memory
+             cowtrace stream --format json -- sh -c 'cowtrace provoke --load touch-discarded --pages 10
+                 cowtrace provoke --load touch --pages 2000' >s
+             status=$?; cat s; exit $status",
+            tells_few_page_faults,
         ),
     ]
 }

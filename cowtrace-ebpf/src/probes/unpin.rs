@@ -218,7 +218,11 @@ fn array(
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub fn unpin_part(program: u64, part: u64, pages: u64, count: u64) -> u64 {
-    if let Some((mut record, body)) = Record::<Unpin>::once_more(program as u32) {
+    if let Some((mut record, mut body)) = Record::<Unpin>::once_more(program as u32) {
+        // Its first page may lie in another folio than that of the part before.
+        let first = kernel::read_at(pages + 8 * part * POINTERS as u64);
+        let (_, in_folio) = kernel::folio_of(first);
+        body.form = body.form & ((1 << UNPIN_FORM_BITS) - 1) | in_folio << UNPIN_FORM_BITS;
         put(&mut record, body, part, pages, count);
         record.submit();
     }

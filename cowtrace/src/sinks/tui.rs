@@ -42,7 +42,7 @@ use self::{
     keys::Action,
     palette::Palette,
     stream::Stream,
-    terminal::Screen,
+    terminal::{Line, Screen, is_gone},
     view::{Effect, Feed, View},
 };
 use crate::{
@@ -108,6 +108,7 @@ async fn look_on(
     run: Option<&Run>,
     tee: &mut Tee,
 ) -> Result<()> {
+    let line = Line::open()?;
     let mut terminal = EventStream::new();
     let mut frames = interval(FRAME);
     // A quiet hour is not followed by a burst of redraws.
@@ -121,6 +122,7 @@ async fn look_on(
         tokio::select! {
             biased;
             () = signals.any() => return Ok(()),
+            () = line.gone() => return Ok(()),
             event = terminal.next() => {
                 let effect = answer(event, &mut view, trace)?;
                 changed |= effect != Effect::Nothing;
@@ -148,7 +150,12 @@ async fn look_on(
             _ = frames.tick(), if changed || plays => {
                 view.play.iter_mut().for_each(|play| play.passed(FRAME));
                 view.records = tee.records();
-                view.drawn(screen.draw(&view, trace, palette)?);
+                match screen.draw(&view, trace, palette) {
+                    Ok(drawn) => view.drawn(drawn),
+                    // It may be known here first.
+                    Err(error) if is_gone(&error) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
                 changed = false;
             }
             now = rates.tick() => changed |= view.measure(now.into_std(), trace.counts.records),

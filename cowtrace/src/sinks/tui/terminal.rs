@@ -1,6 +1,11 @@
 //! The user's terminal, ours while a [`Screen`] lives.
 
-use std::{io, mem};
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _},
+    mem,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use anyhow::{Context, Result};
 use crossterm::{
@@ -9,15 +14,18 @@ use crossterm::{
     execute,
 };
 use ratatui::{
-    DefaultTerminal, Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect,
+    DefaultTerminal, Terminal, TerminalOptions, Viewport,
+    backend::{Backend as _, CrosstermBackend},
+    layout::Rect,
 };
+use tokio::io::unix::AsyncFd;
 
 use super::{
     draw::draw,
     palette::Palette,
     view::{Drawn, View},
 };
-use crate::trace::Trace;
+use crate::{sys, trace::Trace};
 
 /// What a terminal has that does not tell its size.
 const USUAL: Rect = Rect { x: 0, y: 0, width: 80, height: 24 };
@@ -76,6 +84,38 @@ impl Drop for Screen {
     }
 }
 
+/// The line to the terminal, to learn that it is gone: SIGHUP says so only to the leader of the session, and crossterm,
+/// which finds nothing to read then, asks again and again (crossterm#793).
+pub struct Line(AsyncFd<OwnedFd>);
+
+impl Line {
+    /// The one that keys come from.
+    pub fn open() -> Result<Self> {
+        let stdin = io::stdin();
+        let line = if stdin.is_terminal() {
+            stdin.as_fd().try_clone_to_owned()
+        } else {
+            File::open("/dev/tty").map(OwnedFd::from)
+        };
+        line.and_then(sys::async_fd).map(Self).context("watching the terminal")
+    }
+
+    /// Waits until it is gone. Safe to cancel.
+    pub async fn gone(&self) {
+        while let Ok(mut ready) = self.0.readable().await
+            && !ready.ready().is_read_closed()
+        {
+            ready.clear_ready(); // A key, which is not for us.
+        }
+    }
+}
+
+/// Whether it failed because there is no terminal any more.
+pub fn is_gone(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.raw_os_error() == Some(libc::EIO))
+}
+
 /// The same terminal. A serial console says that it has no rows and no columns, and would stay blank.
 fn sized(terminal: DefaultTerminal) -> io::Result<DefaultTerminal> {
     if terminal.size()?.area() != 0 {
@@ -83,6 +123,7 @@ fn sized(terminal: DefaultTerminal) -> io::Result<DefaultTerminal> {
     }
     let options = TerminalOptions { viewport: Viewport::Fixed(USUAL) };
     let mut terminal = Terminal::with_options(CrosstermBackend::new(io::stdout()), options)?;
-    terminal.clear()?;
+    // `Terminal::clear` first asks where the cursor is, which not every end of a serial line answers.
+    terminal.backend_mut().clear()?;
     Ok(terminal)
 }

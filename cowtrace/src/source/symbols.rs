@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -35,6 +35,8 @@ const PROCESSES: usize = 4096;
 const ADDRESSES: usize = 1 << 18;
 /// Files whose build ids are told.
 const BINARIES: usize = 4096;
+/// Files that are kept open for their symbols.
+const OPENED: usize = 128;
 
 /// A file mapped executable.
 struct Mapped {
@@ -51,6 +53,8 @@ pub struct Symbols {
     mappings: HashMap<u32, Vec<Mapped>>,
     told: HashSet<(u32, u64)>,
     binaries: HashSet<PathBuf>,
+    /// Files that the symbolizer has read: device and inode.
+    read: HashSet<(u64, u64)>,
 }
 
 impl Symbols {
@@ -62,6 +66,7 @@ impl Symbols {
             mappings: HashMap::new(),
             told: HashSet::new(),
             binaries: HashSet::new(),
+            read: HashSet::new(),
         }
     }
 
@@ -120,20 +125,34 @@ impl Symbols {
         let mapped = self.mapped(tgid, address, opener)?;
         let (offset, path) = (address - mapped.start + mapped.offset, mapped.path.clone());
         let range = (mapped.start, mapped.end);
-        // A container's path means another file here, if any; what the process has mapped is the right one.
-        let found = opener.binary(tgid, range);
-        let found = found.map(|file| (format!("/proc/self/fd/{}", file.as_raw_fd()), file));
-        let file = found.as_ref().map_or_else(|_| path.clone(), |(path, _)| path.into());
+        let binary = path.file_name().unwrap_or_default().display().to_string();
+        let unnamed = format!("{binary}+{offset:#x}");
+        // What is mapped, never what its path names: in a container that is another file, if any, and whoever is traced
+        // may choose it.
+        let Ok(mapping) = opener.binary(tgid, range) else {
+            return Some(unnamed);
+        };
+        self.keep_few(&mapping);
+        let file = PathBuf::from(format!("/proc/self/fd/{}", mapping.as_raw_fd()));
         if self.binaries.len() < BINARIES && self.binaries.insert(path.clone()) {
             tell_build_id(&path, &file, writer);
         }
         let input = Input::FileOffset(offset);
         let found = self.symbolizer.symbolize_single(&Source::Elf(Elf::new(file)), input);
-        let binary = path.file_name().unwrap_or_default().display().to_string();
         Some(match found {
             Ok(Symbolized::Sym(sym)) => format!("{} [{binary}]", name(&sym)),
-            _ => format!("{binary}+{offset:#x}"),
+            _ => unnamed,
         })
+    }
+
+    /// The symbolizer keeps each file that it has read open, with its symbols: an agent would run out of descriptors.
+    fn keep_few(&mut self, file: &File) {
+        let Ok(found) = file.metadata() else { return };
+        if self.read.len() >= OPENED && !self.read.contains(&(found.dev(), found.ino())) {
+            self.symbolizer = Symbolizer::new();
+            self.read.clear();
+        }
+        self.read.insert((found.dev(), found.ino()));
     }
 
     /// The file mapped at an address; the process's mappings are read again if there was none.

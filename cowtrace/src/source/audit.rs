@@ -2,6 +2,8 @@
 //!
 //! Who asks knows which pages; here nothing is compared.
 
+use std::io;
+
 use super::Batch;
 use crate::{
     encode::Writer,
@@ -27,8 +29,15 @@ pub fn look(questions: &[Question], opener: &Opener) -> Batch {
     }
     let mut told = 0;
     for question in questions {
-        // A process that is gone has no page map, and holds nothing by an address.
-        let Ok(pagemap) = opener.pagemap(question.tgid).map(Pagemap::opened) else { continue };
+        let pagemap = match opener.pagemap(question.tgid).map(Pagemap::opened) {
+            Ok(pagemap) => pagemap,
+            // A process that is gone has no page map, and holds nothing by an address.
+            Err(error) if is_gone(&error) => continue,
+            Err(_) => {
+                Writer::new(&mut batch, sys::boottime_ns()).audit_ended();
+                return batch;
+            }
+        };
         let mut done = 0;
         while done < question.pages {
             let pages = (question.pages - done).min(STEP);
@@ -46,6 +55,11 @@ pub fn look(questions: &[Question], opener: &Opener) -> Batch {
         }
     }
     batch
+}
+
+/// Whether it failed since the process has ended.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 /// Runs of consecutive frames, and of pages that are not mapped (frame 0).

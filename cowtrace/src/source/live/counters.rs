@@ -80,7 +80,10 @@ impl Counters {
             let Some(fd) = loaded.map(|fd| fd.as_fd().as_raw_fd()) else {
                 continue;
             };
-            let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+            // Where there is no descriptor left to read it by, it is as it was.
+            let Ok(info) = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")) else {
+                continue;
+            };
             let number = |name: &str| {
                 let line = info.lines().find_map(|line| line.strip_prefix(name));
                 line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)

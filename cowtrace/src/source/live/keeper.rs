@@ -69,13 +69,15 @@ impl Keeper {
                 _ => {}
             }
         }
+        // The one slot of the map takes any number. What did not go back is shed still, and all before it.
+        let is_shed = |stage: &Stage| self.kept.stage(*stage).is_now();
+        let last = Stage::ALL.into_iter().take_while(is_shed).last();
+        let _ = self.shed.set(0, last.map_or(0, |stage| stage as u32), 0);
         self.kept
     }
 
     fn shed(&mut self, ebpf: &mut Ebpf, stage: Stage, now: Time) {
         self.kept.shed(stage, now);
-        // The one slot of the map takes any number.
-        let _ = self.shed.set(0, stage as u32, 0);
         for program in self.sheddable.iter_mut().filter(|program| program.stage == stage) {
             program.shed(ebpf);
         }
@@ -83,10 +85,11 @@ impl Keeper {
 
     /// Stays shed if one of its programs does not go back.
     fn take_up(&mut self, ebpf: &mut Ebpf, stage: Stage) {
-        let _ = self.shed.set(0, stage as u32 - 1, 0);
         self.forget(stage);
-        let mut programs = self.sheddable.iter_mut().filter(|program| program.stage == stage);
-        if programs.all(|program| program.take_up(ebpf)) {
+        let programs = self.sheddable.iter_mut().filter(|program| program.stage == stage);
+        // Each is taken up, though one fails.
+        let failed = programs.filter_map(|program| (!program.take_up(ebpf)).then_some(())).count();
+        if failed == 0 {
             self.kept.taken_up(stage, sys::boottime_ns());
         }
     }

@@ -22,6 +22,8 @@ pub mod key {
     pub const PAGE_SIZE: &str = "page_size";
     /// CLOCK_REALTIME at CLOCK_BOOTTIME 0, nanoseconds.
     pub const BOOT: &str = "clock.boot_realtime_ns";
+    /// The same, once CLOCK_REALTIME has been set. What was told before is right of no run but this one's parts.
+    pub const BOOT_SINCE: &str = "clock.boot_realtime_since_ns";
     /// CLOCK_BOOTTIME when the last probe was attached, nanoseconds.
     pub const STARTED: &str = "clock.started_ns";
     /// CLOCK_BOOTTIME when the trace ended, nanoseconds. A recording without it was not ended by cowtrace.
@@ -115,6 +117,11 @@ impl Facts {
     /// A fact's number, decimal.
     pub fn number(&self, key: &str) -> Option<i64> {
         self.text(key)?.parse().ok()
+    }
+
+    /// CLOCK_REALTIME at CLOCK_BOOTTIME 0, nanoseconds, as clocks show it now: one that was wrong at first was set since.
+    pub fn boot(&self) -> Option<i64> {
+        self.number(key::BOOT_SINCE).or_else(|| self.number(key::BOOT))
     }
 
     /// All, by key.

@@ -45,14 +45,15 @@ impl When {
     /// The time of a trace that ends at `end`. `None`: the trace does not tell what clocks showed.
     pub fn within(self, trace: &Trace, end: Time) -> Option<Time> {
         let number = |key| trace.facts.number(key).map(i64::cast_unsigned);
+        let boot = || trace.facts.boot().map(i64::cast_unsigned);
         let ns = |span: Duration| Time::try_from(span.as_nanos()).unwrap_or(Time::MAX);
         match self {
             Self::SinceStart(span) => Some(number(key::STARTED)?.saturating_add(ns(span))),
             Self::BeforeEnd(span) => Some(end.saturating_sub(ns(span))),
-            Self::Date(date) => Some(date.saturating_sub(number(key::BOOT)?)),
+            Self::Date(date) => Some(date.saturating_sub(boot()?)),
             Self::Clock(seconds) => {
                 const DAY: Time = 86_400_000_000_000;
-                let shown = end.checked_add(number(key::BOOT)?)? % DAY;
+                let shown = end.checked_add(boot()?)? % DAY;
                 Some(end.saturating_sub((shown + DAY - seconds * 1_000_000_000) % DAY))
             }
         }
@@ -104,6 +105,14 @@ mod tests {
         assert_eq!(seconds("10:01:40"), Some(100.0));
         assert_eq!(seconds("10:02"), Some(120.0));
         assert_eq!(seconds("1970-01-02T10:00:30Z"), Some(30.0));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_meanwhile_is_right() {
+        let mut set = trace();
+        set.facts.set(key::BOOT_SINCE.to_owned(), "5000000000".to_owned());
+        let at = When::parse("1970-01-01T00:00:30Z").expect("a time").within(&set, 1);
+        assert_eq!(at, Some(25_000_000_000));
     }
 
     #[test]

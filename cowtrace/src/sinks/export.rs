@@ -138,7 +138,7 @@ pub struct Found {
 
 /// Findings of a trace, as rows.
 pub fn found(trace: &Trace) -> impl Iterator<Item = Found> {
-    let boot = trace.facts.number(key::BOOT).unwrap_or(0);
+    let boot = trace.facts.boot().unwrap_or(0);
     let wall = move |time: Time| boot.saturating_add_unsigned(time);
     trace.findings.iter().map(move |finding| {
         let pin = finding.pin.as_ref();
@@ -256,7 +256,7 @@ impl<W: Write> Export<W> {
 /// `None` for records of the source's own.
 pub fn row(trace: &Trace, event: &Event) -> Option<Row> {
     let about = about(trace, &event.what)?;
-    let boot = trace.facts.number(key::BOOT).unwrap_or(0);
+    let boot = trace.facts.boot().unwrap_or(0);
     Some(Row {
         host: trace.facts.text(key::HOST).unwrap_or("unknown").to_owned(),
         time_ns: boot.saturating_add_unsigned(event.time),

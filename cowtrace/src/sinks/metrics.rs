@@ -182,7 +182,7 @@ impl Metrics {
         let name = "cowtrace_last_finding_timestamp_seconds";
         let mut family = Family::new(Kind::Gauge, name, help);
         // Without the clock's offset it would be a time since boot, which is another thing.
-        let Some(boot) = trace.facts.number(key::BOOT) else { return family };
+        let Some(boot) = trace.facts.boot() else { return family };
         for (verdict, time) in &self.last {
             let time = boot.cast_unsigned().saturating_add(*time);
             family = family.with(one("verdict", verdict.name()), seconds(time));

@@ -158,7 +158,7 @@ fn scope() -> InstrumentationScope {
 
 /// Nanoseconds since 1970; 0, which is "unknown", where the trace does not tell what clocks showed.
 fn clock(trace: &Trace, time: Time) -> u64 {
-    let boot = trace.facts.number(key::BOOT).map(i64::cast_unsigned);
+    let boot = trace.facts.boot().map(i64::cast_unsigned);
     boot.map_or(0, |boot| boot.saturating_add(time))
 }
 

@@ -249,7 +249,7 @@ fn seconds(trace: &Trace, time: Time) -> f64 {
 }
 
 fn began(trace: &Trace) -> Option<String> {
-    let nanos = trace.facts.number(key::BOOT)?.checked_add(trace.facts.number(key::STARTED)?)?;
+    let nanos = trace.facts.boot()?.checked_add(trace.facts.number(key::STARTED)?)?;
     let time = UNIX_EPOCH.checked_add(Duration::from_nanos(nanos.try_into().ok()?))?;
     Some(humantime::format_rfc3339_seconds(time).to_string())
 }

@@ -27,6 +27,7 @@ use crate::{
     budget::Share,
     encode::Writer,
     errors,
+    event::Time,
     facts::{Facts, key},
     pagemap::{Pagemap, Question},
     privileges::opener::Opener,
@@ -39,6 +40,8 @@ use crate::{
     sys::{self, Mapping},
 };
 
+/// CLOCK_REALTIME was set if it is that far from what it was, ns. Slewing sets both clocks.
+const STEP_NS: Time = 100_000_000;
 /// A batch ends when it is longer; what is left comes in the next.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -76,6 +79,9 @@ pub struct Live {
     /// `None` once the probes are off the kernel.
     ebpf: Option<Ebpf>,
     ring: AsyncFd<RingBuf<MapData>>,
+    ring_bytes: usize,
+    /// CLOCK_REALTIME at CLOCK_BOOTTIME 0, as it was told.
+    boot: Time,
     unpins: Unpins,
     log: Option<Log>,
     counters: Counters,
@@ -142,6 +148,8 @@ impl Live {
             owners: Owners::new(facts),
             _stats: stats,
             tick,
+            ring_bytes: options.ring_bytes as usize,
+            boot: boot_ns(),
             ready,
             ended: false,
         })
@@ -160,15 +168,14 @@ impl Live {
         }
     }
 
-    /// What the ring holds now, without waiting, and the counts.
+    /// What the ring holds now, without waiting, and the counts. Not what comes meanwhile: that may never end.
     pub fn drain(&mut self) -> Batch {
-        loop {
+        let (mut taken, mut empty) = (0, false);
+        while !empty && taken <= self.ring_bytes {
             let mut batch = Batch::new();
-            let empty = drain(self.ring.get_mut(), &mut self.unpins, &mut batch);
+            empty = drain(self.ring.get_mut(), &mut self.unpins, &mut batch);
+            taken += batch.len();
             self.make_ready(&batch);
-            if empty {
-                break;
-            }
         }
         self.tell_counts();
         std::mem::take(&mut self.ready)
@@ -209,6 +216,7 @@ impl Live {
         }
         if ticked {
             let before = self.ready.len();
+            self.tell_clock();
             self.tell_counts();
             if self.tick.passed(self.ready.len() > before, Instant::now()) {
                 // What a burst took would stay with the process for good.
@@ -222,6 +230,16 @@ impl Live {
             self.make_ready(&batch);
         }
         Ok(())
+    }
+
+    /// Tells that CLOCK_REALTIME was set since: an agent is often started before the network tells the time.
+    fn tell_clock(&mut self) {
+        let boot = boot_ns();
+        if boot.abs_diff(self.boot) > STEP_NS {
+            self.boot = boot;
+            let mut writer = Writer::new(&mut self.ready, sys::boottime_ns());
+            writer.fact(key::BOOT_SINCE, &boot.to_string());
+        }
     }
 
     /// Sheds or takes up again, as what was spent asks for, and tells it.
@@ -370,7 +388,7 @@ fn preamble(
     if let Some(build) = option_env!("COWTRACE_BUILD") {
         writer.fact(key::BUILD, build);
     }
-    writer.fact(key::BOOT, &sys::realtime_ns().saturating_sub(now).to_string());
+    writer.fact(key::BOOT, &boot_ns().to_string());
     writer.fact(key::STARTED, &now.to_string());
     for (key, value) in settings::facts(btf) {
         writer.fact(key, &value);
@@ -391,6 +409,11 @@ fn preamble(
         writer.probe(&row.state(number, kernel));
     }
     batch
+}
+
+/// CLOCK_REALTIME at CLOCK_BOOTTIME 0.
+fn boot_ns() -> Time {
+    sys::realtime_ns().saturating_sub(sys::boottime_ns())
 }
 
 /// The zero page's PFN: what an untouched page of ours is mapped to when it is read. The kernel's own

@@ -82,17 +82,27 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
 
 /// That a recording is a part of a longer one, and what it does not have.
 pub(in crate::sinks) fn part(trace: &Trace) -> Option<String> {
-    let seconds = |time: Time| trace.since_start(time) / 1_000_000_000;
+    let seconds = |time: Time| {
+        let tenths = trace.since_start(time) / 100_000_000;
+        format!("{:+}.{} s", tenths / 10, tenths.abs() % 10)
+    };
     match (trace.part_from(), trace.goes_on()) {
         (None, false) => None,
         (None, true) => Some(format!(
-            "a part of a recording, up to {:+} s: what comes then is in the next one",
+            "a part of a recording, up to {}: what comes then is in the next one",
             seconds(trace.now)
         )),
-        (Some(from), _) => Some(format!(
-            "a part of a recording, from {:+} s on: what was found and closed before is in those before it",
-            seconds(from)
-        )),
+        (Some(from), goes_on) => {
+            let until = if goes_on {
+                format!("up to {}, and what comes then in the next one", seconds(trace.now))
+            } else {
+                "on".to_owned()
+            };
+            Some(format!(
+                "a part of a recording, from {} {until}: what was found and closed before is in those before it",
+                seconds(from)
+            ))
+        }
     }
 }
 
@@ -131,7 +141,10 @@ fn invalidations(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
 
 fn answer(trace: &Trace, complete: bool) -> String {
     if trace.findings.is_empty() {
-        return if complete {
+        return if complete && part(trace).is_some() {
+            "nothing found in this part: no process lost a page that was pinned while it was recorded"
+                .to_owned()
+        } else if complete {
             "clean: no process lost a page that was pinned".to_owned()
         } else {
             "inconclusive: nothing was found, but not everything was seen".to_owned()

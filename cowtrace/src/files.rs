@@ -21,13 +21,13 @@ const STICKY: u32 = 0o1000;
 /// A new file for its owner only: recordings and what is made of them have names of processes and functions. An existing
 /// one is not overwritten, a link not followed.
 pub fn create(path: &Path) -> io::Result<File> {
-    refuse_open_folder(path, sys::effective_uid())?;
+    refuse_open(path)?;
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// A file whose content is replaced, or a new one.
 pub fn replace(path: &Path) -> io::Result<File> {
-    refuse_open_folder(path, sys::effective_uid())?;
+    refuse_open(path)?;
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW).open(path)
 }
@@ -57,6 +57,11 @@ fn believed_by(path: &Path, user: u32) -> io::Result<String> {
 pub fn folder(file: &Path) -> PathBuf {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.unwrap_or(Path::new(".")).to_owned()
+}
+
+/// Refuses, for root, a file that anybody could put another one in the place of.
+pub fn refuse_open(file: &Path) -> io::Result<()> {
+    refuse_open_folder(file, sys::effective_uid())
 }
 
 /// `/tmp` is sticky, and does.

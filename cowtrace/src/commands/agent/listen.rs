@@ -23,7 +23,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{errors, sinks::metrics::Form};
+use crate::{errors, files, sinks::metrics::Form};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,9 +85,11 @@ impl Drop for Socket {
 }
 
 /// Connections at a time; others wait.
-const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 64;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may say nothing: whoever connects and waits keeps nobody from asking how we are.
+const SILENCE: Duration = Duration::from_secs(1);
 /// The largest head of a request.
 const HEAD: usize = 8 << 10;
 
@@ -109,6 +111,7 @@ impl Listener {
             }
             Address::Unix(path) => {
                 let bind = || {
+                    files::refuse_open(path)?;
                     remove_left_over(path)?;
                     let listener = UnixListener::bind(path)?;
                     let socket = Socket(path.clone());
@@ -173,7 +176,7 @@ fn remove_left_over(path: &Path) -> io::Result<()> {
 
 /// Reads a request and answers it.
 async fn talk(mut stream: impl Stream, ask: mpsc::Sender<Request>) -> io::Result<()> {
-    let answer = match head(&mut stream).await? {
+    let answer = match timeout(SILENCE, head(&mut stream)).await?? {
         Some(head) => answer(&head, &ask).await,
         None => Answer::words("431 Request Header Fields Too Large"),
     };

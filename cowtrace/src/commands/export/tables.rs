@@ -12,6 +12,7 @@ use super::{CANNOT, Step, new_file, replay};
 use crate::{
     decode::Records,
     facts::key,
+    files,
     sinks::{
         export::{
             self, found,
@@ -46,6 +47,7 @@ pub fn write(runs: &[Run], folder: &Path, filter: &Filter) -> anyhow::Result<()>
 
 fn table<R: Tabled>(folder: &Path, name: &str, place: &Path) -> anyhow::Result<Table<R, File>> {
     let path = folder.join(name).join(place);
+    files::refuse_open(folder).context(CANNOT)?;
     fs::create_dir_all(path.parent().unwrap_or(folder)).context(CANNOT)?;
     Table::new(new_file(&path)?).context(CANNOT)
 }

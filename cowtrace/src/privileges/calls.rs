@@ -43,6 +43,7 @@ const FORBIDDEN: &[i64] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
     libc::SYS_reboot,
     libc::SYS_add_key,
     libc::SYS_request_key,
@@ -50,8 +51,21 @@ const FORBIDDEN: &[i64] = &[
     libc::SYS_personality,
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
+];
+
+/// Flags of clone(2) that make namespaces. In a user namespace of its own a process has all capabilities.
+const NAMESPACES: [i32; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
 ];
 
 /// bpf(2) commands that read what is open already; whatever makes or attaches something is none of them.
@@ -111,6 +125,17 @@ pub fn forbid(attaches: bool) -> io::Result<()> {
     });
     let others = others.collect::<Result<_, _>>().map_err(io::Error::other)?;
     rules.insert(libc::SYS_bpf, vec![SeccompRule::new(others).map_err(io::Error::other)?]);
+    let makes = NAMESPACES.map(|flag| {
+        let flag = u64::from(flag.cast_unsigned());
+        let has = SeccompCmpOp::MaskedEq(flag);
+        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, has, flag)?])
+    });
+    let makes = makes.into_iter().collect::<Result<_, _>>().map_err(io::Error::other)?;
+    rules.insert(libc::SYS_clone, makes);
+    // Its flags are in memory, where a filter sees none. Without it threads are made by clone(2).
+    let absent = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    apply(clone3, SeccompAction::Allow, absent)?;
     apply(rules, SeccompAction::Allow, refuse())
 }
 

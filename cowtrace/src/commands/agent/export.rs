@@ -14,7 +14,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -171,7 +171,9 @@ struct Sending {
 impl Sending {
     fn run(&mut self, requests: &Receiver<Request>) {
         for request in requests {
-            let sent = self.deliver(&request);
+            let has_ended = self.ends.try_recv() == Err(TryRecvError::Disconnected);
+            // At the end each is tried once more, until the first that is not taken: 64 times nobody's answer is minutes.
+            let sent = if has_ended && self.is_away { 0 } else { self.deliver(&request) };
             self.counts.sent.fetch_add(sent, Ordering::Relaxed);
             self.counts.dropped.fetch_add(request.records - sent, Ordering::Relaxed);
         }

@@ -106,6 +106,9 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
 }
 
 async fn look(files: &[PathBuf], at: Option<When>) -> anyhow::Result<u8> {
+    if !io::stdout().is_terminal() {
+        return Err(errors::no_terminal_to_replay());
+    }
     let config = tui::Config::load()?;
     let run = run_of(files)?;
     let source = Source::Recording(run.open()?);

@@ -372,6 +372,14 @@ pub fn no_terminal() -> Error {
     )
 }
 
+/// A recording in the terminal view without a terminal.
+pub fn no_terminal_to_replay() -> Error {
+    anyhow!(
+        "standard output is no terminal, so there is nothing to draw on\n\
+         `cowtrace replay --format text FILE` prints lines, `cowtrace report FILE` a report"
+    )
+}
+
 /// No thread to read a recording in.
 pub fn no_reader(error: io::Error) -> Error {
     Error::new(error).context(

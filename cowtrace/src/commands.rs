@@ -125,7 +125,8 @@ async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow:
     let tee = tee(args)?;
     let out = &mut io::stdout().lock();
     let follow = Follow { print, tee, only_records: false, out };
-    let End { trace, .. } = follow.run(source, Until::start(waiting, until.duration)?).await?;
+    let until = Until::start(waiting, until.duration)?.read();
+    let End { trace, .. } = follow.run(source, until).await?;
     Ok(status(&trace))
 }
 

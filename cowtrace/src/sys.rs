@@ -116,13 +116,18 @@ pub fn page_size() -> usize {
     usize::try_from(bytes).unwrap_or(4096)
 }
 
-/// Registers `source`, which owns its descriptor, with the running tokio runtime for readability.
+/// Registers `source`, which owns its descriptor, with the running tokio runtime for readability. Panics outside of one.
+pub fn async_fd<T: AsRawFd + AsFd>(source: T) -> io::Result<AsyncFd<T>> {
+    async_fd_for(source, Interest::READABLE)
+}
+
+/// The same for whatever is of interest.
 ///
 /// Panics outside of a tokio runtime, as tokio does.
-pub fn async_fd<T: AsRawFd + AsFd>(source: T) -> io::Result<AsyncFd<T>> {
-    // SAFETY: AsFd says that the descriptor is open as long as `source`, and the AsyncFd
-    // owns `source`; the implementors used here (aya's ring and logger) never replace it.
-    unsafe { AsyncFd::register_with_interest(source, Interest::READABLE) }
+pub fn async_fd_for<T: AsRawFd + AsFd>(source: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: AsFd says that the descriptor is open as long as `source`, and the AsyncFd owns `source`; the
+    // implementors used here (aya's ring and logger, an owned descriptor) never replace it.
+    unsafe { AsyncFd::register_with_interest(source, interest) }
         .map_err(|refused| refused.into_parts().1)
 }
 

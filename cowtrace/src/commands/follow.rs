@@ -1,8 +1,18 @@
 //! From a source to lines: the loop of `stream`, `record` and `replay --format`.
 
-use std::{io::Write, pin::pin, process::ExitStatus, time::Duration};
+use std::{
+    io::{self, Write},
+    os::fd::{AsFd as _, OwnedFd},
+    pin::pin,
+    process::ExitStatus,
+    time::Duration,
+};
 
-use tokio::{process::Child, time::sleep};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    process::Child,
+    time::sleep,
+};
 
 use super::{say, waiting::Waiting};
 use crate::{
@@ -11,6 +21,7 @@ use crate::{
     signals::Signals,
     sinks::filter::Filter,
     source::Source,
+    sys,
     tee::Tee,
     trace::{Change, Trace},
 };
@@ -20,6 +31,7 @@ pub struct Until {
     signals: Signals,
     duration: Option<Duration>,
     command: Option<Child>,
+    reader: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Until {
@@ -28,7 +40,15 @@ impl Until {
     pub fn start(waiting: Option<Waiting>, duration: Option<Duration>) -> anyhow::Result<Self> {
         let signals = Signals::listen(false)?;
         let command = waiting.map(Waiting::start).transpose()?;
-        Ok(Self { signals, duration, command })
+        Ok(Self { signals, duration, command, reader: None })
+    }
+
+    /// Also when nobody reads standard output any more: on a quiet host the next line, which would tell, may never come.
+    pub fn read(self) -> Self {
+        let out = io::stdout().as_fd().try_clone_to_owned();
+        // A file, which has no reader, cannot be waited for.
+        let reader = out.and_then(|out| sys::async_fd_for(out, Interest::ERROR)).ok();
+        Self { reader, ..self }
     }
 
     /// At the source's end.
@@ -42,7 +62,7 @@ impl Until {
     }
 
     /// How the command ended, if that was it.
-    pub async fn reached(mut self) -> std::io::Result<Option<ExitStatus>> {
+    pub async fn reached(mut self) -> io::Result<Option<ExitStatus>> {
         let duration = async {
             match self.duration {
                 Some(duration) => sleep(duration).await,
@@ -55,10 +75,17 @@ impl Until {
                 None => std::future::pending().await,
             }
         };
+        let reader_gone = async {
+            match &self.reader {
+                Some(reader) if reader.ready(Interest::ERROR).await.is_ok() => {}
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = duration => Ok(None),
             status = command => status.map(Some),
             () = self.signals.any() => Ok(None),
+            () = reader_gone => Ok(None),
         }
     }
 }

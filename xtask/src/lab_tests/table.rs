@@ -20,7 +20,8 @@ use super::{
         gate::fails_for_a_loss_alone,
         interrupts_unpin_as_well, ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
         lifecycle::{
-            gives_up_what_it_does_not_need, leaves_nothing_behind, neither_cpus_nor_clocks_matter,
+            ends_when_it_is_asked, gives_up_what_it_does_not_need, leaves_nothing_behind,
+            neither_cpus_nor_clocks_matter,
         },
         loses_what_is_unpinned_dirty, one_pin_record_each,
         owners::the_owner_is_the_one_that_the_process_has,
@@ -466,8 +467,16 @@ fn lives() -> Vec<Case> {
             limit: 3600,
             ..Case::new(
                 "however a cowtrace ends, no program, probe or process is left",
-                include_str!("scripts/ended.sh"),
+                concat!(include_str!("scripts/left.sh"), include_str!("scripts/ended.sh")),
                 leaves_nothing_behind,
+            )
+        },
+        Case {
+            kernels: &["6.12"],
+            ..Case::new(
+                "who is asked to end, and who has no reader any more, leaves a whole recording and nothing else",
+                concat!(include_str!("scripts/left.sh"), include_str!("scripts/asked.sh")),
+                ends_when_it_is_asked,
             )
         },
         Case {

@@ -59,6 +59,23 @@ pub(in super::super) fn leaves_nothing_behind(run: &Run) -> Result<()> {
     Ok(())
 }
 
+/// The same, on the way that each signal and a reader who is gone make it go.
+pub(in super::super) fn ends_when_it_is_asked(run: &Run) -> Result<()> {
+    run.expect_status(0)?;
+    let ended = run.json_of_type("ended")?;
+    let ways: Vec<_> = ended.iter().filter_map(|way| way["how"].as_str()).collect();
+    ensure!(ways == ["TERM", "INT", "unread"], "ended: {ways:?}");
+    for way in &ended {
+        ensure!(way["status"] == way["wanted"], "another status: {way}");
+    }
+    let summaries = run.json_of_type("summary")?;
+    ensure!(summaries.len() == 2, "{} summaries", summaries.len());
+    for summary in &summaries {
+        ensure!(summary["unseen"] == Value::Array(Vec::new()), "unseen: {}", summary["unseen"]);
+    }
+    Ok(())
+}
+
 /// Nine pages lose their data, three of them while there is one CPU and it is 2031, three when it is 2021.
 pub(in super::super) fn neither_cpus_nor_clocks_matter(run: &Run) -> Result<()> {
     run.expect_status(super::FINDINGS)?;

@@ -22,7 +22,8 @@ const GRACE_NS: Time = 1_000_000_000;
 #[derive(Clone, Debug)]
 struct Ended {
     end: Event,
-    child: (Mm, u32),
+    /// By process, then address space: those that lived on and still do.
+    children: Vec<(u32, Mm)>,
     pins: Vec<Rc<PinRecord>>,
 }
 
@@ -109,10 +110,16 @@ impl Lineage {
     pub fn died(&mut self, mm: Mm, pins: Vec<Rc<PinRecord>>, event: &Event) {
         self.children.remove(&mm);
         self.copies.remove(&mm);
-        self.ended.retain(|ended| ended.child.0 != mm);
-        let child = self.children.iter().find(|(_, (parent, _))| *parent == mm);
-        if let (Some((child, (_, tgid))), false) = (child, pins.is_empty()) {
-            self.ended.push(Ended { end: event.clone(), child: (*child, *tgid), pins });
+        self.ended.retain_mut(|ended| {
+            ended.children.retain(|(_, child)| *child != mm);
+            !ended.children.is_empty()
+        });
+        let of_it = self.children.iter().filter(|(_, (parent, _))| *parent == mm);
+        let mut children: Vec<_> = of_it.map(|(child, (_, tgid))| (*tgid, *child)).collect();
+        // A replay is to name the same one.
+        children.sort_unstable();
+        if !children.is_empty() && !pins.is_empty() {
+            self.ended.push(Ended { end: event.clone(), children, pins });
         }
     }
 }
@@ -143,13 +150,11 @@ impl Trace {
 
     fn inheritance(&mut self, ended: Ended) -> Option<Change> {
         let (ledger, facts) = (&self.ledger, &self.facts);
-        let (child_mm, child) = ended.child;
         let mut pins = ended.pins;
-        pins.retain(|pin| {
-            ledger.is_live(pin.call)
-                && facts.is_longterm(pin.gup_flags)
-                && self.lineage.has_copy(child_mm, pin.address)
-        });
+        pins.retain(|pin| ledger.is_live(pin.call) && facts.is_longterm(pin.gup_flags));
+        let copied = |child: Mm| pins.iter().any(|pin| self.lineage.has_copy(child, pin.address));
+        let (child, child_mm) = ended.children.into_iter().find(|(_, child)| copied(*child))?;
+        pins.retain(|pin| self.lineage.has_copy(child_mm, pin.address));
         let pin = pins.first()?.clone();
         let finding = Finding {
             pages: pins

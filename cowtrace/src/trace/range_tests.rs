@@ -428,6 +428,29 @@ fn a_child_that_is_left_with_the_device_has_only_a_snapshot() {
 }
 
 #[test]
+fn of_several_children_the_first_that_lives_is_named() {
+    let named = |first_dies| {
+        let mut script = Script::new(true);
+        for (child_mm, child_tgid) in [(0xcc, 7), (0xbb, 9)] {
+            let (parent_mm, start, end) = (MM, AT, AT + 0x4000);
+            script.tell(What::Fork { parent_mm, child_mm, child_tgid });
+            let copy = ForkCopy { parent_mm, child_mm, start, end, vma_flags: 0, began: 1 };
+            script.tell(What::ForkCopy(copy));
+        }
+        script.tell(What::MmExit { mm: MM });
+        if first_dies {
+            script.tell(What::MmExit { mm: 0xcc });
+        }
+        script.now += SECOND;
+        script.fact(key::HOST, "any record tells the time");
+        assert_eq!(script.says(), "snapshot / 0");
+        script.trace.findings[0].mm
+    };
+    assert_eq!(named(false), 0xcc);
+    assert_eq!(named(true), 0xbb);
+}
+
+#[test]
 fn a_holder_that_unpins_as_it_ends_or_shares_its_memory_leaves_no_snapshot() {
     let mut unpinned = forked_and_ended(0);
     unpinned.unpin(false);

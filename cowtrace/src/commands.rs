@@ -21,7 +21,7 @@ use std::{
 use crate::{
     cli::{Cli, Command, PartArgs, PrintArgs, RecordArgs, TraceArgs, UntilArgs},
     errors::{self, exit},
-    explain,
+    explain, files,
     finding::Verdict,
     privileges::{self, Remains},
     probes::Devices,
@@ -119,6 +119,7 @@ async fn look(files: &[PathBuf], at: Option<When>) -> anyhow::Result<u8> {
 }
 
 async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow::Result<u8> {
+    args.record.as_deref().map_or(Ok(()), can_record)?;
     let waiting = Waiting::of(&until.command)?;
     let remains = Remains::beside(args.record.as_deref());
     let source = attach(&args.scope, Some(&until), &remains)?;
@@ -142,6 +143,9 @@ async fn record(
     parts: &PartArgs,
     until: UntilArgs,
 ) -> anyhow::Result<u8> {
+    if parts.plan() == Plan::default() {
+        can_record(path)?;
+    }
     let waiting = Waiting::of(&until.command)?;
     let source = attach(args, Some(&until), &Remains::beside(Some(path)))?;
     let tee = Tee::create(path, parts.plan(), parts.seal)?;
@@ -155,6 +159,11 @@ async fn record(
     let parts = if parts.plan() == Plan::default() { "" } else { ", in parts" };
     writeln!(stderr, "recorded {bytes} bytes to {}{parts}", path.display())?;
     Ok(status(&trace))
+}
+
+/// Refuses a recording that could not be made before the kernel is touched.
+fn can_record(path: &Path) -> anyhow::Result<()> {
+    files::can_create(path).map_err(|error| errors::recording_create(path, &error))
 }
 
 /// The one run that files are of.

@@ -34,13 +34,13 @@ pub fn machine(machine: &str) -> Error {
 }
 
 /// Started without rights.
-pub fn no_capability(need: &Need) -> Error {
+pub fn no_capability(needs: &[&Need]) -> Error {
+    let lines =
+        needs.iter().map(|need| format!("{} {}, and is not there\n", need.capability, need.gives));
     anyhow!(
         "cannot trace: it needs root, or the capabilities that docs/threat-model.md names\n\
-         {} {}, and is not there\n\
-         run `sudo cowtrace`; looking at a recording (`cowtrace replay FILE`) needs no rights",
-        need.capability,
-        need.gives
+         {}run `sudo cowtrace`; looking at a recording (`cowtrace replay FILE`) needs no rights",
+        lines.collect::<String>()
     )
 }
 

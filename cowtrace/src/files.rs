@@ -25,6 +25,15 @@ pub fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Refuses what [`create`] would refuse, as far as it can be known before.
+pub fn can_create(path: &Path) -> io::Result<()> {
+    refuse_open(path)?;
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::Error::from_raw_os_error(libc::EEXIST));
+    }
+    fs::metadata(folder(path)).map(drop)
+}
+
 /// A file whose content is replaced, or a new one.
 pub fn replace(path: &Path) -> io::Result<File> {
     refuse_open(path)?;
@@ -129,12 +138,20 @@ mod tests {
         let (file, link) = (folder.0.join("x"), folder.0.join("link"));
         symlink(folder.0.join("elsewhere"), &link).expect("a link");
         for path in [&file, &link] {
+            assert!(can_create(path).is_err());
             let created = create(path).map(|_| ()).map_err(|error| error.kind());
             assert_eq!(created, Err(io::ErrorKind::AlreadyExists));
         }
         let replaced = replace(&link).map(|_| ()).map_err(|error| error.raw_os_error());
         assert_eq!(replaced, Err(Some(libc::ELOOP)));
         assert!(!folder.0.join("elsewhere").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_created_is_known_before() {
+        let folder = Folder::new("before", 0o755);
+        can_create(&folder.0.join("new")).expect("nothing is there");
+        assert!(can_create(&folder.0.join("none/new")).is_err());
     }
 
     #[test]

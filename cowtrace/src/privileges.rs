@@ -15,7 +15,7 @@ use std::{fs, io};
 use caps::{CapSet, Capability, CapsHashSet};
 
 pub use self::confine::{Files, Remains, confine};
-use crate::errors;
+use crate::{errors, sys};
 
 /// A capability that cowtrace makes use of.
 #[derive(Clone, Copy, Debug)]
@@ -76,11 +76,15 @@ pub fn missing() -> anyhow::Result<Vec<&'static Need>> {
 /// Refuses to start without what attaching takes; in words what else is missed.
 pub fn check() -> anyhow::Result<Vec<String>> {
     let missing = missing()?;
-    if let Some(need) = missing.iter().find(|need| need.without.is_none()) {
-        return Err(errors::no_capability(need));
+    let (needed, others): (Vec<_>, Vec<_>) =
+        missing.into_iter().partition(|need| need.without.is_none());
+    if !needed.is_empty() {
+        return Err(errors::no_capability(&needed));
     }
+    let counts_memory = sys::memory_of_maps_is_locked();
+    let matters = |need: &&&Need| counts_memory || need.capability != Capability::CAP_SYS_RESOURCE;
     let cost = |need: &&Need| Some(format!("without {}: {}", need.capability, need.without?));
-    Ok(missing.iter().filter_map(cost).collect())
+    Ok(others.iter().filter(matters).filter_map(cost).collect())
 }
 
 fn missing_of(effective: &CapsHashSet) -> Vec<&'static Need> {

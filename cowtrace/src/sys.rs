@@ -10,7 +10,7 @@
 //! are about), so every access is volatile and by value.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -114,6 +114,16 @@ pub fn page_size() -> usize {
     // SAFETY: only reads a constant of the process; every Linux knows this name.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(bytes).unwrap_or(4096)
+}
+
+/// Whether the kernel counts maps against the limit on locked memory: it did before 5.11, when it began to charge cgroups.
+pub fn memory_of_maps_is_locked() -> bool {
+    fs::read_to_string("/proc/sys/kernel/osrelease").is_ok_and(|release| is_before_5_11(&release))
+}
+
+fn is_before_5_11(release: &str) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) < (Some(5), Some(11))
 }
 
 /// Registers `source`, which owns its descriptor, with the running tokio runtime for readability. Panics outside of one.
@@ -428,5 +438,17 @@ fn new_descriptor(answer: c_long) -> io::Result<OwnedFd> {
         // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_compared_by_its_numbers() {
+        let before = ["5.10.0-46-cloud-amd64", "5.9", "4.19.1"].map(is_before_5_11);
+        let since = ["5.11", "5.15.0-rc1", "6.1.0-1", "7.3"].map(is_before_5_11);
+        assert_eq!((before, since), ([true; 3], [false; 4]));
     }
 }

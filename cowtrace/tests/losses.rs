@@ -149,6 +149,16 @@ fn what_devices_map_may_be_lost_and_it_is_clean_and_told() {
 }
 
 #[test]
+fn a_lost_plain_reference_takes_nothing_from_a_clean_run_and_is_told() {
+    let file = recording("references", true, |to| {
+        to.tally(Program::ReferenceExit, &Tally { recursion: 3, ..SOME });
+    });
+    answers(&file, 0, None);
+    let (_, printed) = cowtrace(&["replay", "--format", "text", &file]);
+    assert!(printed.contains("3 calls of plain references were not seen"), "{printed}");
+}
+
+#[test]
 fn a_recording_without_an_end_is_not_clean() {
     let path = recording("no-end", false, |_| {});
     answers(&path, 3, Some("the recording stops before cowtrace did"));

@@ -74,6 +74,11 @@ impl Trace {
         self.lost_by(Program::sees_devices)
     }
 
+    /// Plain references that were not seen: a page that they held may have been replaced, and nobody suspects it.
+    pub fn lost_references(&self) -> u64 {
+        self.lost_by(|program| program == Program::ReferenceExit)
+    }
+
     /// The same of those that may have told that a device ceased to reach something.
     pub(super) fn lost_ends_of_reach(&self) -> u64 {
         self.lost_by(Program::ends_reach)

@@ -35,6 +35,13 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
             count(trace.lost_of_devices(), "record")
         )?;
     }
+    if trace.lost_references() > 0 {
+        writeln!(
+            out,
+            "{} of plain references were not seen: a suspect-get may be missing, no verdict on a pin is",
+            count(trace.lost_references(), "call")
+        )?;
+    }
     if counts.fork_copies > 0 {
         writeln!(
             out,

@@ -28,6 +28,11 @@ pub mod key {
     pub const STARTED: &str = "clock.started_ns";
     /// CLOCK_BOOTTIME when the trace ended, nanoseconds. A recording without it was not ended by cowtrace.
     pub const ENDED: &str = "clock.ended_ns";
+    /// When it was known last that the end of a pin may have been lost, CLOCK_BOOTTIME. A reader makes it, and keyframes
+    /// tell it.
+    pub const ENDS_LOST: &str = "lost.ends_ns";
+    /// Since when the books may hold pins whose ends were lost. The same.
+    pub const HELD_SINCE: &str = "lost.held_since_ns";
     /// Bit of FOLL_WRITE.
     pub const FOLL_WRITE: &str = "foll.write";
     /// Bit of FOLL_LONGTERM.
@@ -112,6 +117,11 @@ impl Facts {
     /// A fact's text.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.texts.get(key).map(String::as_str)
+    }
+
+    /// A fact does not hold any more.
+    pub fn clear(&mut self, key: &str) {
+        self.texts.remove(key);
     }
 
     /// A fact's number, decimal.

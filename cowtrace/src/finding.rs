@@ -262,6 +262,8 @@ pub struct Finding {
     pub proof: Option<Proof>,
     /// The end of the pin, once it came.
     pub unpinned: Option<Unpinned>,
+    /// Its pin has ended, and the record of when was lost.
+    pub end_unseen: bool,
     /// From where, if the old page was looked at once more then.
     pub unpin_stack: Stack,
     /// Who may hold it by a plain reference. Few have that.
@@ -301,6 +303,7 @@ impl Finding {
             cause: None,
             proof: None,
             unpinned: None,
+            end_unseen: false,
             unpin_stack: Stack::default(),
             reference: None,
             told: None,

@@ -112,14 +112,27 @@ struct Live {
     pages: u64,
     /// Its records.
     records: SmallVec<[Rc<PinRecord>; 1]>,
-    /// Some of its references were dropped that name no page: what it holds in such a folio, only its end tells.
-    in_folios: bool,
+    /// First pages of folios in which it dropped some of its references: what it holds there, only its end tells.
+    folios: SmallVec<[Pfn; 1]>,
 }
 
 impl Live {
     fn new(first: &Rc<PinRecord>) -> Self {
-        Self { first: Rc::clone(first), pages: 0, records: SmallVec::new(), in_folios: false }
+        Self {
+            first: Rc::clone(first),
+            pages: 0,
+            records: SmallVec::new(),
+            folios: SmallVec::new(),
+        }
     }
+}
+
+/// A call that is told in several records.
+#[derive(Clone, Debug)]
+struct LongCall {
+    first: Rc<PinRecord>,
+    /// Pages told so far.
+    told: u64,
 }
 
 /// What an unpin released.
@@ -133,8 +146,8 @@ pub struct Ledger {
     /// The calls that hold anything.
     live: HashMap<PinId, Live>,
     next: PinId,
-    /// By thread, the first record of its last call that takes several: only that one has the stacks.
-    long_calls: HashMap<u32, Rc<PinRecord>>,
+    /// By thread, the call that it tells in several records, as long as some are to come: only the first has the stacks.
+    long_calls: HashMap<u32, LongCall>,
     /// Where pinned pages are mapped.
     places: Places,
     /// Pins of address spaces that are gone: their addresses may soon be another's.
@@ -245,9 +258,7 @@ impl Ledger {
             listed_from: pin.address,
             extents: pin.extents.clone(),
         });
-        if pin.part == 0 && pin.call_pages > pin.pages {
-            self.long_calls.insert(event.task.tid, Rc::clone(&record));
-        }
+        self.tells(&record, pin.pages);
         let mut booked = 0;
         for extent in &pin.extents {
             for (pfn, pages) in self.real(extent) {
@@ -277,7 +288,8 @@ impl Ledger {
     /// An address space is gone; its pins live on. Those that were mapped in it.
     pub fn mm_exit(&mut self, mm: Mm) -> Vec<Rc<PinRecord>> {
         let pins = self.places.forget(mm);
-        self.gone.extend(pins.iter().map(|pin| pin.id));
+        // A file's pages are others' too.
+        self.gone.extend(pins.iter().filter(|pin| pin.mm == mm).map(|pin| pin.id));
         pins
     }
 
@@ -311,8 +323,29 @@ impl Ledger {
 
     /// The first record of the call that this one goes on.
     fn first_of_call(&self, event: &Event, pin: &Pin) -> Option<&PinRecord> {
-        let first = self.long_calls.get(&event.task.tid).filter(|_| pin.part > 0)?;
+        let first = &self.long_calls.get(&event.task.tid).filter(|_| pin.part > 0)?.first;
         (first.mm == pin.mm && first.address == pin.call_address()).then_some(first)
+    }
+
+    /// A record tells so many pages of its call: perhaps the first, perhaps the last.
+    fn tells(&mut self, record: &Rc<PinRecord>, pages: u64) {
+        let thread = record.holder.tid;
+        let is_whole = record.id == record.call && pages >= record.pages;
+        if is_whole || record.mm == 0 {
+            return;
+        }
+        if record.id == record.call {
+            let call = LongCall { first: Rc::clone(record), told: 0 };
+            self.long_calls.insert(thread, call);
+        }
+        if let Entry::Occupied(mut call) = self.long_calls.entry(thread)
+            && call.get().first.call == record.call
+        {
+            call.get_mut().told += pages;
+            if call.get().told >= record.pages {
+                call.remove();
+            }
+        }
     }
 
     /// Books pages of a call that its own records could not list.
@@ -355,49 +388,44 @@ impl Ledger {
         let Some(live) = self.live.get_mut(&call) else { return };
         live.pages = live.pages.saturating_sub(pages);
         if live.pages == 0 {
-            self.end(call);
+            let is_listed = !live.folios.is_empty();
+            self.end(call, is_listed);
         }
     }
 
-    /// A call holds nothing any more, whatever is still listed of it.
-    fn end(&mut self, call: PinId) {
+    /// A call holds nothing any more; perhaps pages are still listed of it.
+    fn end(&mut self, call: PinId, is_listed: bool) {
         let Some(live) = self.live.remove(&call) else { return };
-        if let Entry::Occupied(last) = self.long_calls.entry(live.first.holder.tid)
-            && last.get().call == call
-        {
-            last.remove();
-        }
         for record in &live.records {
             self.places.remove(record.id);
             self.gone.remove(&record.id);
-            for extent in record.extents.iter().filter(|_| live.in_folios) {
+            for extent in record.extents.iter().filter(|_| is_listed) {
                 self.release_in(extent.pfn, extent.pfn + extent.pages, call, &mut Releases::new());
             }
         }
-        if live.in_folios {
-            self.dropped.retain(|(of, _), _| *of != call);
+        for folio in live.folios {
+            self.dropped.remove(&(call, folio));
         }
     }
 
     /// Takes calls off the books that pinned before `since`, as their unpins were lost: those for one I/O only, and
-    /// those of address spaces that are gone, which nobody can be moved off any more. How many pages they held.
-    pub fn give_up(&mut self, since: Time, is_longterm: impl Fn(u32) -> bool) -> u64 {
+    /// those of address spaces that are gone. Not what is pinned of a file, which others map, nor what was added to the
+    /// pins of a folio, of which nobody knows for how long. Which calls these are.
+    pub fn give_up(&mut self, since: Time, is_longterm: impl Fn(u32) -> bool) -> Vec<PinId> {
         let is_over = |live: &Live| {
-            live.first.time < since
-                && (!is_longterm(live.first.gup_flags)
-                    || live.records.iter().all(|record| self.gone.contains(&record.id)))
+            let first = &live.first;
+            let of_memory = first.mm != 0 && !is_file(first.mm);
+            let is_gone = || live.records.iter().all(|record| self.gone.contains(&record.id));
+            first.time < since && of_memory && (!is_longterm(first.gup_flags) || is_gone())
         };
         let over = self.live.iter().filter(|(_, live)| is_over(live));
-        let over: Vec<(PinId, u64)> = over.map(|(call, live)| (*call, live.pages)).collect();
-        for (call, _) in &over {
-            if let Some(live) = self.live.get_mut(call) {
-                live.in_folios = true; // Nothing of it may stay listed.
-            }
-            self.end(*call);
+        let mut over: Vec<(PinId, u64)> = over.map(|(call, live)| (*call, live.pages)).collect();
+        over.sort_unstable();
+        for (call, pages) in &over {
+            self.given_up += pages;
+            self.end(*call, true);
         }
-        let pages = over.iter().map(|(_, pages)| pages).sum();
-        self.given_up += pages;
-        pages
+        over.into_iter().map(|(call, _)| call).collect()
     }
 
     /// Makes `pfn` the start of a segment if it lies inside one.
@@ -499,8 +527,13 @@ impl Ledger {
             if *dropped >= held {
                 self.dropped.remove(&(call, start));
                 self.release_in(start, end, call, released);
-            } else if let Some(live) = self.live.get_mut(&call) {
-                live.in_folios = true;
+                if let Some(live) = self.live.get_mut(&call) {
+                    live.folios.retain(|folio| *folio != start);
+                }
+            } else if let Some(live) = self.live.get_mut(&call)
+                && !live.folios.contains(&start)
+            {
+                live.folios.push(start);
             }
             self.settle(call, taken);
             left -= taken;

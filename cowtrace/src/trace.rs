@@ -119,10 +119,6 @@ pub struct Trace {
     pub counts: Counts,
     /// Time of the newest event.
     pub now: Time,
-    /// When it was known last that the end of a pin may have been lost.
-    ends_lost_at: Option<Time>,
-    /// Up to when pins whose ends were lost are off the books.
-    given_up_at: Option<Time>,
     /// From when to when records are missing between two parts.
     gaps: Vec<(Time, Time)>,
     symbols: HashMap<(u32, u64), String>,
@@ -160,7 +156,7 @@ impl Trace {
             return self.event(event);
         }
         self.counts.malformed += 1;
-        self.ends_lost_at = Some(self.now);
+        self.ends_were_lost();
         Vec::new()
     }
 
@@ -347,13 +343,14 @@ impl Trace {
         let before = (self.lost_ends(), self.lost_ends_of_reach());
         self.tallies.extend(program.map(|program| (program, tally)));
         let mut changes = Vec::new();
-        if self.lost_ends() > before.0 {
-            self.ends_lost_at = Some(self.now);
-            if self.restoring.is_none() {
+        // A keyframe tells when that was.
+        if self.restoring.is_none() {
+            if self.lost_ends() > before.0 {
+                self.ends_were_lost();
                 changes.extend(self.doubt_books());
             }
+            changes.extend(self.give_up_pins());
         }
-        self.give_up_pins();
         if self.restoring.is_none() && self.lost_ends_of_reach() > before.1 {
             changes.extend(self.doubt_reach());
         }

@@ -97,12 +97,11 @@ impl Ledger {
         for (folio, references) in &held.dropped {
             self.dropped.insert((held.call, *folio), *references);
             live.pages = live.pages.saturating_sub(*references);
-            live.in_folios = true;
+            live.folios.push(*folio);
         }
         live.records.push(Rc::clone(&record));
-        if held.id == held.call {
-            self.long_calls.insert(event.task.tid, Rc::clone(&record));
-        }
+        let listed = record.listed();
+        self.tells(&record, listed);
         if held.gone {
             self.gone.insert(held.id);
         }

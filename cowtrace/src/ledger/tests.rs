@@ -42,13 +42,14 @@ fn step(ledger: &mut Ledger, line: &str) {
 }
 
 fn pin(ledger: &mut Ledger, extents: &[Extent]) {
-    pin_part_of(ledger, extents, extents.iter().map(|extent| extent.pages).sum());
+    let pin = pin_of(extents, extents.iter().map(|extent| extent.pages).sum());
+    ledger.pin(&event_of(&pin), &pin);
 }
 
 /// The first part of a call of so many pages.
-fn pin_part_of(ledger: &mut Ledger, extents: &[Extent], call_pages: u64) {
-    let pin = Pin {
-        mm: 1,
+fn pin_of(extents: &[Extent], call_pages: u64) -> Pin {
+    Pin {
+        mm: 2,
         address: 0x10_0000,
         pages: extents.iter().map(|extent| extent.pages).sum(),
         call_pages,
@@ -56,16 +57,18 @@ fn pin_part_of(ledger: &mut Ledger, extents: &[Extent], call_pages: u64) {
         gup_flags: 1,
         part: 0,
         extents: extents.into(),
-    };
-    let event = Event {
+    }
+}
+
+fn event_of(pin: &Pin) -> Event {
+    Event {
         time: 0,
         task: Task::default(),
         cpu: 0,
         program: None,
         stack: Stack::default(),
         what: What::Pin(pin.clone()),
-    };
-    ledger.pin(&event, &pin);
+    }
 }
 
 fn show(ledger: &Ledger) -> String {
@@ -246,28 +249,52 @@ fn what_is_dropped_in_a_folio_and_page_by_page_ends_a_call_all_the_same() {
 }
 
 #[test]
-fn a_thread_whose_long_call_has_ended_leaves_nothing() {
+fn a_thread_is_remembered_for_as_long_as_its_call_is_told() {
     let mut ledger = Ledger::default();
-    let extent = Extent::new(0x40, 4);
-    pin_part_of(&mut ledger, &[extent], 8);
+    let part = |part, pages| Pin {
+        mm: 2,
+        address: 0x10_0000 + u64::from(part) * 256 * 4096,
+        pages,
+        call_pages: 8,
+        unlisted: 0,
+        gup_flags: 1,
+        part,
+        extents: [Extent::new(0x40 + 4 * u64::from(part), pages)].into(),
+    };
+    ledger.pin(&event_of(&part(0, 4)), &part(0, 4));
+    ledger.pin(&event_of(&part(1, 3)), &part(1, 3));
     assert_eq!(ledger.long_calls.len(), 1);
-    let extents = [extent].into();
-    ledger.unpin(&Unpin { pages: 4, unlisted: 0, make_dirty: false, extents });
+    let rest = part(2, 1);
+    ledger.pin_rest(&event_of(&rest), &rest);
     assert!(ledger.long_calls.is_empty());
+    assert_eq!((ledger.live_pins(), ledger.live_pages()), (1, 8), "one call");
 }
 
 #[test]
 fn once_unpins_were_lost_what_was_pinned_for_one_io_or_by_who_is_gone_is_given_up() {
     let mut ledger = Ledger::default();
     pin(&mut ledger, &[Extent::new(0x40, 4)]);
-    assert_eq!(ledger.give_up(1, |_| true), 0, "it is for long, and its process lives");
-    assert_eq!(ledger.give_up(0, |_| false), 0, "it is younger");
-    assert_eq!(ledger.give_up(1, |_| false), 4);
+    assert!(ledger.give_up(1, |_| true).is_empty(), "it is for long, and its process lives");
+    assert!(ledger.give_up(0, |_| false).is_empty(), "it is younger");
+    assert_eq!(ledger.give_up(1, |_| false), [0]);
     pin(&mut ledger, &[Extent::new(0x40, 4)]);
-    ledger.mm_exit(1);
-    assert_eq!(ledger.give_up(1, |_| true), 4);
+    ledger.mm_exit(2);
+    assert_eq!(ledger.give_up(1, |_| true), [1]);
     assert_eq!((ledger.live_pins(), ledger.live_pages(), ledger.given_up()), (0, 0, 8));
     assert!(ledger.segments.is_empty() && ledger.gone.is_empty());
+}
+
+#[test]
+fn what_is_pinned_of_a_file_lives_on_when_one_that_maps_it_is_gone() {
+    let file = 0x8000_0000_0000_0007;
+    assert!(is_file(file));
+    let mut ledger = Ledger::default();
+    let of_file = Pin { mm: file, address: 0, ..pin_of(&[Extent::new(0x40, 4)], 4) };
+    ledger.pin(&event_of(&of_file), &of_file);
+    ledger.mapped(&FileRange { file, offset: 0, mm: 9, start: 0x7000, end: 0xb000 });
+    assert_eq!(ledger.mm_exit(9).len(), 1);
+    assert!(ledger.gone.is_empty());
+    assert!(ledger.give_up(1, |_| false).is_empty());
 }
 
 #[test]
@@ -277,7 +304,7 @@ fn a_page_is_found_by_where_it_was_pinned() {
     pin(&mut ledger, &[extent(0x40, 2), extent(0x90, 1), extent(0x40, 1)]);
     // The page is mapped twice in the range, and held twice.
     assert_eq!(ledger.holders(0x40).len(), 2);
-    let place = &ledger.places(1, 0x10_0000, 0x10_4000)[0];
+    let place = &ledger.places(2, 0x10_0000, 0x10_4000)[0];
     let pfns: Vec<_> = place.pfns().collect();
     assert_eq!(pfns, [(0x10_0000, 0x40), (0x10_1000, 0x41), (0x10_2000, 0x90), (0x10_3000, 0x40)]);
 }
@@ -286,8 +313,8 @@ fn a_page_is_found_by_where_it_was_pinned() {
 fn a_pin_whose_address_space_is_gone_is_nobody_elses_at_that_address() {
     let mut ledger = Ledger::default();
     pin(&mut ledger, &[Extent::new(0x40, 1)]);
-    assert_eq!(ledger.mm_exit(1).len(), 1);
-    assert!(ledger.places(1, 0, u64::MAX).is_empty());
+    assert_eq!(ledger.mm_exit(2).len(), 1);
+    assert!(ledger.places(2, 0, u64::MAX).is_empty());
     assert_eq!(ledger.live_pages(), 1, "the pin lives on");
 }
 

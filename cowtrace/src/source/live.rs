@@ -170,11 +170,11 @@ impl Live {
 
     /// What the ring holds now, without waiting, and the counts. Not what comes meanwhile: that may never end.
     pub fn drain(&mut self) -> Batch {
-        let (mut taken, mut empty) = (0, false);
-        while !empty && taken <= self.ring_bytes {
+        let mut drained = Drained::default();
+        while !drained.is_empty && drained.bytes <= self.ring_bytes {
             let mut batch = Batch::new();
-            empty = drain(self.ring.get_mut(), &mut self.unpins, &mut batch);
-            taken += batch.len();
+            let more = drain(self.ring.get_mut(), &mut self.unpins, &mut batch);
+            drained = Drained { bytes: drained.bytes + more.bytes, ..more };
             self.make_ready(&batch);
         }
         self.tell_counts();
@@ -206,7 +206,7 @@ impl Live {
         tokio::select! {
             ready = ring.readable_mut() => {
                 let mut ready = ready?;
-                if drain(ready.get_inner_mut(), unpins, &mut batch) {
+                if drain(ready.get_inner_mut(), unpins, &mut batch).is_empty {
                     ready.clear_ready();
                 }
             }
@@ -277,7 +277,8 @@ impl Live {
     /// What is left when the probes are off: the rest of the ring, then the last counts.
     fn last_batch(&mut self) -> Option<Batch> {
         let mut batch = Batch::new();
-        if !drain(self.ring.get_mut(), &mut self.unpins, &mut batch) || !batch.is_empty() {
+        let drained = drain(self.ring.get_mut(), &mut self.unpins, &mut batch);
+        if !drained.is_empty || !batch.is_empty() {
             self.make_ready(&batch);
             return Some(std::mem::take(&mut self.ready));
         }
@@ -346,17 +347,29 @@ async fn flush(log: Option<&mut Log>) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves records from the ring to the batch; whether the ring is empty now.
-fn drain(ring: &mut RingBuf<MapData>, unpins: &mut Unpins, batch: &mut Batch) -> bool {
-    let mut is_empty = false;
-    while batch.len() < BATCH_BYTES && !is_empty {
+/// What draining the ring came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Drained {
+    /// Nothing is left.
+    is_empty: bool,
+    /// Bytes of the ring that were taken, with what it has in front of each record.
+    bytes: usize,
+}
+
+/// Moves records from the ring to the batch.
+fn drain(ring: &mut RingBuf<MapData>, unpins: &mut Unpins, batch: &mut Batch) -> Drained {
+    let mut drained = Drained::default();
+    while batch.len() < BATCH_BYTES && !drained.is_empty {
         match ring.next() {
-            Some(bytes) => unpins.take(&bytes, batch),
-            None => is_empty = true,
+            Some(bytes) => {
+                drained.bytes += bytes.len().next_multiple_of(8) + 8;
+                unpins.take(&bytes, batch);
+            }
+            None => drained.is_empty = true,
         }
     }
     unpins.finish(batch);
-    is_empty
+    drained
 }
 
 fn map<M>(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<M>

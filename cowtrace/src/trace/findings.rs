@@ -294,7 +294,7 @@ impl Trace {
         self.counts.unpins += 1;
         let released = self.ledger.unpin(unpin);
         if unpin.unlisted > 0 {
-            self.ends_lost_at = Some(self.now);
+            self.ends_were_lost();
         }
         let ledger = &self.ledger;
         if !self.held.is_empty() && released.iter().any(|release| !ledger.is_live(release.call)) {
@@ -305,6 +305,27 @@ impl Trace {
         }
         let end = Unpinned { time: event.time, task: event.task, dirty: unpin.make_dirty };
         released.iter().flat_map(|release| self.release(release, end)).collect()
+    }
+
+    /// The end of a call was lost: closes what was about it, and does not know when that was.
+    pub(super) fn ended_unseen(&mut self, call: PinId) -> Vec<Change> {
+        let about = self.open.by_call.remove(&call).unwrap_or_default();
+        let mut changes = Vec::new();
+        for index in about {
+            let left = self.open.pins_left.get_mut(&index).map_or(0, |left| {
+                *left = left.saturating_sub(1);
+                *left
+            });
+            if left == 0 {
+                let finding = &mut self.findings[index];
+                finding.reason = format!("{}{UNWITNESSED}", finding.reason).into();
+                finding.end_unseen = true;
+                let page = finding.old_pfn;
+                self.open.forget(index, page);
+                changes.push(Change::Updated(index));
+            }
+        }
+        changes
     }
 
     /// A pin has left some pages: closes what was about them.
@@ -356,6 +377,8 @@ const GONE: &str = "the range was unmapped or discarded while it is pinned: the 
 const DOUBTFUL: &str = "whether the page was still pinned cannot be told: the record of an unpin may be among those \
                         lost";
 const DIVERGED: &str = "the process has another page at an address whose old page is pinned: its mapping had been discarded";
+
+const UNWITNESSED: &str = "; records were lost, that of the end of its pin among them";
 
 /// Page size on the one architecture that is traced.
 const PAGE: u64 = 4096;

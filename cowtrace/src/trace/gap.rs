@@ -88,6 +88,10 @@ impl Trace {
         self.benign = before.benign;
         self.invalidated = before.invalidated;
         self.ledger.unlisted_before(untold.unlisted);
+        // A keyframe of before 0.1 does not tell when.
+        if self.lost_ends() > 0 && self.facts.text(key::ENDS_LOST).is_none() {
+            self.ends_were_lost();
+        }
         if !before.any {
             self.facts.set(key::PART_FROM.to_owned(), time.to_string());
         }

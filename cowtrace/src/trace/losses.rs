@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cowtrace_common::{program::Program, setting::Stage};
 
-use super::Trace;
+use super::{Change, Trace};
 use crate::{
     budget::{self, Kept},
     event::{Tally, Time},
@@ -56,17 +56,37 @@ impl Trace {
 
     /// Whether the end of a pin may be among what was lost: that was after it was pinned.
     pub(super) fn may_have_ended(&self, pin: &PinRecord) -> bool {
-        self.ends_lost_at.is_some_and(|lost| pin.time <= lost)
+        let lost = self.facts.number(key::ENDS_LOST);
+        lost.is_some_and(|lost| pin.time <= lost.cast_unsigned())
+    }
+
+    /// The end of a pin may have been lost by now.
+    pub(super) fn ends_were_lost(&mut self) {
+        let now = self.now.to_string();
+        if self.facts.text(key::HELD_SINCE).is_none() {
+            self.facts.set(key::HELD_SINCE.to_owned(), now.clone());
+        }
+        self.facts.set(key::ENDS_LOST.to_owned(), now);
     }
 
     /// Ends of pins were lost: takes pins off the books that must have ended since. An agent would hold them for ever.
-    pub(super) fn give_up_pins(&mut self) {
-        let Some(lost) = self.ends_lost_at else { return };
-        if self.given_up_at < Some(lost) && self.now.saturating_sub(lost) > ONE_IO_NS {
-            self.given_up_at = Some(lost);
-            let facts = &self.facts;
-            self.ledger.give_up(lost, |flags| facts.is_longterm(flags));
+    pub(super) fn give_up_pins(&mut self) -> Vec<Change> {
+        let number = |key| self.facts.number(key).map(i64::cast_unsigned);
+        let (Some(since), Some(last)) = (number(key::HELD_SINCE), number(key::ENDS_LOST)) else {
+            return Vec::new();
+        };
+        if self.now.saturating_sub(since) <= ONE_IO_NS {
+            return Vec::new();
         }
+        let facts = &self.facts;
+        let over = self.ledger.give_up(since, |flags| facts.is_longterm(flags));
+        // What was lost later is waited for as long.
+        self.facts.clear(key::HELD_SINCE);
+        if last > since {
+            self.facts.set(key::HELD_SINCE.to_owned(), last.to_string());
+        }
+        self.forget_held();
+        over.into_iter().flat_map(|call| self.ended_unseen(call)).collect()
     }
 
     /// Records of what devices reach that were not seen: it is then not known, and nothing else is in doubt.

@@ -97,7 +97,8 @@ impl Trace {
             *alive = self.lineage.lives(*child);
         }
         if basis == Basis::Books {
-            if pins.iter().any(|pin| self.may_have_ended(pin)) {
+            // What a keyframe tells once more has its grade.
+            if self.restoring.is_none() && pins.iter().any(|pin| self.may_have_ended(pin)) {
                 doubt(&mut finding);
             }
             self.open.by_books.insert(index);

@@ -3,6 +3,7 @@
 use cowtrace_common::wire::{POINTERS, page_bit};
 
 use super::*;
+use crate::decode::Records;
 use crate::event::{Audit, Extent, ForkCopy, Pin, Protect, Protector, Stack, Task, Unpin, Zap};
 
 const MM: u64 = 0xaa;
@@ -135,6 +136,43 @@ fn what_was_lost_before_a_page_was_pinned_says_nothing_of_its_end() {
     script.pin(4);
     script.called("do_madvise", What::Zap(Zap { first: None, ..zap() }));
     assert_eq!(script.says(), "range-invalidated / 0");
+}
+
+#[test]
+fn a_part_that_begins_behind_a_loss_doubts_what_the_whole_does() {
+    let part_says = |pins_again| {
+        let mut script = Script::new(true);
+        script.lose(1);
+        if pins_again {
+            script.unpin(false);
+            script.pin(4);
+        }
+        let keyframe = script.trace.keyframe();
+        let mut part = Script { trace: Trace::default(), now: script.now };
+        Records::new(&keyframe).for_each(|event| drop(part.trace.take(event)));
+        part.called("do_madvise", What::Zap(Zap { first: None, ..zap() }));
+        part.says()
+    };
+    assert_eq!(part_says(false), "inconclusive / 0");
+    assert_eq!(part_says(true), "range-invalidated / 0");
+}
+
+#[test]
+fn what_is_to_be_given_up_is_not_put_off_by_further_losses() {
+    let mut script = Script::new(true);
+    script.called("do_madvise", What::Zap(zap()));
+    script.tell(What::MmExit { mm: MM });
+    for minute in 1..=11 {
+        assert_eq!(script.trace.ledger.live_pages(), 4, "minute {minute}");
+        script.now += 60 * SECOND;
+        script.lose(minute);
+    }
+    script.now += 60 * SECOND;
+    script.lose(12);
+    assert_eq!(script.trace.ledger.live_pages(), 0);
+    let finding = &script.trace.findings[0];
+    assert!(finding.end_unseen && finding.unpinned.is_none());
+    assert!(script.trace.open_indices().is_empty());
 }
 
 #[test]

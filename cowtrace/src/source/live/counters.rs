@@ -20,6 +20,7 @@ use super::map;
 use crate::{
     encode::Writer,
     event::{Cost, ShortTerm, Tally},
+    sys,
 };
 
 /// The programs' counts on one CPU: the words of a [`Counts`].
@@ -101,7 +102,10 @@ impl Counters {
     /// Tells what has changed since it was told last.
     pub fn tell(&mut self, writer: &mut Writer) {
         let mut outcomes = vec![0; Outcome::ALL.len()];
-        for program in Program::ALL {
+        // Understudies first: what their programs were made to skip would else seem lost, for one record.
+        let (others, first): (Vec<Program>, Vec<_>) =
+            Program::ALL.iter().partition(|program| program.stands_in_for().is_some());
+        for program in others.iter().chain(&first) {
             let Ok(values) = self.counts.get(&(*program as u32), 0) else {
                 continue;
             };
@@ -113,6 +117,8 @@ impl Counters {
             let recursion = recursion + self.missed.get(program).copied().unwrap_or(0);
             let tally = Tally { hits: sum(0), ring_full: sum(1), map_full: sum(2), recursion };
             let before = self.told.insert(*program, (tally, cost)).unwrap_or_default();
+            // What is lost while it is read was lost by then.
+            let mut writer = writer.at(sys::boottime_ns());
             if before.0 != tally {
                 writer.tally(*program, &tally);
             }

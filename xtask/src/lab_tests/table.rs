@@ -612,6 +612,8 @@ fn secondary_mmus() -> Vec<Case> {
         Case {
             machine: with_kvm(),
             kernels: &["6.12"],
+            // Two runs of each load, 75 s on a machine that does nothing else.
+            limit: 300,
             ..Case::new(
                 "verify --cost measures each operation without and with cowtrace, and each program's own time",
                 "cowtrace verify --cost --json --disk /dev/nullb0",

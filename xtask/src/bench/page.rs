@@ -84,6 +84,7 @@ const UNPINS: &str =
 /// The whole page.
 pub fn page(
     figures: &Figures,
+    unseen: &[String],
     released: Option<&Released>,
     rates: Option<&Rates>,
     kernel: &Bootable,
@@ -92,6 +93,7 @@ pub fn page(
     writeln!(page, "Kernel {}, {}, on {}.\n", kernel.release, emulator()?, processor())?;
     loads(&mut page, figures)?;
     misses(&mut page, figures)?;
+    lost(&mut page, unseen)?;
     beside::section(&mut page, figures, released)?;
     if let Some(rates) = rates {
         rates.section(&mut page)?;
@@ -164,6 +166,21 @@ fn number(number: Option<f64>) -> String {
 /// A number with so many digits behind the point; a dash for none.
 pub fn decimal(number: Option<f64>, digits: usize) -> String {
     number.map_or("–".to_owned(), |number| format!("{number:.digits$}"))
+}
+
+/// What is lost costs less than what is told.
+fn lost(page: &mut String, unseen: &[String]) -> fmt::Result {
+    if unseen.is_empty() {
+        return Ok(());
+    }
+    page.push_str(
+        "Loads without a pause leave the one CPU too little for whoever reads the ring, and what is lost costs less:\n\n",
+    );
+    for line in unseen {
+        writeln!(page, "* {line}")?;
+    }
+    page.push('\n');
+    Ok(())
 }
 
 fn misses(page: &mut String, figures: &Figures) -> fmt::Result {

@@ -20,7 +20,7 @@ pub use self::pages::folio_of;
 use crate::event::{
     Audit, Comm, Cost, Event, Extent, Extents, Fault, FileRange, ForkCopy, Holder, Invalidate,
     Notifier, Pfn, ProbeState, Protect, Protector, Secondary, ShortTerm, Stack, Tally, Task, Time,
-    What, Zap,
+    What, Zap, harmless,
 };
 
 /// Why bytes are no event.
@@ -439,11 +439,8 @@ fn texts<const N: usize>(body: &mut &[u8]) -> Result<[String; N], Malformed> {
     let text = std::str::from_utf8(body).map_err(|_| Malformed::Text)?;
     *body = &[];
     let mut parts = text.splitn(N, '\0');
-    Ok(std::array::from_fn(|_| harmless(parts.next().unwrap_or_default())))
-}
-
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    let mut part = || parts.next().unwrap_or_default().chars().map(harmless).collect();
+    Ok(std::array::from_fn(|_| part()))
 }
 
 fn u32_le(body: &mut &[u8]) -> Result<u32, Malformed> {

@@ -47,6 +47,11 @@ pub type Time = u64;
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Comm(pub [u8; 16]);
 
+/// What a character from outside becomes before a terminal or a log sees it.
+pub fn harmless(c: char) -> char {
+    if c.is_control() { '?' } else { c }
+}
+
 impl fmt::Display for Comm {
     /// Up to the first NUL; control characters and broken UTF-8 become `?`, since a process can
     /// name itself after an escape sequence.

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::event::harmless;
+
 /// Characters of a name: what is longer comes from somebody who wants it to be.
 const LONGEST: usize = 256;
 
@@ -148,8 +150,8 @@ impl Owner {
 
     /// One of that name: harmless, and of a length that fits a line or two.
     pub fn new(kind: Kind, found: Found, name: &str) -> Self {
-        let harmless = name.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c });
-        Self { kind, found, name: harmless.collect::<String>().into() }
+        let name = name.chars().take(LONGEST).map(harmless);
+        Self { kind, found, name: name.collect::<String>().into() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::maps;
+use crate::{event::harmless, maps};
 
 /// A buffer registered with an io_uring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +40,7 @@ pub fn processes() -> Vec<u32> {
 /// A process's name, control characters replaced.
 pub fn name(tgid: u32) -> Option<String> {
     let comm = fs::read_to_string(format!("/proc/{tgid}/comm")).ok()?;
-    Some(
-        comm.trim_end_matches('\n').chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
-    )
+    Some(comm.trim_end_matches('\n').chars().map(harmless).collect())
 }
 
 /// KiB that are accounted to a process as pinned.
@@ -99,7 +97,7 @@ fn vma(line: &str) -> Option<Vma> {
     Some(Vma {
         range: (mapping.range.start, mapping.range.end),
         permissions: mapping.permissions.to_owned(),
-        name: mapping.name.chars().filter(|c| !c.is_control()).collect(),
+        name: mapping.name.chars().map(harmless).collect(),
     })
 }
 

@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     cli::{GateArgs, PrintArgs, UntilArgs},
-    errors, files,
+    errors,
+    event::harmless,
+    files,
     privileges::Remains,
     sinks::{
         filter::Filter,
@@ -73,5 +75,5 @@ fn files(args: &GateArgs) -> anyhow::Result<Vec<(Form, PathBuf, File)>> {
 /// A command as a line for people. Its words may hold anything.
 fn line(words: &[OsString]) -> String {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-    words.join(" ").chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    words.join(" ").chars().map(harmless).collect()
 }

@@ -40,5 +40,5 @@ fn api(number: u32) -> Result<Api, Malformed> {
 fn name(body: &mut &[u8]) -> Result<String, Malformed> {
     let bytes: [u8; DEVICE_NAME] = *take(body)?;
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    Ok(harmless(&String::from_utf8_lossy(&bytes[..end])))
+    Ok(String::from_utf8_lossy(&bytes[..end]).chars().map(harmless).collect())
 }

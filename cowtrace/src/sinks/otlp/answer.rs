@@ -5,6 +5,8 @@ use opentelemetry_proto::tonic::collector::{
 };
 use prost::Message as _;
 
+use crate::event::harmless;
+
 /// Characters of a collector's reason that are passed on.
 const LONGEST: usize = 300;
 
@@ -33,7 +35,7 @@ pub fn rejected_metrics(answer: &[u8]) -> Option<Rejected> {
 fn rejected(count: i64, why: &str) -> Option<Rejected> {
     let count = u64::try_from(count).ok().filter(|count| *count > 0)?;
     // It ends up on a terminal or in a log.
-    let why: String = why.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    let why: String = why.trim().chars().map(harmless).take(LONGEST).collect();
     let why = if why.is_empty() { "it does not say why".to_owned() } else { why };
     Some(Rejected { count, why })
 }

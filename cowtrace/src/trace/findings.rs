@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, rc::Rc};
 use cowtrace_common::setting::Stage;
 use smallvec::SmallVec;
 
-use super::{Change, Trace, held, open::Basis};
+use super::{
+    Change, Trace, held,
+    open::{Basis, Open},
+};
 use crate::{
     event::{Event, Fault, Mm, Pfn, Protect, Stack, Time, Unpin, VM_SHARED, Zap},
     finding::{Cause, CauseKind, Finding, How, Proof, Unpinned, Verdict, ZapKind},
@@ -312,11 +315,7 @@ impl Trace {
         let about = self.open.by_call.remove(&call).unwrap_or_default();
         let mut changes = Vec::new();
         for index in about {
-            let left = self.open.pins_left.get_mut(&index).map_or(0, |left| {
-                *left = left.saturating_sub(1);
-                *left
-            });
-            if left == 0 {
+            if Open::one_less(&mut self.open.pins_left, index) == 0 {
                 let finding = &mut self.findings[index];
                 finding.reason = format!("{}{UNWITNESSED}", finding.reason).into();
                 finding.end_unseen = true;
@@ -349,10 +348,7 @@ impl Trace {
             if live && !is_over {
                 return true;
             }
-            let left = pins_left.get_mut(index).map_or(0, |left| {
-                *left = left.saturating_sub(1);
-                *left
-            });
+            let left = Open::one_less(pins_left, *index);
             if end.dirty || left == 0 {
                 close(finding, end, left == 0);
                 changes.push(Change::Updated(*index));

@@ -43,6 +43,14 @@ impl Open {
         self.by_call.get(&call).map_or(&[], Vec::as_slice)
     }
 
+    /// One pin of a finding has ended; how many of it live.
+    pub fn one_less(pins_left: &mut HashMap<usize, usize>, index: usize) -> usize {
+        pins_left.get_mut(&index).map_or(0, |left| {
+            *left = left.saturating_sub(1);
+            *left
+        })
+    }
+
     /// Those whose old page it is.
     pub fn about(&self, pfn: Pfn) -> SmallVec<[usize; 1]> {
         self.by_page.get(&pfn).cloned().unwrap_or_default()

@@ -13,6 +13,7 @@ pub(super) mod lifecycle;
 pub(super) mod owners;
 pub(super) mod rdma;
 pub(super) mod secondary_mmu;
+pub(super) mod silence;
 
 /// cowtrace's exit statuses.
 const CLEAN: u8 = 0;
@@ -186,28 +187,6 @@ pub(super) fn finds_one_of_each(run: &Run) -> Result<()> {
         ensure!(text.contains(&wanted), "{wanted:?} is not said");
     }
     Ok(())
-}
-
-pub(super) fn finds_nothing(run: &Run) -> Result<()> {
-    ensure!(!run.json_of_type("provoke")?.is_empty(), "the workload said nothing");
-    ensure!(run.json_of_type("finding")?.is_empty(), "there are findings");
-    everything_was_seen(run)?;
-    ensure!(summary(run)?["clean"] == true, "not called clean");
-    run.expect_status(CLEAN)
-}
-
-/// Of the 12,000 stores to fresh pages, none was where a pinned page had been.
-pub(super) fn tells_few_page_faults(run: &Run) -> Result<()> {
-    ensure!(run.json_of_type("load")?.len() == 2, "the loads said nothing");
-    let summary = summary(run)?;
-    let programs = summary["programs"].as_array().context("no programs")?;
-    let refaults = programs
-        .iter()
-        .filter(|program| program["name"].as_str().is_some_and(|name| name.starts_with("refault")));
-    let told: u64 = refaults.filter_map(|program| program["hits"].as_u64()).sum();
-    // Those of the process itself may be beside it.
-    ensure!(told < 600, "{told} page faults were told");
-    run.expect_status(CLEAN)
 }
 
 pub(super) fn one_pin_record_each(run: &Run) -> Result<()> {

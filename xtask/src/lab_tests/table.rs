@@ -16,7 +16,7 @@ use super::{
         budget::{a_budget_holds, a_flood_is_bounded_and_told, costs_are_plausible},
         bytes_are_equal, cut_recording_is_inconclusive,
         devices::names_the_device,
-        doctor_is_content, each_page_comes_back, filtered_out, finds_nothing, finds_one_of_each,
+        doctor_is_content, each_page_comes_back, filtered_out, finds_one_of_each,
         gate::fails_for_a_loss_alone,
         interrupts_unpin_as_well, ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
         lifecycle::{
@@ -32,10 +32,10 @@ use super::{
         },
         refuses_with_status_2, says_that_the_disk_is_full,
         secondary_mmu::{a_secondary_mmu_is_told, names_the_module_it_needs},
-        suspects_what_moved, tells_few_page_faults, tells_the_soft_dirty_write,
-        the_release_is_of_the_series, three_pins_of_the_traced_process, verify_agrees,
-        verify_agrees_with_a_device, verify_agrees_with_a_few, without_room_it_is_never_clean,
-        witnesses_agree,
+        silence::{finds_nothing, tells_few_page_faults},
+        suspects_what_moved, tells_the_soft_dirty_write, the_release_is_of_the_series,
+        three_pins_of_the_traced_process, verify_agrees, verify_agrees_with_a_device,
+        verify_agrees_with_a_few, without_room_it_is_never_clean, witnesses_agree,
     },
 };
 use crate::lab::options::{Device, Machine};
@@ -474,6 +474,7 @@ fn lives() -> Vec<Case> {
         },
         Case {
             kernels: &["6.12"],
+            limit: 300,
             ..Case::new(
                 "who is asked to end, and who has no reader any more, leaves a whole recording and nothing else",
                 concat!(include_str!("scripts/left.sh"), include_str!("scripts/asked.sh")),

@@ -42,17 +42,10 @@ fn is_confined(line: &Value) -> bool {
 
 /// The script waits until no more is left than there was before.
 pub(in super::super) fn leaves_nothing_behind(run: &Run) -> Result<()> {
-    run.expect_status(0)?;
-    let ended = run.json_of_type("ended")?;
+    let ended = ended_as_wanted(run)?;
     ensure!(ended.len() == 6, "{} ends", ended.len());
-    for way in &ended {
-        ensure!(way["status"] == way["wanted"], "another status: {way}");
-    }
-    let summaries = run.json_of_type("summary")?;
+    let summaries = whole_summaries(run)?;
     ensure!(summaries.len() == 3, "{} summaries", summaries.len());
-    for summary in &summaries {
-        ensure!(summary["unseen"] == Value::Array(Vec::new()), "unseen: {}", summary["unseen"]);
-    }
     // Two instances, one inside the other.
     let lost = summaries.iter().filter(|summary| summary["verdicts"]["lost"] == 1);
     ensure!(lost.count() == 2, "two instances do not find the same");
@@ -61,19 +54,31 @@ pub(in super::super) fn leaves_nothing_behind(run: &Run) -> Result<()> {
 
 /// The same, on the way that each signal and a reader who is gone make it go.
 pub(in super::super) fn ends_when_it_is_asked(run: &Run) -> Result<()> {
-    run.expect_status(0)?;
-    let ended = run.json_of_type("ended")?;
+    let ended = ended_as_wanted(run)?;
     let ways: Vec<_> = ended.iter().filter_map(|way| way["how"].as_str()).collect();
     ensure!(ways == ["TERM", "INT", "unread"], "ended: {ways:?}");
+    let summaries = whole_summaries(run)?;
+    ensure!(summaries.len() == 2, "{} summaries", summaries.len());
+    Ok(())
+}
+
+/// The ways in which it ended, each with the status that it should have.
+fn ended_as_wanted(run: &Run) -> Result<Vec<Value>> {
+    run.expect_status(0)?;
+    let ended = run.json_of_type("ended")?;
     for way in &ended {
         ensure!(way["status"] == way["wanted"], "another status: {way}");
     }
+    Ok(ended)
+}
+
+/// The summaries, none of which has missed anything.
+fn whole_summaries(run: &Run) -> Result<Vec<Value>> {
     let summaries = run.json_of_type("summary")?;
-    ensure!(summaries.len() == 2, "{} summaries", summaries.len());
     for summary in &summaries {
         ensure!(summary["unseen"] == Value::Array(Vec::new()), "unseen: {}", summary["unseen"]);
     }
-    Ok(())
+    Ok(summaries)
 }
 
 /// Nine pages lose their data, three of them while there is one CPU and it is 2031, three when it is 2021.

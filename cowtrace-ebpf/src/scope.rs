@@ -197,11 +197,11 @@ pub fn has_mark(question: u64, mm: u64, start: u64, end: u64) -> u64 {
     let Some(space) = space(mm) else {
         return 0;
     };
-    let [first, all, last] = space.everywhere;
+    let [pinned, zapped, lost] = space.everywhere;
     let everywhere = match question {
-        0 => first,
-        1 => all,
-        _ => last,
+        0 => pinned,
+        1 => zapped,
+        _ => lost,
     };
     let question = question as u32;
     let first = start >> PART;
@@ -327,10 +327,9 @@ pub fn remember(mm: u64, role: Role) -> bool {
     }
 }
 
-/// Remembers an address space that maps what is pinned by another name, unless more is known of it; false if the map is
-/// full.
+/// Remembers an address space whose pages others hold, unless more is known of it; false if the map is full.
 #[inline(always)]
-pub fn remember_mapper(mm: u64) -> bool {
+pub fn remember_unless_known(mm: u64) -> bool {
     matches!(insert(mm, Role::Referenced), Ok(()) | Err(EXISTS))
 }
 
@@ -350,7 +349,7 @@ fn insert(mm: u64, role: Role) -> Result<(), i32> {
 pub fn referenced(mm: u64) {
     let lately = lately(mm);
     // SAFETY: a word of `LATELY`.
-    if unsafe { lately.read_volatile() } != mm && remember_mapper(mm) {
+    if unsafe { lately.read_volatile() } != mm && remember_unless_known(mm) {
         // SAFETY: the same.
         unsafe { lately.write_volatile(mm) };
     }

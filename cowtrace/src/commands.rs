@@ -91,6 +91,7 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     if !io::stdout().is_terminal() {
         return Err(errors::no_terminal());
     }
+    args.record.as_deref().map_or(Ok(()), can_record)?;
     let config = tui::Config::load()?;
     let mut remains = Remains { terminal: true, ..Remains::beside(args.record.as_deref()) };
     // A recording that is begun at a key, and a selection that is saved.
@@ -126,7 +127,7 @@ async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow:
     let tee = tee(args)?;
     let out = &mut io::stdout().lock();
     let follow = Follow { print, tee, only_records: false, out };
-    let until = Until::start(waiting, until.duration)?.read();
+    let until = Until::start(waiting, until.duration)?.while_read();
     let End { trace, .. } = follow.run(source, until).await?;
     Ok(status(&trace))
 }

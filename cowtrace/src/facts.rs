@@ -22,7 +22,7 @@ pub mod key {
     pub const PAGE_SIZE: &str = "page_size";
     /// CLOCK_REALTIME at CLOCK_BOOTTIME 0, nanoseconds.
     pub const BOOT: &str = "clock.boot_realtime_ns";
-    /// The same, once CLOCK_REALTIME has been set. What was told before is right of no run but this one's parts.
+    /// The same as clocks had it later, once CLOCK_REALTIME was set. [`BOOT`] stays as it was: it tells which run this is.
     pub const BOOT_SINCE: &str = "clock.boot_realtime_since_ns";
     /// CLOCK_BOOTTIME when the last probe was attached, nanoseconds.
     pub const STARTED: &str = "clock.started_ns";

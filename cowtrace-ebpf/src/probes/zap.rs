@@ -148,7 +148,7 @@ fn tell_file(program: Program, vma: Typed, mm: u64, (start, end): (u64, u64)) ->
     if Untyped(mm).read::<u32>(Field::MmUsers) == 0 {
         return false;
     }
-    if !scope::remember_mapper(mm) {
+    if !scope::remember_unless_known(mm) {
         emit::lose(program);
     }
     if let Some(mut record) = Record::new(program, kind::FILE_RANGE) {

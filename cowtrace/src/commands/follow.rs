@@ -44,7 +44,7 @@ impl Until {
     }
 
     /// Also when nobody reads standard output any more: on a quiet host the next line, which would tell, may never come.
-    pub fn read(self) -> Self {
+    pub fn while_read(self) -> Self {
         let out = io::stdout().as_fd().try_clone_to_owned();
         // A file, which has no reader, cannot be waited for.
         let reader = out.and_then(|out| sys::async_fd_for(out, Interest::ERROR)).ok();

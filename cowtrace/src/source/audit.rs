@@ -35,7 +35,7 @@ pub fn look(questions: &[Question], opener: &Opener) -> Batch {
             Err(error) if is_gone(&error) => continue,
             Err(_) => {
                 Writer::new(&mut batch, sys::boottime_ns()).audit_ended();
-                return batch;
+                continue;
             }
         };
         let mut done = 0;

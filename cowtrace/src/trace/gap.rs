@@ -88,7 +88,7 @@ impl Trace {
         self.benign = before.benign;
         self.invalidated = before.invalidated;
         self.ledger.unlisted_before(untold.unlisted);
-        // A keyframe of before 0.1 does not tell when.
+        // A keyframe that does not tell when was written before keyframes did.
         if self.lost_ends() > 0 && self.facts.text(key::ENDS_LOST).is_none() {
             self.ends_were_lost();
         }

@@ -212,7 +212,7 @@ impl Trace {
         }
         if self.facts.text(key::AUDIT).is_some() {
             spots.push(
-                "not all pinned pages were held against the page map: there are too many"
+                "not all pinned pages were held against the page map: there are too many, or it may not be read"
                     .to_owned(),
             );
         }

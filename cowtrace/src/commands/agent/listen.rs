@@ -88,8 +88,8 @@ impl Drop for Socket {
 const CONNECTIONS: usize = 64;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may say nothing: whoever connects and waits keeps nobody from asking how we are.
-const SILENCE: Duration = Duration::from_secs(1);
+/// How long the head of its request may take: whoever connects and waits keeps nobody from asking how we are.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// The largest head of a request.
 const HEAD: usize = 8 << 10;
 
@@ -176,7 +176,7 @@ fn remove_left_over(path: &Path) -> io::Result<()> {
 
 /// Reads a request and answers it.
 async fn talk(mut stream: impl Stream, ask: mpsc::Sender<Request>) -> io::Result<()> {
-    let answer = match timeout(SILENCE, head(&mut stream)).await?? {
+    let answer = match timeout(HEAD_PATIENCE, head(&mut stream)).await?? {
         Some(head) => answer(&head, &ask).await,
         None => Answer::words("431 Request Header Fields Too Large"),
     };

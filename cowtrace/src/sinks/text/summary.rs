@@ -28,20 +28,7 @@ pub fn summary(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
         count(counts.forks, "fork"),
         count(counts.invalidations, "invalidation")
     )?;
-    if trace.watches_devices() && trace.lost_of_devices() > 0 {
-        writeln!(
-            out,
-            "{} of what devices map were lost: what they map is then not known; no verdict hangs on it",
-            count(trace.lost_of_devices(), "record")
-        )?;
-    }
-    if trace.lost_references() > 0 {
-        writeln!(
-            out,
-            "{} of plain references were not seen: a suspect-get may be missing, no verdict on a pin is",
-            count(trace.lost_references(), "call")
-        )?;
-    }
+    lost_beside(out, trace)?;
     if counts.fork_copies > 0 {
         writeln!(
             out,
@@ -111,6 +98,25 @@ pub(in crate::sinks) fn part(trace: &Trace) -> Option<String> {
             ))
         }
     }
+}
+
+/// What was lost that takes nothing from the verdicts on pins.
+fn lost_beside(out: &mut dyn Write, trace: &Trace) -> io::Result<()> {
+    if trace.watches_devices() && trace.lost_of_devices() > 0 {
+        writeln!(
+            out,
+            "{} of what devices map were lost: what they map is then not known; no verdict hangs on it",
+            count(trace.lost_of_devices(), "record")
+        )?;
+    }
+    if trace.lost_references() > 0 {
+        writeln!(
+            out,
+            "{} of plain references were not seen: a suspect-get may be missing, no verdict on a pin is",
+            count(trace.lost_references(), "call")
+        )?;
+    }
+    Ok(())
 }
 
 /// Pinned pages held against the page map.
@@ -192,6 +198,10 @@ pub(in crate::sinks) fn books(trace: &Trace) -> String {
         count(live, "page"),
         count(trace.ledger.unmatched(), "page")
     );
+    let ours = match trace.ledger.given_up() {
+        0 => ours,
+        pages => format!("{ours}, {} taken off since their unpins were lost", count(pages, "page")),
+    };
     let facts = &trace.facts;
     match (facts.number(key::VMSTAT_START), facts.number(key::VMSTAT_END)) {
         (Some(before), Some(after)) => {

@@ -103,9 +103,10 @@ impl Counters {
     pub fn tell(&mut self, writer: &mut Writer) {
         let mut outcomes = vec![0; Outcome::ALL.len()];
         // Understudies first: what their programs were made to skip would else seem lost, for one record.
-        let (others, first): (Vec<Program>, Vec<_>) =
-            Program::ALL.iter().partition(|program| program.stands_in_for().is_some());
-        for program in others.iter().chain(&first) {
+        let that = |stands_in| {
+            Program::ALL.iter().filter(move |one| one.stands_in_for().is_some() == stands_in)
+        };
+        for program in that(true).chain(that(false)) {
             let Ok(values) = self.counts.get(&(*program as u32), 0) else {
                 continue;
             };

@@ -88,7 +88,7 @@ impl Keeper {
         self.forget(stage);
         let programs = self.sheddable.iter_mut().filter(|program| program.stage == stage);
         // Each is taken up, though one fails.
-        let failed = programs.filter_map(|program| (!program.take_up(ebpf)).then_some(())).count();
+        let failed = programs.map(|program| program.take_up(ebpf)).filter(|taken| !taken).count();
         if failed == 0 {
             self.kept.taken_up(stage, sys::boottime_ns());
         }

@@ -327,6 +327,11 @@ impl Finding {
         self.pin.as_ref().map_or(&self.writer, |pin| &pin.holder)
     }
 
+    /// Whether its pin has ended, seen or not.
+    pub fn has_ended(&self) -> bool {
+        self.unpinned.is_some() || self.end_unseen
+    }
+
     /// The pages that were lost, of a write-protect fault.
     pub fn old_pages(&self) -> Range<Pfn> {
         self.old_pfn..self.old_pfn.saturating_add(self.pages)

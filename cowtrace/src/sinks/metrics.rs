@@ -240,7 +240,7 @@ fn open_findings(trace: &Trace) -> Family {
     let help = "Findings whose pins live, by the verdict that they have now";
     let mut open: BTreeMap<Verdict, u64> = Verdict::ALL.map(|verdict| (verdict, 0)).into();
     for finding in &trace.findings {
-        if finding.pin.is_some() && finding.unpinned.is_none() && !finding.end_unseen {
+        if finding.pin.is_some() && !finding.has_ended() {
             *open.entry(finding.verdict).or_default() += 1;
         }
     }

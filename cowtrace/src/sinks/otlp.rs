@@ -59,7 +59,7 @@ pub fn record(trace: &Trace, change: Change) -> Option<LogRecord> {
         Change::Updated(index) => ("updated", index),
     };
     let finding = trace.findings.get(index)?;
-    let state = if finding.unpinned.is_some() { "closed" } else { state };
+    let state = if finding.has_ended() { "closed" } else { state };
     let (severity, word) = severity(finding.verdict);
     Some(LogRecord {
         time_unix_nano: clock(trace, finding.broken_at),

@@ -51,10 +51,13 @@ fn protected(finding: &Finding) -> Step {
 fn copied(scene: Scene, finding: &Finding) -> Step {
     let broken = if finding.is_broken() { Some(finding) } else { came_of(scene.trace, finding) };
     let seen = broken.map(|broken| (broken.broken_at, broken.writer));
-    let not_seen = match (finding.how, finding.unpinned) {
+    // Until it is attached, and where records are lost, a copy may go unseen.
+    let sees_all = scene.trace.since_start(finding.broken_at) >= 0 && scene.trace.lost() == 0;
+    let not_seen = match (finding.how, finding.has_ended()) {
         (How::Unseen, _) => "not seen",
-        (_, Some(_)) => "never", // Nothing that comes later concerns this pin.
-        (_, None) => "not yet",
+        (_, true) if sees_all => "never", // Nothing that comes later concerns this pin.
+        (_, true) => "not seen",
+        (_, false) => "not yet",
     };
     Step {
         style: scene.palette.verdict(finding.verdict),
@@ -81,6 +84,7 @@ fn ended(scene: Scene, finding: &Finding) -> Step {
             Step { style: scene.palette.alarm(), ..step('■', "unpinned dirty", seen, "") }
         }
         (Some(_), _) => step('□', "unpinned clean", seen, ""),
+        (None, Some(_)) if finding.end_unseen => step('?', "unpinned", seen, "not seen"),
         (None, Some(_)) => Step { mark: '…', ..step('…', "still pinned", seen, "") },
         (None, None) => step('?', "unpinned", seen, "not seen"),
     }
@@ -162,6 +166,18 @@ mod tests {
         run.unpin();
         let after = run.screen(100, 40);
         assert!(after.contains("never") && !after.contains("not yet"), "{after}");
+    }
+
+    #[test]
+    fn what_may_have_gone_unseen_is_not_called_never() {
+        let mut run = Run::new(Feed::Live);
+        run.pin();
+        run.protect();
+        run.unpin();
+        run.lose(1);
+        run.press("enter");
+        let screen = run.screen(100, 40);
+        assert!(screen.contains("not seen") && !screen.contains("never"), "{screen}");
     }
 
     #[test]

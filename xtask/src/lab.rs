@@ -7,13 +7,13 @@
 
 pub mod boot;
 mod channel;
-mod clients;
 mod console;
 mod emulator;
 pub mod ending;
 mod lines;
 pub mod options;
 mod place;
+mod programs;
 mod qemu;
 mod terminal;
 

@@ -15,13 +15,12 @@ use anyhow::{Context as _, Result};
 
 use super::{
     channel::Listeners,
-    clients,
     emulator::Emulator,
     ending::{Ending, Guest},
     lines,
     options::Machine,
     place::{self, Place},
-    qemu,
+    programs, qemu,
     terminal::Size,
 };
 use crate::{
@@ -92,7 +91,7 @@ impl Boot<'_> {
                 ("COLUMNS", columns.to_string()),
             ]);
         }
-        let with = [self.machine.with.clone(), clients::of(self.machine)?].concat();
+        let with = [self.machine.with.clone(), programs::of(self.machine)?].concat();
         let contents = Contents {
             cowtrace: self.cowtrace,
             with: &with,

@@ -82,6 +82,11 @@ fn with_kvm() -> Machine {
     Machine { devices: vec![Device::Kvm], modules, ..Machine::default() }
 }
 
+/// A machine with a witness of what is in the kernel.
+fn with_bpftool() -> Machine {
+    Machine { bpftool: true, ..Machine::default() }
+}
+
 /// All lab tests, in the order in which they run.
 pub fn cases() -> Vec<Case> {
     let themes = [
@@ -464,16 +469,18 @@ fn lives() -> Vec<Case> {
         Case {
             kernels: &["6.12"],
             more_kernels: &["5.10", "6.1", "6.18", "7.3"],
+            machine: with_bpftool(),
             // With --full, 200 times on each kernel, of which one takes 20 to 40 s in a guest that shares two cores.
             limit: 12_000,
             ..Case::new(
-                "however a cowtrace ends, no program, probe or process is left",
+                "however a cowtrace ends, no program, map, link, probe or process is left",
                 concat!(include_str!("scripts/left.sh"), include_str!("scripts/ended.sh")),
                 leaves_nothing_behind,
             )
         },
         Case {
             kernels: &["6.12"],
+            machine: with_bpftool(),
             limit: 300,
             ..Case::new(
                 "who is asked to end, and who has no reader any more, leaves a whole recording and nothing else",

@@ -1,8 +1,4 @@
 # A cowtrace that is attached is asked to end, or has nobody left to tell.
-attached() {
-    until [ $(left | cut -d ' ' -f 1) -gt 20 ]; do usleep 100000; done
-}
-
 for signal in TERM INT; do
     cowtrace record -o $signal.cow 2>/dev/null & child=$!
     until [ -s $signal.cow ]; do usleep 100000; done
@@ -12,5 +8,5 @@ done
 
 mkfifo lines
 cowtrace stream --format json >lines 2>/dev/null & child=$!
-exec 3<lines; attached; exec 3<&-
+exec 3<lines; until attached; do usleep 100000; done; exec 3<&-
 wait $child; ended unread 0

@@ -1,10 +1,17 @@
 # What is left of a cowtrace that has ended.
 echo 1 >/proc/sys/net/core/bpf_jit_kallsyms
 
-# Programs and trampolines, kprobes, what is pinned in bpffs, processes.
+# Programs, maps and links by bpftool, what of programs and trampolines still has code, kprobes, what is pinned in
+# bpffs, processes.
 left() {
-    echo $(grep -c '\[bpf\]' /proc/kallsyms) $(wc -l </sys/kernel/debug/kprobes/list) \
+    for kind in prog map link; do bpftool $kind show | grep -c '^[0-9]'; done >counts
+    echo $(cat counts) $(grep -c '\[bpf\]' /proc/kallsyms) $(wc -l </sys/kernel/debug/kprobes/list) \
         $(ls /sys/fs/bpf | wc -l) $(cat /proc/[0-9]*/comm 2>/dev/null | grep -c '^cowtrace')
+}
+# Else this counts nothing.
+attached() {
+    set -- $(left)
+    [ $1 -gt 20 ] && [ $2 -gt 10 ] && [ $3 -gt 20 ] && [ $4 -gt 20 ] && [ $7 -gt 0 ]
 }
 before=$(left)
 

@@ -1,4 +1,5 @@
-//! The programs of RDMA's users, for a guest with soft-RoCE: ping-pong and bandwidth tests, and iproute2's `rdma`.
+//! Debian's programs for a guest: those of RDMA's users where it has soft-RoCE (ping-pong and bandwidth tests, and
+//! iproute2's `rdma`), and bpftool, which lists what is in the kernel.
 //!
 //! They come from Debian's packages with all that they are linked to, the C library too, so the host's own
 //! programs are not asked. The surprise: libibverbs finds a device's driver by a file's name, at run time.
@@ -9,7 +10,9 @@ use super::options::{Device, Machine};
 use crate::{initramfs::Added, kernels};
 
 /// Packages, and what of each goes into the guest, at the same path.
-const PACKAGES: [(&str, &[&str]); 17] = [
+type Packages = &'static [(&'static str, &'static [&'static str])];
+
+const RDMA_CLIENTS: Packages = &[
     ("libc6", &["lib/x86_64-linux-gnu/libc.so.6", "lib/x86_64-linux-gnu/libm.so.6"]),
     ("ibverbs-utils", &["usr/bin/ibv_devinfo", "usr/bin/ibv_rc_pingpong"]),
     ("perftest", &["usr/bin/ib_send_bw", "usr/bin/ib_write_bw"]),
@@ -37,22 +40,32 @@ const PACKAGES: [(&str, &[&str]); 17] = [
     ("libmd0", &["usr/lib/x86_64-linux-gnu/libmd.so.0"]),
 ];
 
-/// What the machine's devices have for clients.
+const BPFTOOL: Packages = &[
+    ("libc6", &["lib/x86_64-linux-gnu/libc.so.6"]),
+    ("bpftool", &["usr/sbin/bpftool"]),
+    ("libelf1", &["usr/lib/x86_64-linux-gnu/libelf.so.1"]),
+    ("libcap2", &["lib/x86_64-linux-gnu/libcap.so.2"]),
+    ("zlib1g", &["lib/x86_64-linux-gnu/libz.so.1"]),
+];
+
+/// What was asked for, and what the machine's devices have for clients.
 pub fn of(machine: &Machine) -> Result<Vec<Added>> {
-    if !machine.devices.contains(&Device::Rxe) {
-        return Ok(Vec::new());
-    }
-    let home = kernels::cache()?.with_file_name("rdma-clients");
-    kernels::unpack_packages(
-        "rdma-clients",
-        &PACKAGES.map(|(package, _)| package),
-        &["bookworm"],
-        "amd64",
-        &home,
-    )?;
+    let rdma = machine.devices.contains(&Device::Rxe);
+    let sets = [(rdma, "rdma-clients", RDMA_CLIENTS), (machine.bpftool, "bpftool", BPFTOOL)];
+    let wanted = sets.into_iter().filter(|(wanted, ..)| *wanted);
+    let files: Result<Vec<_>> =
+        wanted.map(|(_, name, packages)| unpacked(name, packages)).collect();
+    Ok(files?.concat())
+}
+
+/// The files of a set, and their loader.
+fn unpacked(name: &str, packages: Packages) -> Result<Vec<Added>> {
+    let home = kernels::cache()?.with_file_name(name);
+    let names: Vec<_> = packages.iter().map(|(package, _)| *package).collect();
+    kernels::unpack_packages(name, &names, &["bookworm"], "amd64", &home)?;
     let added =
         |file: &str, guest: &str| Added::parse(&format!("{}={guest}", home.join(file).display()));
-    let files = PACKAGES.iter().flat_map(|(_, files)| *files);
+    let files = packages.iter().flat_map(|(_, files)| *files);
     // The program's loader is a link to a place below the root.
     let loader = added("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", "/lib64/ld-linux-x86-64.so.2");
     let all = files.map(|file| added(file, file)).chain([loader]);

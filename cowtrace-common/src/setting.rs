@@ -228,6 +228,10 @@ settings! {
     PgDoubleMap,
     /// Address of the kernel variable that holds where physical address 0 is mapped.
     PageOffsetBase,
+    /// Address of the kernel's array of what to add to a per-CPU variable's address, by CPU; 0: there is one CPU.
+    PerCpuOffsets,
+    /// Address of the per-CPU variable that says whether an interrupt runs.
+    PreemptCount,
     /// Levels of the page table: 4 or 5.
     PageTableLevels,
     /// How `Field::ZapSpares` says that only a file's pages go: see [`zap_spares`].

@@ -11,7 +11,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     EbpfContext,
     helpers::{
-        bpf_get_current_task, bpf_get_current_task_btf, bpf_get_func_arg,
+        bpf_get_current_task, bpf_get_current_task_btf, bpf_get_func_arg, bpf_get_smp_processor_id,
         bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes,
         generated::bpf_probe_read_kernel,
     },
@@ -261,6 +261,21 @@ pub fn vmemmap() -> u64 {
 pub fn page_address(pfn: u64) -> u64 {
     let base: u64 = read_at(setting(Setting::PageOffsetBase));
     base + (pfn << setting(Setting::PageShift))
+}
+
+/// NMI, interrupt and softirq that is served, in a preempt count (include/linux/preempt.h). The top bit is x86's "no need
+/// to reschedule", and a bottom half that is only disabled counts by twos.
+const INTERRUPTS: u32 = 0x7fff_0100;
+
+/// Whether an interrupt runs, which has the number of the thread that it interrupted. Two reads: for where it matters.
+#[inline(always)]
+pub fn is_in_interrupt() -> bool {
+    // SAFETY: takes nothing, returns a number.
+    let cpu = u64::from(unsafe { bpf_get_smp_processor_id() } as u32);
+    let offsets = setting(Setting::PerCpuOffsets);
+    let offset: u64 = if offsets == 0 { 0 } else { read_at(offsets + 8 * cpu) };
+    let count: u32 = read_at(offset.wrapping_add(setting(Setting::PreemptCount)));
+    count & INTERRUPTS != 0
 }
 
 /// The `struct page` of a PFN.

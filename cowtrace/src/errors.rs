@@ -152,6 +152,15 @@ pub fn no_variable(name: &str) -> Error {
     )
 }
 
+/// Whether an interrupt runs cannot be read.
+pub fn no_preempt_count() -> Error {
+    anyhow!(
+        "cannot trace on this kernel: /proc/kallsyms has neither __preempt_count nor pcpu_hot\n\
+         without it what an interrupt unpins is taken for what it interrupted\n\
+         run a kernel built with CONFIG_KALLSYMS_ALL=y"
+    )
+}
+
 /// The kernel does not measure programs.
 pub fn no_stats(error: &dyn Display) -> Error {
     anyhow!(

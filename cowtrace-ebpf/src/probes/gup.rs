@@ -300,12 +300,15 @@ fn longterm_place(thread: u64) -> Option<&'static mut u64> {
     Some(unsafe { &mut *place })
 }
 
-/// Whether the current thread is inside a long-term pin. The idle task, whose number is 0 as that of nobody, never is:
-/// interrupts that end I/O come to it more than to any other.
+/// Whether a long-term pin unpins, which was never told as a pin: not an interrupt that its thread is hit by, which ends
+/// the I/O of others.
 #[inline(always)]
-pub fn inside_longterm_pin() -> bool {
+pub fn unpins_its_own() -> bool {
     let thread = bpf_get_current_pid_tgid();
-    thread != 0 && longterm_place(thread).is_some_and(|inside| *inside == thread)
+    // The idle task's number is 0, as that of nobody.
+    thread != 0
+        && longterm_place(thread).is_some_and(|inside| *inside == thread)
+        && !kernel::is_in_interrupt()
 }
 
 #[inline(always)]

@@ -22,7 +22,7 @@ use super::gup;
 use crate::{
     emit::{self, Record},
     holders::{self, FEW},
-    kernel::{self, Typed, argument, setting},
+    kernel::{self, Typed, argument, is_in_interrupt, setting},
     next, orphan,
     scope::Mark,
     understudy::twice,
@@ -54,7 +54,7 @@ fn what(ctx: &FEntryContext) -> u64 {
 #[inline(always)]
 fn of_page(ctx: &FEntryContext, program: Program) {
     emit::hit(program);
-    if setting(Setting::NestedUnpins) == 0 || unpinning().is_none() {
+    if setting(Setting::NestedUnpins) == 0 || unpinning().is_none() || is_in_interrupt() {
         one(ctx, program, 1, 0, unpin_form::RANGE);
     }
 }
@@ -135,7 +135,7 @@ fn look_again(ctx: &FEntryContext, program: Program, page: u64, folio: u64, page
 /// Unpins that one `struct page` or folio, the first argument, and a count tell.
 #[inline(always)]
 fn one(ctx: &FEntryContext, program: Program, pages: u64, make_dirty: u32, form: u32) -> i32 {
-    if gup::inside_longterm_pin() {
+    if gup::unpins_its_own() {
         return 0;
     }
     let page = argument(ctx, 0);
@@ -177,7 +177,7 @@ fn array(
     make_dirty: u32,
     form: u32,
 ) {
-    if gup::inside_longterm_pin() {
+    if gup::unpins_its_own() {
         return;
     }
     // Where several pages of one large folio are unpinned and others of it are not, it is the folio that

@@ -63,6 +63,7 @@ impl Settings {
         let mut settings = Self { offsets, numbers: [0; Setting::COUNT] };
         settings.architecture();
         settings.pages(btf, kallsyms)?;
+        settings.interrupts(btf, kallsyms)?;
         settings.zaps(btf);
         settings.calls(btf);
         settings.filter(filter);
@@ -135,6 +136,14 @@ impl Settings {
         Ok(())
     }
 
+    fn interrupts(&mut self, btf: &Btf, kallsyms: &Kallsyms) -> anyhow::Result<()> {
+        let offsets = kallsyms.address("__per_cpu_offset");
+        self.set(Setting::PerCpuOffsets, offsets.unwrap_or(0));
+        let count = preempt_count(btf, kallsyms);
+        self.set(Setting::PreemptCount, count.ok_or_else(errors::no_preempt_count)?);
+        Ok(())
+    }
+
     fn folios(&mut self, btf: &Btf, page: u64) -> anyhow::Result<()> {
         let pins = folio_pins(btf, page).ok_or_else(|| errors::no_type("a folio's pin count"))?;
         self.set(Setting::FolioPins, pins);
@@ -194,6 +203,13 @@ impl Settings {
 fn has_flag(info: &str, flag: &str) -> bool {
     let flags = info.lines().find(|line| line.starts_with("flags"));
     flags.is_some_and(|line| line.split_whitespace().any(|word| word == flag))
+}
+
+/// A variable of its own, and from 6.2 to 6.14 a member of one.
+fn preempt_count(btf: &Btf, kallsyms: &Kallsyms) -> Option<u64> {
+    kallsyms.address("__preempt_count").or_else(|| {
+        Some(kallsyms.address("pcpu_hot")? + u64::from(btf.offset("pcpu_hot", "preempt_count")?))
+    })
 }
 
 /// Where a large folio's page count stands, counted from its first `struct page`.

@@ -30,6 +30,8 @@ pub enum Load {
     CowNotified,
     /// io_uring registers the pages as one buffer, and unregisters it.
     Register,
+    /// The same of pages that nobody has touched: the pin makes them.
+    RegisterUntouched,
     /// O_DIRECT reads of 4 KiB.
     Read,
     /// The same, but an interrupt ends them, and finds on the CPU whoever else is there.
@@ -49,7 +51,13 @@ pub(super) fn run(load: Load, args: &Args, out: &mut impl Write) -> anyhow::Resu
             let _listening = SecondaryMmu::kvm()?;
             with_buffer(|| cow(args.pages))?
         }
-        Load::Register => register(args.pages)?,
+        Load::Register => register(args.pages, |pages| {
+            store_each(pages, 1);
+            Ok(())
+        })?,
+        Load::RegisterUntouched => {
+            register(args.pages, |pages| Ok(pages.advise(Advice::DontNeed)?))?
+        }
         Load::Read => read(args)?,
         Load::ReadInterrupting => read_interrupting(args)?,
         Load::Touch => touch(args.pages)?,
@@ -100,12 +108,16 @@ fn with_buffer(load: impl FnOnce() -> anyhow::Result<Vec<u64>>) -> anyhow::Resul
     Ok(passes)
 }
 
-fn register(count: usize) -> anyhow::Result<Vec<u64>> {
+/// `prepare`: what is done to the pages before each pass.
+fn register(
+    count: usize,
+    prepare: impl Fn(&Mapping) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<u64>> {
     let pages = Mapping::new(count)?;
     sys::raise_memlock_limit(pages.bytes() as u64)?;
-    store_each(&pages, 1);
     let ring = Uring::new().context("cannot set up a ring")?;
     timed(|| {
+        prepare(&pages)?;
         clocked(|| {
             ring.register(&pages).context("cannot register the buffer")?;
             ring.unregister().context("cannot unregister the buffer")

@@ -384,7 +384,10 @@ fn shortages() -> Vec<Case> {
                 "what an interrupt unpins is off the books, and what it interrupted, too",
                 "cowtrace stream --format json -- sh -c '
                      cowtrace provoke --load read-interrupting --slow-disk /dev/nullb0 --pages 4000 >/dev/null &
-                     while [ -e /proc/$! ]; do cowtrace provoke --load register --pages 4000 >/dev/null; done' >s
+                     while [ -e /proc/$! ]; do
+                         cowtrace provoke --load register --pages 4000 >/dev/null
+                         cowtrace provoke --load register-untouched --pages 4000 >/dev/null
+                     done' >s
                  status=$?; cat s; exit $status",
                 interrupts_unpin_as_well,
             )

@@ -190,8 +190,15 @@ pub fn refused(error: &dyn std::fmt::Display) -> Error {
 /// A thing that every verdict needs cannot be seen.
 pub fn unseen(sees: &str, release: &str, tried: &[String]) -> Error {
     let tried = tried.join("\n  ");
+    // Debian's own level, at which CAP_PERFMON does not do (seen on its 5.10 and 6.1).
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    let hint = if tried.contains("perf_event_open") && level.trim() == "3" {
+        "kernel.perf_event_paranoid is 3, so kprobes take CAP_SYS_ADMIN; with `sysctl kernel.perf_event_paranoid=2` CAP_PERFMON does\n"
+    } else {
+        ""
+    };
     anyhow!(
-        "cannot see \"{sees}\" on kernel {release}\n  {tried}\n\
+        "cannot see \"{sees}\" on kernel {release}\n  {tried}\n{hint}\
          without it no verdict would hold, so cowtrace stops here\n\
          `cowtrace doctor` lists what this kernel offers"
     )

@@ -104,9 +104,9 @@ pub struct Machine {
     /// A device that does DMA
     #[arg(long = "device", value_enum, value_name = "DEVICE")]
     pub devices: Vec<Device>,
-    /// Debian's bpftool, which lists the kernel's programs, maps and links
+    /// Debian's bpftool, which lists the kernel's programs, maps and links, and setpriv
     #[arg(long)]
-    pub bpftool: bool,
+    pub tools: bool,
     /// Split memory and CPUs over two NUMA nodes
     #[arg(long)]
     pub numa: bool,
@@ -223,7 +223,7 @@ impl Default for Machine {
             disk: false,
             slow_disk: false,
             devices: Vec::new(),
-            bpftool: false,
+            tools: false,
             numa: false,
             append: Vec::new(),
             timeout: None,

@@ -1,5 +1,5 @@
 //! Debian's programs for a guest: those of RDMA's users where it has soft-RoCE (ping-pong and bandwidth tests, and
-//! iproute2's `rdma`), and bpftool, which lists what is in the kernel.
+//! iproute2's `rdma`), and those that lab tests have for witnesses.
 //!
 //! They come from Debian's packages with all that they are linked to, the C library too, so the host's own
 //! programs are not asked. The surprise: libibverbs finds a device's driver by a file's name, at run time.
@@ -40,18 +40,20 @@ const RDMA_CLIENTS: Packages = &[
     ("libmd0", &["usr/lib/x86_64-linux-gnu/libmd.so.0"]),
 ];
 
-const BPFTOOL: Packages = &[
+const TOOLS: Packages = &[
     ("libc6", &["lib/x86_64-linux-gnu/libc.so.6"]),
     ("bpftool", &["usr/sbin/bpftool"]),
     ("libelf1", &["usr/lib/x86_64-linux-gnu/libelf.so.1"]),
     ("libcap2", &["lib/x86_64-linux-gnu/libcap.so.2"]),
     ("zlib1g", &["lib/x86_64-linux-gnu/libz.so.1"]),
+    ("util-linux", &["usr/bin/setpriv"]),
+    ("libcap-ng0", &["lib/x86_64-linux-gnu/libcap-ng.so.0"]),
 ];
 
 /// What was asked for, and what the machine's devices have for clients.
 pub fn of(machine: &Machine) -> Result<Vec<Added>> {
     let rdma = machine.devices.contains(&Device::Rxe);
-    let sets = [(rdma, "rdma-clients", RDMA_CLIENTS), (machine.bpftool, "bpftool", BPFTOOL)];
+    let sets = [(rdma, "rdma-clients", RDMA_CLIENTS), (machine.tools, "tools", TOOLS)];
     let wanted = sets.into_iter().filter(|(wanted, ..)| *wanted);
     let files: Result<Vec<_>> =
         wanted.map(|(_, name, packages)| unpacked(name, packages)).collect();

@@ -21,7 +21,7 @@ use super::{
         interrupts_unpin_as_well, ledger_equals_vmstat, ledger_equals_vmstat_of_a_long_call,
         lifecycle::{
             ends_when_it_is_asked, gives_up_what_it_does_not_need, leaves_nothing_behind,
-            neither_cpus_nor_clocks_matter,
+            neither_cpus_nor_clocks_matter, somebody_else_finds_the_same,
         },
         loses_what_is_unpinned_dirty, one_pin_record_each,
         owners::the_owner_is_the_one_that_the_process_has,
@@ -82,9 +82,9 @@ fn with_kvm() -> Machine {
     Machine { devices: vec![Device::Kvm], modules, ..Machine::default() }
 }
 
-/// A machine with a witness of what is in the kernel.
-fn with_bpftool() -> Machine {
-    Machine { bpftool: true, ..Machine::default() }
+/// A machine with bpftool and setpriv.
+fn with_tools() -> Machine {
+    Machine { tools: true, ..Machine::default() }
 }
 
 /// All lab tests, in the order in which they run.
@@ -471,8 +471,19 @@ fn lives() -> Vec<Case> {
         },
         Case {
             kernels: &["6.12"],
+            // 5.10 and 6.1 take kprobes, which Debian has for CAP_SYS_ADMIN alone (kernel.perf_event_paranoid is 3).
+            more_kernels: &["6.18", "7.3"],
+            machine: with_tools(),
+            ..Case::new(
+                "who is not root and has three capabilities finds the same",
+                include_str!("scripts/three.sh"),
+                somebody_else_finds_the_same,
+            )
+        },
+        Case {
+            kernels: &["6.12"],
             more_kernels: &["5.10", "6.1", "6.18", "7.3"],
-            machine: with_bpftool(),
+            machine: with_tools(),
             // With --full, 200 times on each kernel, of which one takes 20 to 40 s in a guest that shares two cores.
             limit: 12_000,
             ..Case::new(
@@ -483,7 +494,7 @@ fn lives() -> Vec<Case> {
         },
         Case {
             kernels: &["6.12"],
-            machine: with_bpftool(),
+            machine: with_tools(),
             limit: 300,
             ..Case::new(
                 "who is asked to end, and who has no reader any more, leaves a whole recording and nothing else",

@@ -30,6 +30,19 @@ pub(in super::super) fn gives_up_what_it_does_not_need(run: &Run) -> Result<()> 
     Ok(())
 }
 
+pub(in super::super) fn somebody_else_finds_the_same(run: &Run) -> Result<()> {
+    run.expect_status(super::FINDINGS)?;
+    let users = run.json_of_type("user")?;
+    ensure!(users.len() == 1 && users[0]["uid"] == 1000, "traced by: {users:?}");
+    let pages = run.json_of_type("provoke")?;
+    let lost = pages.iter().filter(|page| page["data"] == "lost").count();
+    ensure!(pages.len() == 3 && lost == 3, "{lost} of {} pages lost their data", pages.len());
+    let summaries = whole_summaries(run)?;
+    let summary = summaries.first().context("no summary")?;
+    ensure!(summary["verdicts"]["lost"] == 1, "verdicts: {}", summary["verdicts"]);
+    Ok(())
+}
+
 /// What is permitted, which is at least what is effective.
 fn capabilities(line: &Value) -> Result<u64> {
     let text = line["CapPrm"].as_str().context("no CapPrm")?;

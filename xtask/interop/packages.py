@@ -81,7 +81,6 @@ def debian(root):
     equal("what do<tab> becomes", inside(root, complete).split(), ["doctor"])
     said = inside(root, "systemd-analyze verify /usr/lib/systemd/system/cowtrace-agent.service", ok=(0, 1))
     equal("what systemd says of the unit", [line for line in said.splitlines() if "cowtrace" in line], [])
-    inside(root, "systemd-tmpfiles --create /usr/lib/tmpfiles.d/cowtrace.conf && test -d /var/lib/cowtrace")
     booted(root)
     inside(root, "dpkg --purge cowtrace")
     equal("what is left", inside(root, "find / -xdev -name '*cowtrace*' -not -path '/var/*' -not -path /cowtrace.deb"), "")
@@ -96,11 +95,16 @@ cowtrace provoke io-uring/4k/dontneed --hold 3 >/dev/null
 until get | grep -q '^cowtrace_findings_total{verdict="lost"'; do sleep 0.2; systemctl is-active -q cowtrace-agent || break; done
 get | grep -E '^cowtrace_(blind_spots|findings_total.verdict="lost")'
 grep CapEff /proc/$(of_unit MainPID)/status
+echo "user $(stat -c %U /proc/$(of_unit MainPID))"
 sleep 35 # Longer than WatchdogSec: it has been asked since.
 echo "then $(systemctl is-active cowtrace-agent)"
 systemctl stop cowtrace-agent; echo "stop $? $(of_unit Result) $(of_unit NRestarts)"
 cowtrace replay --format json /var/lib/cowtrace/*finding* | grep -o '"kind":"io_uring","found":"sure"' | sort -u
 journalctl --unit cowtrace-agent --no-pager --output cat
+echo "recordings $(ls /var/lib/cowtrace/*.cow | wc -l)"
+date -s '+31 days' >/dev/null
+systemd-tmpfiles --clean
+echo "recordings a month later $(ls /var/lib/cowtrace | wc -l)"
 """
 
 # In what it sealed.
@@ -139,10 +143,12 @@ def booted(root):
         run(*machine, "-kernel", os.environ["COWTRACE_KERNEL"], "-append", words, *serial, timeout=600)
         text = said.read_text().replace("\r", "")
     lines = text.splitlines()
-    wanted = ["start 0", "cowtrace_blind_spots 0", "CapEff:\t0000000000000000", "then active", "stop 0 success 0", OWNER]
+    wanted = ["start 0", "cowtrace_blind_spots 0", "CapEff:\t0000000000000000", "user cowtrace", "then active",
+              "stop 0 success 0", OWNER, "recordings a month later 0"]
     for line in wanted:
         if line not in lines:
             sys.exit(f"the agent under systemd has no {line!r}: {text}")
+    equal("recordings that are removed some day", "recordings 0" in lines, False)
     [found] = [line for line in lines if line.startswith("cowtrace_findings_total")]
     equal("lost pages under systemd", found.split()[-1], "1")
 

@@ -74,6 +74,11 @@ impl PinRecord {
         })
     }
 
+    /// What is left to tell of it when it has ended: all but its pages.
+    pub fn ended(&self) -> Self {
+        Self { extents: Extents::new(), stack: self.stack.clone(), ..*self }
+    }
+
     /// Pages told in this record.
     fn listed(&self) -> u64 {
         self.extents.iter().map(|extent| extent.pages).sum()

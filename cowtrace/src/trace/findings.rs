@@ -319,8 +319,7 @@ impl Trace {
                 let finding = &mut self.findings[index];
                 finding.reason = format!("{}{UNWITNESSED}", finding.reason).into();
                 finding.end_unseen = true;
-                let page = finding.old_pfn;
-                self.open.forget(index, page);
+                self.no_more(index);
                 changes.push(Change::Updated(index));
             }
         }
@@ -354,15 +353,15 @@ impl Trace {
                 changes.push(Change::Updated(*index));
             }
             if left == 0 {
-                ended.push((*index, finding.old_pfn));
+                ended.push(*index);
             }
             false
         });
         if open.is_empty() {
             self.open.by_call.remove(&release.call);
         }
-        for (index, page) in ended {
-            self.open.forget(index, page);
+        for index in ended {
+            self.no_more(index);
         }
         changes
     }

@@ -150,6 +150,13 @@ impl Trace {
         here.or_else(|| self.vma_name(pin)).cloned()
     }
 
+    /// The last pin of a finding has ended. What it pinned is nobody's question any more, and may be long.
+    pub(super) fn no_more(&mut self, index: usize) {
+        let finding = &mut self.findings[index];
+        finding.pin = finding.pin.as_ref().map(|pin| Rc::new(pin.ended()));
+        self.open.forget(index, finding.old_pfn);
+    }
+
     /// What the old page of a finding held when it was lost.
     pub(super) fn keep_content(&mut self, index: usize, hash: u64) {
         self.open.content.insert(index, hash);

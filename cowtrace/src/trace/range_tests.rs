@@ -321,6 +321,19 @@ fn what_is_discarded_under_a_pin_is_invalidated_then_diverged_then_lost() {
 }
 
 #[test]
+fn a_finding_whose_pin_has_ended_keeps_who_pinned_and_no_list_of_pages() {
+    let mut script = Script::new(true);
+    script.zap("madvise_dontneed_free", 0, false);
+    let first = |script: &Script| {
+        let pin = script.trace.findings[0].pin.as_ref().expect("its pin");
+        (pin.address, pin.pages, pin.pfn_at(0))
+    };
+    assert_eq!(first(&script), (AT, 4, Some(PFN)));
+    script.unpin(false);
+    assert_eq!(first(&script), (AT, 4, None));
+}
+
+#[test]
 fn other_bytes_in_the_old_page_prove_a_loss_and_the_same_bytes_prove_nothing() {
     for (at_the_end, says) in [(7, "diverged / 0"), (8, "lost / 0")] {
         let mut script = Script::new(true);

@@ -10,7 +10,7 @@ use std::{
 
 use cowtrace::{
     decode::Records,
-    event::{Event, Extent, Pin, Stack, Task, Unpin, What},
+    event::{Event, Extent, Pin, Stack, Task, Unpin, What, Zap},
     finding::Verdict,
     ledger::Ledger,
     source::recording::{Plan, Recording},
@@ -104,11 +104,62 @@ fn live(bencher: Bencher<'_, '_>, pages: u64) {
     });
 }
 
+/// The pages of one call are discarded one by one, and others are mapped there.
+#[divan::bench(args = [1_000, 10_000, 100_000], sample_count = 5)]
+fn discarded(bencher: Bencher<'_, '_>, pages: u64) {
+    let begun = || {
+        let mut trace = Trace::default();
+        let parts = (0..pages.div_ceil(PAGES)).map(|part| What::Pin(part_of_call(part, pages)));
+        parts.for_each(|what| drop(trace.take(Ok(event(1, what)))));
+        trace
+    };
+    bencher.counter(ItemsCount::new(2 * pages)).with_inputs(begun).bench_local_values(
+        |mut trace| {
+            for page in 0..pages {
+                let (address, pfn, time) = (page << 12, 1 << 30 | page, page + 2);
+                drop(trace.take(Ok(event(time, What::Zap(zap(address))))));
+                drop(trace.take(Ok(event(time, What::Refault { mm: MM, address, pfn }))));
+            }
+            assert_eq!(trace.findings.len() as u64, pages);
+            trace
+        },
+    );
+}
+
+/// Address space of what is pinned here.
+const MM: u64 = 0x1000;
+
+/// A part of a call that pins so many pages.
+fn part_of_call(part: u64, call_pages: u64) -> Pin {
+    let (first, pages) = (part * PAGES, PAGES.min(call_pages - part * PAGES));
+    Pin {
+        mm: MM,
+        address: first << 12,
+        pages,
+        call_pages,
+        unlisted: 0,
+        gup_flags: 0x101,
+        part: part as u32,
+        extents: [Extent::new(first, pages)].into(),
+    }
+}
+
+/// A page is discarded.
+fn zap(start: u64) -> Zap {
+    let (end, vma) = (start + 4096, (0, 1 << 40));
+    Zap { mm: MM, start, end, vma, vma_flags: 0, spares_cows: false, first: None }
+}
+
+fn event(time: u64, what: What) -> Event {
+    let (task, stack) = (Task::default(), Stack::default());
+    Event { time, task, cpu: 0, program: None, stack, what }
+}
+
 /// The `n`th pin call.
 fn pin(n: u64) -> (Event, Pin) {
     let extent = |page| Extent::new(2 * (n * PAGES + page), 1);
     let pin = Pin {
-        mm: 0x1000,
+        mm: MM,
         address: (n * PAGES) << 12,
         pages: PAGES,
         call_pages: PAGES,
@@ -117,13 +168,5 @@ fn pin(n: u64) -> (Event, Pin) {
         part: 0,
         extents: (0..PAGES).map(extent).collect(),
     };
-    let event = Event {
-        time: n,
-        task: Task::default(),
-        cpu: 0,
-        program: None,
-        stack: Stack::default(),
-        what: What::Pin(pin.clone()),
-    };
-    (event, pin)
+    (event(n, What::Pin(pin.clone())), pin)
 }

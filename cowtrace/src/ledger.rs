@@ -75,6 +75,7 @@ impl PinRecord {
     }
 
     /// What is left to tell of it when it has ended: all but its pages.
+    #[must_use]
     pub fn ended(&self) -> Self {
         Self { extents: Extents::new(), stack: self.stack.clone(), ..*self }
     }

@@ -13,6 +13,7 @@ mod names;
 mod notifiers;
 mod open;
 mod owners;
+mod ranges;
 mod reach;
 mod repeats;
 mod secondary;
@@ -30,7 +31,7 @@ pub use self::{
     secondary::AddressSpace,
 };
 use self::{
-    held::Held, holders::References, keyframe::Restoring, lineage::Lineage, listed::Listed,
+    held::HeldBack, holders::References, keyframe::Restoring, lineage::Lineage, listed::Listed,
     names::Room, notifiers::Notifiers, open::Open, owners::Owners, reach::Watched,
     repeats::Repeats, secondary::Secondaries, stacks::Stacks, vmas::VmaNames,
 };
@@ -132,7 +133,7 @@ pub struct Trace {
     open: Open,
     listed: Listed,
     stacks: Stacks,
-    held: Vec<Held>,
+    held: HeldBack,
     lineage: Lineage,
     suspects: HashMap<Mm, usize>,
     references: References,

@@ -45,12 +45,15 @@ impl Place {
 
     /// What is left of it without some ranges, by address.
     pub fn without(&self, ranges: &[(u64, u64)]) -> Vec<Self> {
-        let mut parts = vec![self.clone()];
+        let mut ranges = ranges.to_vec();
+        ranges.sort_unstable();
+        let mut from = self.start;
+        let mut parts = Vec::new();
         for (start, end) in ranges {
-            let sides = |part: &Self| [part.within(0, *start), part.within(*end, u64::MAX)];
-            parts = parts.iter().flat_map(sides).flatten().collect();
+            parts.extend(self.within(from, start));
+            from = from.max(end);
         }
-        parts.sort_by_key(|part| part.start);
+        parts.extend(self.within(from, u64::MAX));
         parts
     }
 

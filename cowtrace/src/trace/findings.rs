@@ -71,7 +71,7 @@ impl Trace {
         let places = rules::invalidates(zap, kind, &self.ledger, &self.facts);
         // What was lost before cannot be lost again: a truncation unmaps twice, and a page that took the place
         // of a pinned one is not pinned.
-        let left = |place: &Place| place.without(&self.lost_of(place.pin.call));
+        let left = |place: &Place| place.without(&self.lost_of(place));
         let places: Vec<Place> = places.iter().flat_map(left).collect();
         let ranges = contiguous(places);
         ranges.into_iter().filter_map(|range| self.gone(event, zap, kind, range)).collect()
@@ -172,19 +172,14 @@ impl Trace {
 
     /// The finding about a pin at an address; not one that only predicts.
     pub(super) fn about(&self, call: PinId, address: u64) -> Option<usize> {
-        let found = self.open.of(call).iter().rev().copied();
-        found.into_iter().find(|index| {
-            let finding = &self.findings[*index];
-            finding.verdict != Verdict::Armed && (finding.address..finding.end()).contains(&address)
-        })
+        self.open.by_call.get(&call)?.lost.at(address)
     }
 
-    /// Where a call's pages are known to be lost, held back or told.
-    fn lost_of(&self, call: PinId) -> Vec<(u64, u64)> {
-        let told = self.open.of(call).iter().map(|index| &self.findings[*index]);
-        let lost = told.filter(|finding| finding.verdict != Verdict::Armed);
-        let held = self.held.iter().filter(|held| held.is_of(call)).map(|held| &held.finding);
-        lost.chain(held).map(|finding| (finding.address, finding.end())).collect()
+    /// What of a place is known to be lost, held back or told.
+    fn lost_of(&self, place: &Place) -> Vec<(u64, u64)> {
+        let (call, start, end) = (place.pin.call, place.start, place.end());
+        let told = self.open.lost(call, start, end).map(|(start, end, _)| (start, end));
+        told.chain(self.held.lost(call, start, end)).collect()
     }
 
     /// The process has another page where its own was zapped.
@@ -278,14 +273,12 @@ impl Trace {
 
     /// I/O was submitted for a range of a registered buffer: it goes to the pages that were pinned.
     pub(super) fn io(&mut self, mm: Mm, start: u64, end: u64) -> Vec<Change> {
-        let at = |finding: &Finding| finding.address < end && start < finding.end();
         let lost = |index: &usize| {
-            let finding = &self.findings[*index];
-            at(finding) && matches!(finding.verdict, Verdict::Diverged | Verdict::StaleRead)
+            matches!(self.findings[*index].verdict, Verdict::Diverged | Verdict::StaleRead)
         };
         let places = self.ledger.places(mm, start, end);
-        let about = places.iter().flat_map(|place| self.open.of(place.pin.call)).copied();
-        let lost: BTreeSet<usize> = about.filter(lost).collect();
+        let about = places.iter().flat_map(|place| self.open.lost(place.pin.call, start, end));
+        let lost: BTreeSet<usize> = about.map(|(.., index)| index).filter(lost).collect();
         for index in &lost {
             prove(&mut self.findings[*index], Proof::IoSubmitted);
         }
@@ -299,9 +292,10 @@ impl Trace {
         if unpin.unlisted > 0 {
             self.ends_were_lost();
         }
-        let ledger = &self.ledger;
-        if !self.held.is_empty() && released.iter().any(|release| !ledger.is_live(release.call)) {
-            self.forget_held();
+        for release in &released {
+            if !self.held.is_empty() && !self.ledger.is_live(release.call) {
+                self.forget_held(release.call);
+            }
         }
         if self.open.by_call.is_empty() {
             return Vec::new();
@@ -314,7 +308,7 @@ impl Trace {
     pub(super) fn ended_unseen(&mut self, call: PinId) -> Vec<Change> {
         let about = self.open.by_call.remove(&call).unwrap_or_default();
         let mut changes = Vec::new();
-        for index in about {
+        for index in about.found {
             if Open::one_less(&mut self.open.pins_left, index) == 0 {
                 let finding = &mut self.findings[index];
                 finding.reason = format!("{}{UNWITNESSED}", finding.reason).into();
@@ -336,7 +330,7 @@ impl Trace {
         let mut changes = Vec::new();
         let mut ended: SmallVec<[_; 1]> = SmallVec::new();
         let (findings, pins_left) = (&mut self.findings, &mut self.open.pins_left);
-        open.retain(|index| {
+        open.found.retain(|index| {
             let finding = &mut findings[*index];
             let lost = finding.old_pages();
             let touches = released.start < lost.end && lost.start < released.end;
@@ -357,7 +351,7 @@ impl Trace {
             }
             false
         });
-        if open.is_empty() {
+        if open.found.is_empty() {
             self.open.by_call.remove(&release.call);
         }
         for index in ended {

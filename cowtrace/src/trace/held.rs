@@ -4,9 +4,14 @@
 //! Such a finding is held back until something else is mapped there, the pin has lived on for a second, or the
 //! trace ends. If the pin ends first, it never was one.
 
-use std::rc::Rc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
-use super::{Change, Trace, findings::doubt, open::Basis};
+use hashbrown::HashMap;
+
+use super::{Change, Trace, findings::doubt, open::Basis, ranges::Ranges};
 use crate::{
     event::{Event, Pfn, Time, What},
     facts::key,
@@ -29,15 +34,79 @@ pub struct Held {
     basis: Basis,
 }
 
-impl Held {
-    fn is_about(&self, call: PinId, address: u64) -> bool {
-        let within = (self.finding.address..self.finding.end()).contains(&address);
-        within && self.is_of(call)
+/// Those that are held back, by a number that grows as they come.
+#[derive(Clone, Debug, Default)]
+pub struct HeldBack {
+    by_number: BTreeMap<usize, Held>,
+    /// Where pages of a call are, and which of them it is about.
+    by_call: HashMap<PinId, Ranges>,
+    /// The last one about a page.
+    by_page: HashMap<Pfn, usize>,
+    next: usize,
+}
+
+impl HeldBack {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_number.is_empty()
     }
 
-    /// Whether it is about pages of a call.
-    pub fn is_of(&self, call: PinId) -> bool {
-        self.pins.iter().any(|pin| pin.call == call)
+    /// What each would say, as they came.
+    pub fn findings(&self) -> impl DoubleEndedIterator<Item = &Finding> {
+        self.by_number.values().map(|held| &held.finding)
+    }
+
+    /// The same, to be changed.
+    pub fn findings_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Finding> {
+        self.by_number.values_mut().map(|held| &mut held.finding)
+    }
+
+    /// Where pages of a call are in a range, by address.
+    pub fn lost(&self, call: PinId, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let ranges = self.by_call.get(&call).into_iter();
+        ranges
+            .flat_map(|of| of.overlapping(start, end))
+            .map(|(start, end, _)| (start, end))
+            .collect()
+    }
+
+    fn push(&mut self, held: Held) {
+        let (finding, number) = (&held.finding, self.next);
+        self.next += 1;
+        for pin in &held.pins {
+            let of = self.by_call.entry(pin.call).or_default();
+            of.put((finding.address, finding.end()), number);
+        }
+        self.by_page.insert(finding.old_pfn, number);
+        self.by_number.insert(number, held);
+    }
+
+    fn remove(&mut self, number: usize) -> Option<Held> {
+        let held = self.by_number.remove(&number)?;
+        let finding = &held.finding;
+        for pin in &held.pins {
+            if let Some(of) = self.by_call.get_mut(&pin.call) {
+                of.take((finding.address, finding.end()), number);
+                if of.is_empty() {
+                    self.by_call.remove(&pin.call);
+                }
+            }
+        }
+        if self.by_page.get(&finding.old_pfn) == Some(&number) {
+            self.by_page.remove(&finding.old_pfn);
+        }
+        Some(held)
+    }
+
+    /// The first one, if it is so.
+    fn pop_if(&mut self, is_so: impl Fn(&Held) -> bool) -> Option<Held> {
+        let (number, held) = self.by_number.first_key_value()?;
+        let number = *number;
+        if is_so(held) { self.remove(number) } else { None }
+    }
+
+    fn at(&self, call: PinId, address: u64) -> Option<usize> {
+        self.by_call.get(&call)?.at(address)
     }
 }
 
@@ -56,33 +125,33 @@ impl Trace {
     pub(super) fn doubt_held(&mut self, since: Time) {
         let recent =
             |held: &&mut Held| held.basis == Basis::Books && held.finding.broken_at >= since;
-        self.held.iter_mut().filter(recent).for_each(|held| doubt(&mut held.finding));
+        let held = self.held.by_number.values_mut();
+        held.filter(recent).for_each(|held| doubt(&mut held.finding));
     }
 
     /// Whether one is held back about a pin at an address.
     pub(super) fn is_held(&self, call: PinId, address: u64) -> bool {
-        self.held.iter().any(|held| held.is_about(call, address))
+        self.held.at(call, address).is_some()
     }
 
     /// Opens the one about a pin at an address: something else was mapped there.
     pub(super) fn unhold(&mut self, call: PinId, address: u64) -> Option<Change> {
-        let at = self.held.iter().position(|held| held.is_about(call, address))?;
-        let held = self.held.remove(at);
+        let number = self.held.at(call, address)?;
+        let held = self.held.remove(number)?;
         self.list(held)
     }
 
-    /// Opens those whose pins have lived on for too long, or all at the end of the trace.
+    /// Opens those whose pins have lived on for too long, or all at the end of the trace. They stand as they came: one
+    /// that was overtaken waits for those before it.
     pub(super) fn overdue(&mut self, event: &Event) -> Vec<Change> {
         let ended = matches!(&event.what, What::Fact { key, .. } if key == key::ENDED);
         let late =
             |held: &Held| ended || event.time.saturating_sub(held.finding.broken_at) > GRACE_NS;
-        // They stand as they came. One that was overtaken waits for those before it.
-        if !self.held.first().is_some_and(late) {
-            return Vec::new();
+        let mut changes = Vec::new();
+        while let Some(held) = self.held.pop_if(late) {
+            changes.extend(self.list(held));
         }
-        let (due, rest): (Vec<_>, Vec<_>) = self.held.drain(..).partition(late);
-        self.held = rest;
-        due.into_iter().filter_map(|held| self.list(held)).collect()
+        changes
     }
 
     fn list(&mut self, held: Held) -> Option<Change> {
@@ -95,18 +164,24 @@ impl Trace {
 
     /// What the page of one that is held back held; whether there is one.
     pub(super) fn content_of_held(&mut self, pfn: Pfn, hash: u64) -> bool {
-        let held = self.held.iter_mut().rev().find(|held| held.finding.old_pfn == pfn);
+        let number = self.held.by_page.get(&pfn);
+        let held = number.and_then(|number| self.held.by_number.get_mut(number));
         held.map(|held| held.content = Some(hash)).is_some()
     }
 
-    /// Pins have ended: those whose pins have all ended are as they should be.
-    pub(super) fn forget_held(&mut self) {
-        let ledger = &self.ledger;
-        let before = self.held.len();
-        self.held.retain(|held| held.pins.iter().any(|pin| ledger.is_live(pin.call)));
-        let ended = before - self.held.len();
-        if ended > 0 {
-            *self.benign.entry(Benign::Unmapped).or_default() += ended as u64;
+    /// A pin has ended: those about it whose pins have all ended are as they should be.
+    pub(super) fn forget_held(&mut self, call: PinId) {
+        let Some(about) = self.held.by_call.get(&call) else {
+            return;
+        };
+        let about: BTreeSet<usize> = about.numbers().collect();
+        for number in about {
+            let held = self.held.by_number.get(&number);
+            let lives = |held: &Held| held.pins.iter().any(|pin| self.ledger.is_live(pin.call));
+            if held.is_some_and(|held| !lives(held)) {
+                self.held.remove(number);
+                *self.benign.entry(Benign::Unmapped).or_default() += 1;
+            }
         }
     }
 }

@@ -85,8 +85,12 @@ impl Trace {
         if last > since {
             self.facts.set(key::HELD_SINCE.to_owned(), last.to_string());
         }
-        self.forget_held();
-        over.into_iter().flat_map(|call| self.ended_unseen(call)).collect()
+        over.into_iter()
+            .flat_map(|call| {
+                self.forget_held(call);
+                self.ended_unseen(call)
+            })
+            .collect()
     }
 
     /// Records of what devices reach that were not seen: it is then not known, and nothing else is in doubt.

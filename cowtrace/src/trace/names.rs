@@ -49,8 +49,7 @@ impl Trace {
 
     /// Who is in findings, and who holds pins.
     fn tasks(&self) -> impl Iterator<Item = &Task> {
-        let held = self.held.iter().map(|held| &held.finding);
-        let found = self.findings.iter().chain(held).flat_map(tasks_of);
+        let found = self.findings.iter().chain(self.held.findings()).flat_map(tasks_of);
         found.chain(self.ledger.calls().map(|(pin, _)| &pin.holder))
     }
 }

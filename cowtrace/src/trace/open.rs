@@ -5,10 +5,10 @@ use std::rc::Rc;
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
-use super::{Change, Trace, findings::doubt};
+use super::{Change, Trace, findings::doubt, ranges::Ranges};
 use crate::{
     event::Pfn,
-    finding::{CauseKind, Finding},
+    finding::{CauseKind, Finding, How},
     ledger::{PinId, PinRecord},
     rules,
 };
@@ -16,8 +16,8 @@ use crate::{
 /// Findings whose pins live.
 #[derive(Clone, Debug, Default)]
 pub struct Open {
-    /// Findings by the call that pinned: number of its first record.
-    pub by_call: HashMap<PinId, Vec<usize>>,
+    /// By the call that pinned: number of its first record.
+    pub by_call: HashMap<PinId, OfCall>,
     /// Calls of a finding that live; one is closed when the last has ended.
     pub pins_left: HashMap<usize, usize>,
     /// Those that have any, by the page that was lost, oldest first.
@@ -26,6 +26,15 @@ pub struct Open {
     pub content: HashMap<usize, u64>,
     /// Those of them that rest on the [books](Basis::Books).
     pub by_books: HashSet<usize>,
+}
+
+/// Those about one call.
+#[derive(Clone, Debug, Default)]
+pub struct OfCall {
+    /// In the order found.
+    pub found: Vec<usize>,
+    /// Where they are, but for those that only predict.
+    pub lost: Ranges,
 }
 
 /// What says that the page of a finding is pinned.
@@ -40,7 +49,18 @@ pub enum Basis {
 impl Open {
     /// Of a call, in the order found.
     pub fn of(&self, call: PinId) -> &[usize] {
-        self.by_call.get(&call).map_or(&[], Vec::as_slice)
+        self.by_call.get(&call).map_or(&[], |of| &of.found)
+    }
+
+    /// Where a call's pages are lost in a range, by address, and the findings that say so.
+    pub fn lost(
+        &self,
+        call: PinId,
+        start: u64,
+        end: u64,
+    ) -> impl Iterator<Item = (u64, u64, usize)> {
+        let of = self.by_call.get(&call).into_iter();
+        of.flat_map(move |of| of.lost.overlapping(start, end))
     }
 
     /// One pin of a finding has ended; how many of it live.
@@ -114,7 +134,11 @@ impl Trace {
         let mut seen = HashSet::new();
         pins.retain(|pin| self.ledger.is_live(pin.call) && seen.insert(pin.call));
         for pin in &pins {
-            self.open.by_call.entry(pin.call).or_default().push(index);
+            let of = self.open.by_call.entry(pin.call).or_default();
+            of.found.push(index);
+            if finding.how != How::WillBeCopied {
+                of.lost.put((finding.address, finding.end()), index);
+            }
         }
         if !pins.is_empty() {
             self.open.pins_left.insert(index, pins.len());

@@ -457,6 +457,39 @@ fn write_protection_arms_only_where_this_kernel_would_copy() {
     assert!(!armed(false, huge), "a huge page that stays mapped as one is kept");
 }
 
+#[test]
+fn what_was_predicted_and_then_doubted_is_still_found_when_it_is_lost() {
+    let mut script = Script::new(false);
+    script.tell(mprotect(12, 0));
+    script.lose(1);
+    assert_eq!(script.says(), "inconclusive / 0");
+    script.zap("do_madvise", 0, false);
+    assert_eq!(script.says(), "inconclusive range-invalidated / 0");
+}
+
+#[test]
+fn pages_that_are_unmapped_one_by_one_are_a_finding_each_and_none_once_the_pin_has_ended() {
+    let unmapped = |count: u64| {
+        let mut script = Script::new(true);
+        for page in 0..count {
+            let start = AT + page * 0x1000;
+            let first = Some((PFN + page, true));
+            let zap = Zap { start, end: start + 0x1000, first, ..zap() };
+            script.called("__x64_sys_munmap", What::Zap(zap));
+        }
+        script
+    };
+    let mut script = unmapped(4);
+    script.refault(0x99);
+    assert_eq!(script.says(), "diverged / 0", "the first is told, the others are held back");
+    script.unpin(false);
+    assert_eq!(script.says(), "diverged / 3");
+    let mut script = unmapped(3);
+    script.now += SECOND - 1;
+    script.tell(What::MmExit { mm: 0x77 });
+    assert_eq!(script.says(), "range-invalidated range-invalidated / 0", "the last is still young");
+}
+
 /// The holder forks, and ends; `vma_flags` of what the child got.
 fn forked_and_ended(vma_flags: u64) -> Script {
     let mut script = Script::new(true);

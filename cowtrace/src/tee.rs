@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 
 use crate::{
     finding::Verdict,
-    source::recording::{MOST_SEALED, Plan, Recorder, dated},
+    source::recording::{Plan, Recorder, Sealed, dated},
     trace::{Change, Trace},
 };
 
@@ -15,8 +15,6 @@ pub struct Tee {
     recorder: Option<Recorder>,
     /// None where the plan seals nothing.
     seals: Option<Seals>,
-    /// Files that were sealed.
-    sealed: usize,
     said: Vec<String>,
 }
 
@@ -46,7 +44,7 @@ impl Tee {
     pub fn create(path: &Path, plan: Plan, seal: Verdict) -> anyhow::Result<Self> {
         let recorder = Some(Recorder::create(path, plan)?);
         let seals = plan.seal_after.map(|_| Seals { least: seal, told: HashMap::new() });
-        Ok(Self { recorder, seals, sealed: 0, said: Vec::new() })
+        Ok(Self { recorder, seals, said: Vec::new() })
     }
 
     /// Begins a recording in the working folder with all that is known by now; in words what became of it.
@@ -120,13 +118,14 @@ impl Tee {
     }
 
     fn tell_sealed(&mut self) {
-        for path in self.recorder.iter().flat_map(Recorder::sealed) {
-            self.sealed += 1;
+        for Sealed { path, is_last } in self.recorder.iter().flat_map(Recorder::sealed) {
             self.said.push(format!("sealed {}", path.display()));
-            if self.sealed == MOST_SEALED {
-                self.said.push(format!(
-                    "that was the last of {MOST_SEALED} sealed files: what is found from now on is in the ring alone"
-                ));
+            if is_last {
+                self.said.push(
+                    "that was the last sealed file for now, of which each day has one more: until then what is found is \
+                     in the ring alone"
+                        .to_owned(),
+                );
             }
         }
     }

@@ -16,6 +16,7 @@ mod parts;
 mod plan;
 mod recorder;
 mod runs;
+mod seal;
 mod varint;
 
 use std::{fmt, io, path::Path};
@@ -24,10 +25,10 @@ pub use self::{
     ahead::Ahead,
     extract::extract,
     part::dated,
-    parts::MOST_SEALED,
     plan::{Limit, Plan},
     recorder::Recorder,
     runs::{Run, runs},
+    seal::Sealed,
 };
 use self::{
     index::Entry,

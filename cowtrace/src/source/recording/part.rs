@@ -14,7 +14,7 @@ use super::{
     columns,
     index::{self, Entry},
 };
-use crate::{files, source::Batch};
+use crate::{encode::Writer, facts::key, files, source::Batch};
 
 /// A block has enough records with so many bytes: more compress little better.
 const ENOUGH: usize = 1 << 20;
@@ -111,6 +111,15 @@ impl Part {
         self.append(block)?;
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// Tells that what follows is in another file.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.flush()?;
+        let until = self.until();
+        let mut batch = Batch::new();
+        Writer::new(&mut batch, until).fact(key::PART_UNTIL, &until.to_string());
+        self.add(&batch)
     }
 
     /// Makes a block of what was added.

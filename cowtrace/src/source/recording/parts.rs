@@ -2,24 +2,24 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File},
-    io::{self, BufReader, Read as _, Seek as _, SeekFrom},
+    fs, io,
     path::{Path, PathBuf},
     sync::mpsc::Sender,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
-    HEADER,
-    block::{FRAME, Frame, Holds},
     columns,
     part::{Part, now},
     plan::{Limit, Plan},
+    seal::{Sealed, Sealing, Sources},
 };
-use crate::{encode::Writer, event::Time, facts::key, source::Batch};
+use crate::event::Time;
 
-/// Files that findings seal at most: a process that loses a page each minute does not fill the disk.
-pub const MOST_SEALED: usize = 16;
+/// Files that findings seal at first: a process that loses a page each minute does not fill the disk.
+pub const SEALED_AT_FIRST: usize = 16;
+/// One more each day: what is found in the second month of an agent is told too.
+const A_DAY: Duration = Duration::from_hours(24);
 
 /// A part that was ended.
 #[derive(Debug)]
@@ -43,18 +43,23 @@ pub struct Parts {
     bytes: u64,
     /// What is to be sealed: its name, and how bad it is.
     found: Option<(String, usize)>,
+    /// What is being sealed.
+    sealing: Option<Sealing>,
+    /// How many were.
     sealed: usize,
-    tell: Sender<PathBuf>,
+    began: Instant,
+    tell: Sender<Sealed>,
 }
 
 impl Parts {
     /// Creates the first file; those that will be sealed are told.
-    pub fn create(base: &Path, plan: Plan, tell: Sender<PathBuf>) -> io::Result<Self> {
+    pub fn create(base: &Path, plan: Plan, tell: Sender<Sealed>) -> io::Result<Self> {
         let number = free(base);
         let path = if plan.part.is_some() { numbered(base, number) } else { base.to_owned() };
         let (part, base) = (Part::create(&path)?, base.to_owned());
-        let (ended, found) = (VecDeque::new(), None);
-        Ok(Self { base, part, from: 0, number, ended, bytes: 0, found, sealed: 0, tell })
+        let (ended, found, sealing) = (VecDeque::new(), None, None);
+        let (from, bytes, sealed, began) = (0, 0, 0, Instant::now());
+        Ok(Self { base, part, from, number, ended, bytes, found, sealing, sealed, began, tell })
     }
 
     /// Appends records.
@@ -91,7 +96,7 @@ impl Parts {
         self.from = time(keyframe);
         self.number += 1;
         let mut part = std::mem::replace(&mut self.part, next);
-        close(&mut part)?;
+        part.close()?;
         let path = part.path.clone();
         let bytes = part.end()?;
         self.bytes += bytes;
@@ -102,7 +107,7 @@ impl Parts {
 
     /// Whether there may be one more sealed file.
     pub fn can_seal(&self) -> bool {
-        self.sealed < MOST_SEALED
+        self.sealed < most_sealed(self.began.elapsed())
     }
 
     /// Something is to be sealed; of several the worst names it.
@@ -112,33 +117,45 @@ impl Parts {
         }
     }
 
-    /// Joins all that is there into a file of its own: whole blocks, as they are.
+    /// Begins to join all that is there into a file of its own.
     pub fn seal(&mut self) -> io::Result<()> {
         let Some((name, _)) = self.found.take().filter(|_| self.can_seal()) else {
             return Ok(());
         };
+        self.finish_sealing()?;
         self.sealed += 1;
         self.part.sync()?;
-        let path = named(&self.base, &format!("{name}-{}", now()));
-        let mut whole = Part::create(&path)?;
-        for ended in &self.ended {
-            copy(&ended.path, &mut whole)?;
-        }
-        copy(&self.part.path, &mut whole)?;
-        close(&mut whole)?;
-        whole.end()?;
-        // Nobody listens when the recording is about to end; the file is there all the same.
-        let _ = self.tell.send(path);
+        let whole = Part::create(&named(&self.base, &format!("{name}-{}", now())))?;
+        let ended = self.ended.iter().map(|ended| (ended.path.clone(), ended.bytes));
+        let sources: Sources = ended.chain([(self.part.path.clone(), self.part.bytes)]).collect();
+        self.sealing = Some(Sealing::begin(whole, sources, !self.can_seal(), self.tell.clone())?);
         Ok(())
     }
 
+    /// Whether a file is being sealed: until then nothing is removed.
+    pub fn is_sealing(&self) -> bool {
+        self.sealing.as_ref().is_some_and(|sealing| !sealing.is_over())
+    }
+
+    /// Whether what was being sealed is there, or cannot be.
+    pub fn has_sealed(&self) -> bool {
+        self.sealing.as_ref().is_some_and(Sealing::is_over)
+    }
+
+    /// Waits for what is being sealed.
+    pub fn finish_sealing(&mut self) -> io::Result<()> {
+        self.sealing.take().map_or(Ok(()), Sealing::finish)
+    }
+
     /// Ends the last part; bytes of all.
-    pub fn end(self) -> io::Result<u64> {
+    pub fn end(mut self) -> io::Result<u64> {
+        self.finish_sealing()?;
         Ok(self.bytes + self.part.end()?)
     }
 
     /// Removes the oldest of those that were ended, until no more is left than is to be kept.
     pub fn remove(&mut self, keep: Option<Limit>) {
+        let keep = keep.filter(|_| !self.is_sealing());
         while let (Some(oldest), Some(keep)) = (self.ended.front(), keep) {
             let bytes: u64 = self.ended.iter().map(|part| part.bytes).sum();
             if !keep.is_reached(bytes, oldest.at.elapsed()) {
@@ -156,29 +173,10 @@ fn time(keyframe: &[u8]) -> Time {
     columns::header(keyframe).map_or(0, |(_, time)| time)
 }
 
-/// Tells that what follows is in the next part.
-fn close(part: &mut Part) -> io::Result<()> {
-    part.flush()?;
-    let until = part.until();
-    let mut batch = Batch::new();
-    Writer::new(&mut batch, until).fact(key::PART_UNTIL, &until.to_string());
-    part.add(&batch)
-}
-
-/// The blocks of a file that may still be written, without its index.
-fn copy(from: &Path, to: &mut Part) -> io::Result<()> {
-    let mut file = BufReader::new(File::open(from)?);
-    file.seek(SeekFrom::Start(HEADER as u64))?;
-    let mut bytes = [0; FRAME];
-    while file.read_exact(&mut bytes).is_ok() {
-        let frame = Frame::parse(&bytes);
-        let mut block = bytes.to_vec();
-        file.by_ref().take(frame.stored.into()).read_to_end(&mut block)?;
-        if frame.holds() != Some(Holds::Index) {
-            to.copy(&frame, &block)?;
-        }
-    }
-    Ok(())
+/// How many files may be sealed within a time.
+fn most_sealed(passed: Duration) -> usize {
+    let days = passed.as_secs() / A_DAY.as_secs();
+    SEALED_AT_FIRST.saturating_add(usize::try_from(days).unwrap_or(usize::MAX))
 }
 
 /// The number behind the last one that a part has: parts of an earlier run stay, and are in nobody's way.
@@ -212,4 +210,15 @@ fn named(base: &Path, name: &str) -> PathBuf {
         file.push(extension);
     }
     base.with_file_name(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_more_sealed_file_for_each_day() {
+        let after = |hours| most_sealed(Duration::from_hours(hours));
+        assert_eq!([0, 23, 24, 30 * 24].map(after), [16, 16, 17, 46]);
+    }
 }

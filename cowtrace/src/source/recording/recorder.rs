@@ -17,13 +17,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{columns, parts::Parts, plan::Plan};
+use super::{columns, parts::Parts, plan::Plan, seal::Sealed};
 use crate::{errors, source::Batch};
 
 /// Records wait for company at most so long; the disk then has as long to take the block.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Pieces of batches that wait for a slow disk. Beyond, the ring fills up, and what does not fit there is counted.
 const WAITING: usize = 64;
+/// How often is looked whether a sealed file is there.
+const SEALING_EACH: Duration = Duration::from_millis(100);
 /// Most bytes of a piece: so what waits takes 16 MiB, whatever the ring's size.
 const PIECE: usize = 256 << 10;
 /// Bytes of records from one keyframe to the next: as many are read in less than a second.
@@ -44,7 +46,7 @@ pub struct Recorder {
     messages: Option<SyncSender<Message>>,
     /// Set by the thread when it wants a keyframe.
     due: Arc<AtomicBool>,
-    sealed: Receiver<PathBuf>,
+    sealed: Receiver<Sealed>,
     thread: Option<JoinHandle<io::Result<u64>>>,
 }
 
@@ -101,7 +103,7 @@ impl Recorder {
     }
 
     /// The files sealed since this was asked last.
-    pub fn sealed(&self) -> impl Iterator<Item = PathBuf> {
+    pub fn sealed(&self) -> impl Iterator<Item = Sealed> {
         self.sealed.try_iter()
     }
 
@@ -175,7 +177,8 @@ impl Writing {
     /// Writes what comes, until there is nobody to send any more.
     fn run(mut self, messages: &Receiver<Message>) -> io::Result<u64> {
         loop {
-            let wake = self.flush_at.into_iter().chain(self.seal_at).min();
+            let sealing = self.parts.is_sealing().then(|| Instant::now() + SEALING_EACH);
+            let wake = self.flush_at.into_iter().chain(self.seal_at).chain(sealing).min();
             let next = match wake {
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
@@ -201,6 +204,8 @@ impl Writing {
         if self.seal_at.is_some_and(|at| at <= now) {
             self.seal_at = None;
             self.parts.seal()?;
+        } else if self.parts.has_sealed() {
+            self.parts.finish_sealing()?;
             self.parts.remove(self.plan.keep);
         }
         Ok(())

@@ -3,16 +3,16 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    super::{parts::MOST_SEALED, plan::Limit},
+    super::{parts::SEALED_AT_FIRST, plan::Limit},
     *,
 };
-use crate::{encode::Writer, event::Time};
+use crate::{decode::Records, encode::Writer, event::Time, source::recording::Recording};
 
 /// A recorder without a thread in a folder that is removed at the end.
 struct Scene {
     folder: PathBuf,
     writing: Writing,
-    sealed: Receiver<PathBuf>,
+    sealed: Receiver<Sealed>,
     now: Time,
 }
 
@@ -46,6 +46,15 @@ impl Scene {
     /// Whether a keyframe is wanted; from now on the loop is about to send one.
     fn asks(&self) -> bool {
         self.writing.due.swap(false, Ordering::Relaxed)
+    }
+
+    /// Seals what was found, and waits until it is there.
+    fn seal(&mut self) {
+        self.writing.seal_if_due(Instant::now()).expect("begun");
+        while self.writing.parts.is_sealing() {
+            std::thread::yield_now();
+        }
+        self.writing.seal_if_due(Instant::now()).expect("sealed");
     }
 
     fn files(&self) -> usize {
@@ -92,7 +101,7 @@ fn a_ring_is_as_small_as_before_once_a_finding_is_sealed() {
         scene.keyframe();
     }
     assert!(scene.files() > 20, "what led to it stays");
-    scene.writing.seal_if_due(Instant::now()).expect("sealed");
+    scene.seal();
     assert_eq!(scene.sealed.try_iter().count(), 1);
     assert!(
         scene.files() <= 3,
@@ -102,19 +111,46 @@ fn a_ring_is_as_small_as_before_once_a_finding_is_sealed() {
 }
 
 #[test]
+fn what_is_recorded_while_a_file_is_sealed_is_in_the_next_one_alone_and_nothing_is_removed_meanwhile()
+ {
+    let mut scene = Scene::new("meanwhile", Plan::ring(Limit::Bytes(8), Duration::ZERO));
+    scene.records();
+    scene.writing.found("finding-1-lost".to_owned(), 8);
+    scene.writing.seal_if_due(Instant::now()).expect("begun");
+    for _ in 0..5 {
+        scene.records();
+        scene.keyframe();
+    }
+    scene.seal();
+    let sealed = scene.sealed.try_iter().next().expect("sealed").path;
+    let mut recording = Recording::open(&sealed).expect("a recording");
+    let mut times = Vec::new();
+    while let Some(batch) = recording.batch() {
+        times.extend(Records::new(&batch).filter_map(Result::ok).map(|event| event.time));
+    }
+    assert_eq!(times.iter().max(), Some(&1), "what was there when it was found");
+    assert!(scene.files() <= 3, "{}", scene.files());
+}
+
+#[test]
 fn findings_that_seal_nothing_any_more_keep_nothing() {
     let mut scene = Scene::new("nothing", Plan::ring(Limit::Bytes(8), Duration::ZERO));
-    for n in 0..MOST_SEALED {
+    for n in 0..SEALED_AT_FIRST {
         scene.writing.found(format!("finding-{n}-lost"), 8);
-        scene.writing.seal_if_due(Instant::now()).expect("sealed");
+        scene.seal();
     }
-    assert_eq!(scene.sealed.try_iter().count(), MOST_SEALED);
+    let last: Vec<bool> = scene.sealed.try_iter().map(|sealed| sealed.is_last).collect();
+    assert_eq!(last.len(), SEALED_AT_FIRST);
+    assert!(
+        last[SEALED_AT_FIRST - 1] && !last[SEALED_AT_FIRST - 2],
+        "the last one is told as such"
+    );
     for _ in 0..20 {
         scene.writing.found("finding-99-lost".to_owned(), 8);
         scene.records();
         scene.keyframe();
     }
-    assert!(scene.files() <= MOST_SEALED + 2, "{}", scene.files());
+    assert!(scene.files() <= SEALED_AT_FIRST + 2, "{}", scene.files());
 }
 
 #[test]

@@ -202,7 +202,9 @@ fn attach(
 ) -> anyhow::Result<Source> {
     let live = watch(args, until)?;
     let remains = Remains { attaches: args.budget.is_some(), ..remains.clone() };
-    privileges::confine(&remains, || live.can_read())?;
+    if let Some(why) = privileges::confine(&remains, || live.can_read())?.calls {
+        say(&format!("seccomp is refused, so all system calls are left to it: {why}"));
+    }
     privileges::sees_itself()?;
     Ok(Source::Live(Box::new(live)))
 }

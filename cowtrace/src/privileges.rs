@@ -14,7 +14,7 @@ use std::{fs, io};
 
 use caps::{CapSet, Capability, CapsHashSet};
 
-pub use self::confine::{Files, Remains, confine};
+pub use self::confine::{Confined, Files, Remains, confine};
 use crate::{errors, sys};
 
 /// A capability that cowtrace makes use of.

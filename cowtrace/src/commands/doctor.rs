@@ -7,7 +7,7 @@ use aya::Ebpf;
 use crate::{
     btf::Btf,
     errors::{self, exit},
-    privileges::{self, Files, Remains},
+    privileges::{self, Confined, Files, Remains},
     probes::{
         Devices, Need,
         attach::{self, Row},
@@ -58,7 +58,8 @@ fn may(out: &mut dyn Write, ebpf: &Ebpf) -> anyhow::Result<()> {
         }
     }
     let reads = || live::counts_can_be_read(ebpf);
-    let files = match privileges::confine(&Remains::default(), reads)? {
+    let Confined { files, calls } = privileges::confine(&Remains::default(), reads)?;
+    let files = match files {
         Files::Confined => "Landlock: it writes only where a recording is",
         Files::Partly => {
             "Landlock: as far as this kernel knows it, it writes only where a recording is"
@@ -69,6 +70,9 @@ fn may(out: &mut dyn Write, ebpf: &Ebpf) -> anyhow::Result<()> {
     };
     writeln!(out, "  once attached: {}", privileges::status()?.join(", "))?;
     writeln!(out, "  {files}")?;
+    if let Some(why) = calls {
+        writeln!(out, "  no seccomp, so all system calls are left to it: {why}")?;
+    }
     Ok(())
 }
 

@@ -59,9 +59,18 @@ pub enum Files {
     Open,
 }
 
+/// What the kernel confines it by, beside the capabilities that it has given up.
+#[derive(Debug)]
+pub struct Confined {
+    /// Where it may write.
+    pub files: Files,
+    /// Why all system calls are left, if they are.
+    pub calls: Option<String>,
+}
+
 /// Gives up what is not among the remains. `reads` tells whether maps can still be read: before 5.19 that took CAP_BPF
 /// where `kernel.unprivileged_bpf_disabled` is set.
-pub fn confine(remains: &Remains, reads: impl Fn() -> bool) -> anyhow::Result<Files> {
+pub fn confine(remains: &Remains, reads: impl Fn() -> bool) -> anyhow::Result<Confined> {
     give_up(remains, reads).map_err(|error| errors::not_confined(&error))?;
     let files = match restrict(remains).map(|restricted| restricted.ruleset) {
         Ok(RulesetStatus::FullyEnforced) => Files::Confined,
@@ -69,8 +78,8 @@ pub fn confine(remains: &Remains, reads: impl Fn() -> bool) -> anyhow::Result<Fi
         // A container may forbid to confine oneself, too. What it forbids beside, it forbids.
         Ok(RulesetStatus::NotEnforced) | Err(_) => Files::Open,
     };
-    let _ = calls::forbid(remains.attaches);
-    Ok(files)
+    let calls = calls::forbid(remains.attaches).err().map(|error| error.to_string());
+    Ok(Confined { files, calls })
 }
 
 /// Leaves the capabilities that the remains take.
@@ -178,7 +187,7 @@ mod tests {
     /// In a thread of its own, which is confined for good.
     fn confined<T: Send>(remains: &Remains, act: impl FnOnce(Files) -> T + Send) -> T {
         thread::scope(|scope| {
-            let run = || act(confine(remains, || true).expect("given up"));
+            let run = || act(confine(remains, || true).expect("given up").files);
             scope.spawn(run).join().expect("no panic")
         })
     }

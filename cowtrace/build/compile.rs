@@ -19,7 +19,7 @@ const TARGET: &str = "bpfel-unknown-none";
 /// Builds cowtrace-ebpf for kernels of this architecture.
 pub fn object(arch: &str) -> Result<Vec<u8>> {
     let toolchain = Toolchain::find()?;
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace = crate::here()?.join("..");
     println!("cargo::rerun-if-changed={}", workspace.join("cowtrace-ebpf").display());
     let target_dir = target_dir()?.join(arch);
     build(&toolchain, arch, &workspace.canonicalize()?, &target_dir)?;

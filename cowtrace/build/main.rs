@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     }
     println!("cargo::rerun-if-changed=build");
     let arch = variable("CARGO_CFG_TARGET_ARCH")?;
-    let prebuilt = Path::new(env!("CARGO_MANIFEST_DIR")).join("prebuilt");
+    let prebuilt = here()?.join("prebuilt");
     println!("cargo::rerun-if-changed={}", prebuilt.display());
     let object = match env::var_os(OBJECT) {
         Some(given) => ready_made::given(Path::new(&given))?,
@@ -38,6 +38,11 @@ fn main() -> Result<()> {
     };
     let out = PathBuf::from(variable("OUT_DIR")?).join("cowtrace.bpf.o");
     fs::write(&out, object).with_context(|| format!("cannot write {}", out.display()))
+}
+
+/// The package's folder, which may have been moved since this was compiled.
+fn here() -> Result<PathBuf> {
+    Ok(variable("CARGO_MANIFEST_DIR")?.into())
 }
 
 /// What cargo tells a build script.

@@ -26,6 +26,7 @@ use crate::{
     privileges::{self, Remains},
     probes::Devices,
     provoke,
+    signals::Signals,
     sinks::tui::{self, Show},
     source::{
         Source,
@@ -97,9 +98,10 @@ async fn live(args: &TraceArgs) -> anyhow::Result<u8> {
     // A recording that is begun at a key, and a selection that is saved.
     remains.folders.push(".".into());
     let source = attach(&RecordArgs { stats: true, ..args.scope.clone() }, None, &remains)?;
+    let signals = Signals::listen(true)?;
     let mut tee = tee(args)?;
     let mut trace = Trace::default();
-    let show = Show { config, run: None, at: None };
+    let show = Show { config, run: None, at: None, signals };
     tui::run(source, &mut trace, show, &mut tee).await?;
     tee.finish();
     tee.said().iter().for_each(|line| say(line));
@@ -114,7 +116,7 @@ async fn look(files: &[PathBuf], at: Option<When>) -> anyhow::Result<u8> {
     let run = run_of(files)?;
     let source = Source::Recording(run.open()?);
     let mut trace = Trace::default();
-    let show = Show { config, run: Some(run), at };
+    let show = Show { config, run: Some(run), at, signals: Signals::listen(true)? };
     tui::run(source, &mut trace, show, &mut Tee::default()).await?;
     Ok(status(&trace))
 }
@@ -124,10 +126,11 @@ async fn stream(args: &TraceArgs, print: PrintArgs, until: UntilArgs) -> anyhow:
     let waiting = Waiting::of(&until.command)?;
     let remains = Remains::beside(args.record.as_deref());
     let source = attach(&args.scope, Some(&until), &remains)?;
+    let signals = Signals::listen(false)?;
     let tee = tee(args)?;
     let out = &mut io::stdout().lock();
     let follow = Follow { print, tee, only_records: false, out };
-    let until = Until::start(waiting, until.duration)?.while_read();
+    let until = Until::start(signals, waiting, until.duration)?.while_read();
     let End { trace, .. } = follow.run(source, until).await?;
     Ok(status(&trace))
 }
@@ -149,13 +152,14 @@ async fn record(
     }
     let waiting = Waiting::of(&until.command)?;
     let source = attach(args, Some(&until), &Remains::beside(Some(path)))?;
+    let signals = Signals::listen(false)?;
     let tee = Tee::create(path, parts.plan(), parts.seal)?;
     // Standard output belongs to the command that is traced.
     let mut stderr = io::stderr().lock();
     let print = PrintArgs::default();
     let follow = Follow { print, tee, only_records: true, out: &mut stderr };
-    let End { trace, recorded, .. } =
-        follow.run(source, Until::start(waiting, until.duration)?).await?;
+    let until = Until::start(signals, waiting, until.duration)?;
+    let End { trace, recorded, .. } = follow.run(source, until).await?;
     let Some(bytes) = recorded else { return Ok(exit::FAILED) };
     let parts = if parts.plan() == Plan::default() { "" } else { ", in parts" };
     writeln!(stderr, "recorded {bytes} bytes to {}{parts}", path.display())?;
@@ -185,7 +189,7 @@ async fn replay(
     let source = Source::Recording(recording);
     let out = &mut io::stdout().lock();
     let follow = Follow { print, tee: Tee::default(), only_records: false, out };
-    let End { trace, .. } = follow.run(source, Until::end()?).await?;
+    let End { trace, .. } = follow.run(source, Until::end(Signals::listen(false)?)).await?;
     Ok(status(&trace))
 }
 

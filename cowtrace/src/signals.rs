@@ -14,7 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::sys;
 
-/// SIGTERM, SIGHUP and SIGINT, caught from when this is made.
+/// SIGTERM, SIGHUP and SIGINT, caught from when this is made: before, each ends the process where it is, so it is made
+/// when the probes are attached, which the kernel undoes, and in front of what has to be ended well, a recording first.
 pub struct Signals {
     terminate: Signal,
     /// None where it is ignored, as `nohup` has it.

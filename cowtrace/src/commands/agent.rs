@@ -26,6 +26,7 @@ use crate::{
     decode::Records,
     errors::exit,
     privileges::Remains,
+    signals::Signals,
     sinks::{
         budget, count,
         metrics::{self, Family, Metrics, Own},
@@ -58,13 +59,14 @@ pub async fn run(args: &AgentArgs) -> anyhow::Result<u8> {
         Some(file) => Source::Recording(Recording::open(file)?),
         None => attach(&args.scope, Some(&UntilArgs::default()), &remains(args))?,
     };
+    let until = Until::end(Signals::listen(false)?);
     let mut agent = Agent::new(args)?;
     let (ask, asked) = mpsc::channel(ASKED);
     let server = tokio::spawn(listener.serve(ask));
     if args.replay.is_none() {
         agent.is_ready(&address);
     }
-    let ended = agent.follow(source, asked, &address, args.otlp_interval).await;
+    let ended = agent.follow(source, until, asked, &address, args.otlp_interval).await;
     server.abort();
     agent.finish();
     ended.map(|()| exit::CLEAN)
@@ -113,11 +115,12 @@ impl Agent {
     async fn follow(
         &mut self,
         mut source: Source,
+        until: Until,
         mut asked: mpsc::Receiver<Request>,
         address: &str,
         export_each: Duration,
     ) -> anyhow::Result<()> {
-        let mut reached = pin!(Until::end()?.reached());
+        let mut reached = pin!(until.reached());
         let (mut alive, mut export) = (every(alive_each()), every(export_each));
         let (mut stopping, mut ended) = (false, false);
         while !(stopping && ended) {

@@ -35,10 +35,12 @@ pub struct Until {
 }
 
 impl Until {
-    /// Starts the command, if one waits. To be called when the probes are attached. A signal that came before would have
-    /// ended the process, with nothing attached and nothing started; from here on it ends the run.
-    pub fn start(waiting: Option<Waiting>, duration: Option<Duration>) -> anyhow::Result<Self> {
-        let signals = Signals::listen(false)?;
+    /// Starts the command, if one waits. To be called when the probes are attached.
+    pub fn start(
+        signals: Signals,
+        waiting: Option<Waiting>,
+        duration: Option<Duration>,
+    ) -> anyhow::Result<Self> {
         let command = waiting.map(Waiting::start).transpose()?;
         Ok(Self { signals, duration, command, reader: None })
     }
@@ -52,8 +54,8 @@ impl Until {
     }
 
     /// At the source's end.
-    pub fn end() -> anyhow::Result<Self> {
-        Self::start(None, None)
+    pub fn end(signals: Signals) -> Self {
+        Self { signals, duration: None, command: None, reader: None }
     }
 
     /// The process id of the command.

@@ -19,6 +19,7 @@ use crate::{
     event::harmless,
     files,
     privileges::Remains,
+    signals::Signals,
     sinks::{
         filter::Filter,
         report::{Form, Gate, Ran, Report},
@@ -35,8 +36,9 @@ pub async fn run(args: GateArgs) -> anyhow::Result<u8> {
     let beside = Remains::beside(args.trace.record.as_deref());
     let remains = Remains { ends_command: true, ..beside };
     let source = attach(&args.trace.scope, Some(&until), &remains)?;
+    let signals = Signals::listen(false)?;
     let tee = tee(&args.trace)?;
-    let until = Until::start(waiting, None)?;
+    let until = Until::start(signals, waiting, None)?;
     let command = until.command();
     let follow = Follow {
         print: PrintArgs::default(),

@@ -73,6 +73,8 @@ pub struct Show {
     pub run: Option<Run>,
     /// Up to when it is read at first.
     pub at: Option<When>,
+    /// What ends it beside a key.
+    pub signals: Signals,
 }
 
 /// Shows what `source` yields until the user leaves. Each batch goes to `tee` before it is decoded.
@@ -80,9 +82,8 @@ pub async fn run(source: Source, trace: &mut Trace, show: Show, tee: &mut Tee) -
     let Config { keys, palette, mouse } = show.config;
     let mut view = View::new(Feed::Live, keys);
     let mut stream = Stream::new(source, trace, &mut view, show.at)?;
-    // In front of the screen: a signal in between would leave the terminal as that has made it.
-    let signals = Signals::listen(true)?;
-    let user = User { view, screen: Screen::enter(mouse)?, palette, signals };
+    // Caught by now: a signal would else leave the terminal as the screen has made it.
+    let user = User { view, screen: Screen::enter(mouse)?, palette, signals: show.signals };
     let left = look_on(user, &mut stream, trace, show.run.as_ref(), tee).await;
     match stream {
         // Also where the terminal is gone: the recording is to have an end.

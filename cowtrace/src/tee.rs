@@ -118,14 +118,16 @@ impl Tee {
     }
 
     fn tell_sealed(&mut self) {
-        for Sealed { path, is_last } in self.recorder.iter().flat_map(Recorder::sealed) {
-            self.said.push(format!("sealed {}", path.display()));
-            if is_last {
-                self.said.push(
-                    "that was the last sealed file for now, of which each day has one more: until then what is found is \
-                     in the ring alone"
-                        .to_owned(),
-                );
+        for told in self.recorder.iter().flat_map(Recorder::sealed) {
+            match told {
+                Ok(Sealed { path, is_last }) => {
+                    self.said.push(format!("sealed {}", path.display()));
+                    if is_last {
+                        let no_more = "no more files are sealed before tomorrow: what is found until then is in the ring alone";
+                        self.said.push(no_more.to_owned());
+                    }
+                }
+                Err(why) => self.said.push(why),
             }
         }
     }

@@ -5,21 +5,16 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::mpsc::Sender,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
     columns,
     part::{Part, now},
     plan::{Limit, Plan},
-    seal::{Sealed, Sealing, Sources},
+    seal::{Allowance, Sealing, Sources, Told},
 };
 use crate::event::Time;
-
-/// Files that findings seal at first: a process that loses a page each minute does not fill the disk.
-pub const SEALED_AT_FIRST: usize = 16;
-/// One more each day: what is found in the second month of an agent is told too.
-const A_DAY: Duration = Duration::from_hours(24);
 
 /// A part that was ended.
 #[derive(Debug)]
@@ -45,21 +40,19 @@ pub struct Parts {
     found: Option<(String, usize)>,
     /// What is being sealed.
     sealing: Option<Sealing>,
-    /// How many were.
-    sealed: usize,
-    began: Instant,
-    tell: Sender<Sealed>,
+    allowance: Allowance,
+    tell: Sender<Told>,
 }
 
 impl Parts {
     /// Creates the first file; those that will be sealed are told.
-    pub fn create(base: &Path, plan: Plan, tell: Sender<Sealed>) -> io::Result<Self> {
+    pub fn create(base: &Path, plan: Plan, tell: Sender<Told>) -> io::Result<Self> {
         let number = free(base);
         let path = if plan.part.is_some() { numbered(base, number) } else { base.to_owned() };
         let (part, base) = (Part::create(&path)?, base.to_owned());
         let (ended, found, sealing) = (VecDeque::new(), None, None);
-        let (from, bytes, sealed, began) = (0, 0, 0, Instant::now());
-        Ok(Self { base, part, from, number, ended, bytes, found, sealing, sealed, began, tell })
+        let (from, bytes, allowance) = (0, 0, Allowance::new(Instant::now()));
+        Ok(Self { base, part, from, number, ended, bytes, found, sealing, allowance, tell })
     }
 
     /// Appends records.
@@ -107,7 +100,7 @@ impl Parts {
 
     /// Whether there may be one more sealed file.
     pub fn can_seal(&self) -> bool {
-        self.sealed < most_sealed(self.began.elapsed())
+        self.allowance.left(Instant::now()) > 0
     }
 
     /// Something is to be sealed; of several the worst names it.
@@ -117,45 +110,45 @@ impl Parts {
         }
     }
 
-    /// Begins to join all that is there into a file of its own.
+    /// Begins to join all that is there into a file of its own, behind what is being sealed.
     pub fn seal(&mut self) -> io::Result<()> {
         let Some((name, _)) = self.found.take().filter(|_| self.can_seal()) else {
             return Ok(());
         };
-        self.finish_sealing()?;
-        self.sealed += 1;
+        self.finish_sealing();
+        self.allowance.take(Instant::now());
         self.part.sync()?;
-        let whole = Part::create(&named(&self.base, &format!("{name}-{}", now())))?;
+        let path = named(&self.base, &format!("{name}-{}", now()));
         let ended = self.ended.iter().map(|ended| (ended.path.clone(), ended.bytes));
         let sources: Sources = ended.chain([(self.part.path.clone(), self.part.bytes)]).collect();
-        self.sealing = Some(Sealing::begin(whole, sources, !self.can_seal(), self.tell.clone())?);
+        self.sealing = Some(Sealing::begin(path, sources, !self.can_seal(), self.tell.clone())?);
         Ok(())
     }
 
-    /// Whether a file is being sealed: until then nothing is removed.
-    pub fn is_sealing(&self) -> bool {
-        self.sealing.as_ref().is_some_and(|sealing| !sealing.is_over())
+    /// Something else that takes the time of a file.
+    #[cfg(test)]
+    pub fn seal_by(&mut self, make: impl FnOnce() + Send + 'static) {
+        self.sealing = Some(Sealing::doing(make).expect("a thread"));
     }
 
-    /// Whether what was being sealed is there, or cannot be.
-    pub fn has_sealed(&self) -> bool {
-        self.sealing.as_ref().is_some_and(Sealing::is_over)
+    /// What is being sealed; until [`Self::finish_sealing`] nothing is removed.
+    pub fn sealing(&self) -> Option<&Sealing> {
+        self.sealing.as_ref()
     }
 
     /// Waits for what is being sealed.
-    pub fn finish_sealing(&mut self) -> io::Result<()> {
-        self.sealing.take().map_or(Ok(()), Sealing::finish)
+    pub fn finish_sealing(&mut self) {
+        self.sealing = None;
     }
 
     /// Ends the last part; bytes of all.
-    pub fn end(mut self) -> io::Result<u64> {
-        self.finish_sealing()?;
+    pub fn end(self) -> io::Result<u64> {
         Ok(self.bytes + self.part.end()?)
     }
 
     /// Removes the oldest of those that were ended, until no more is left than is to be kept.
     pub fn remove(&mut self, keep: Option<Limit>) {
-        let keep = keep.filter(|_| !self.is_sealing());
+        let keep = keep.filter(|_| self.sealing.is_none());
         while let (Some(oldest), Some(keep)) = (self.ended.front(), keep) {
             let bytes: u64 = self.ended.iter().map(|part| part.bytes).sum();
             if !keep.is_reached(bytes, oldest.at.elapsed()) {
@@ -171,12 +164,6 @@ impl Parts {
 /// When a keyframe was taken.
 fn time(keyframe: &[u8]) -> Time {
     columns::header(keyframe).map_or(0, |(_, time)| time)
-}
-
-/// How many files may be sealed within a time.
-fn most_sealed(passed: Duration) -> usize {
-    let days = passed.as_secs() / A_DAY.as_secs();
-    SEALED_AT_FIRST.saturating_add(usize::try_from(days).unwrap_or(usize::MAX))
 }
 
 /// The number behind the last one that a part has: parts of an earlier run stay, and are in nobody's way.
@@ -210,15 +197,4 @@ fn named(base: &Path, name: &str) -> PathBuf {
         file.push(extension);
     }
     base.with_file_name(file)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_is_one_more_sealed_file_for_each_day() {
-        let after = |hours| most_sealed(Duration::from_hours(hours));
-        assert_eq!([0, 23, 24, 30 * 24].map(after), [16, 16, 17, 46]);
-    }
 }

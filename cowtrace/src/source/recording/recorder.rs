@@ -17,7 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{columns, parts::Parts, plan::Plan, seal::Sealed};
+use super::{
+    columns,
+    parts::Parts,
+    plan::{Limit, Plan},
+    seal::{Sealing, Told},
+};
 use crate::{errors, source::Batch};
 
 /// Records wait for company at most so long; the disk then has as long to take the block.
@@ -46,7 +51,7 @@ pub struct Recorder {
     messages: Option<SyncSender<Message>>,
     /// Set by the thread when it wants a keyframe.
     due: Arc<AtomicBool>,
-    sealed: Receiver<Sealed>,
+    sealed: Receiver<Told>,
     thread: Option<JoinHandle<io::Result<u64>>>,
 }
 
@@ -102,8 +107,8 @@ impl Recorder {
         self.send(Message::Found(name, rank))
     }
 
-    /// The files sealed since this was asked last.
-    pub fn sealed(&self) -> impl Iterator<Item = Sealed> {
+    /// The files sealed since this was asked last, and why others were not.
+    pub fn sealed(&self) -> impl Iterator<Item = Told> {
         self.sealed.try_iter()
     }
 
@@ -177,8 +182,12 @@ impl Writing {
     /// Writes what comes, until there is nobody to send any more.
     fn run(mut self, messages: &Receiver<Message>) -> io::Result<u64> {
         loop {
-            let sealing = self.parts.is_sealing().then(|| Instant::now() + SEALING_EACH);
-            let wake = self.flush_at.into_iter().chain(self.seal_at).chain(sealing).min();
+            // One file at a time is sealed.
+            let seal_at = match self.parts.sealing() {
+                Some(_) => Instant::now().checked_add(SEALING_EACH),
+                None => self.seal_at,
+            };
+            let wake = self.flush_at.into_iter().chain(seal_at).min();
             let next = match wake {
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
@@ -201,14 +210,20 @@ impl Writing {
     }
 
     fn seal_if_due(&mut self, now: Instant) -> io::Result<()> {
-        if self.seal_at.is_some_and(|at| at <= now) {
+        if self.parts.sealing().is_some_and(Sealing::is_over) {
+            self.parts.finish_sealing();
+            self.parts.remove(self.keep());
+        }
+        if self.parts.sealing().is_none() && self.seal_at.is_some_and(|at| at <= now) {
             self.seal_at = None;
             self.parts.seal()?;
-        } else if self.parts.has_sealed() {
-            self.parts.finish_sealing()?;
-            self.parts.remove(self.plan.keep);
         }
         Ok(())
+    }
+
+    /// How much of what was ended is kept; all while something is about to be sealed.
+    fn keep(&self) -> Option<Limit> {
+        self.plan.keep.filter(|_| self.seal_at.is_none())
     }
 
     fn records(&mut self, batch: &[u8]) -> io::Result<()> {
@@ -227,9 +242,7 @@ impl Writing {
         (self.since_keyframe, self.asked) = (0, false);
         if self.parts.has_enough(self.plan.part) && self.parts.is_later(batch) {
             self.flush_at = None;
-            // What is about to be sealed stays until it is.
-            let keep = self.plan.keep.filter(|_| self.seal_at.is_none());
-            return self.parts.next(batch, keep);
+            return self.parts.next(batch, self.keep());
         }
         self.parts.keyframe(batch)
     }

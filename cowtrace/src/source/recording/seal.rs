@@ -2,11 +2,12 @@
 //! takes seconds to copy, in which records go on coming.
 
 use std::{
-    fs::File,
-    io::{self, BufReader, Read as _},
+    fs::{self, File},
+    io::{self, BufReader, ErrorKind, Read as _},
     path::PathBuf,
     sync::mpsc::Sender,
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -24,44 +25,73 @@ pub struct Sealed {
     pub is_last: bool,
 }
 
+/// One that is there, or why there is none.
+pub type Told = Result<Sealed, String>;
+
 /// What goes into it, in this order: the files, and how much of each, since it may still be written.
 pub type Sources = Vec<(PathBuf, u64)>;
 
-/// One that is being made.
+/// One that is being made; waited for when it is dropped.
 #[derive(Debug)]
-pub struct Sealing(JoinHandle<io::Result<()>>);
+pub struct Sealing(Option<JoinHandle<()>>);
 
 impl Sealing {
-    /// Begins to join whole blocks, as they are, in a file that was just begun. It is told when it is there.
+    /// Begins to join whole blocks, as they are, in a new file. Whether it is there is told then.
     pub fn begin(
-        mut whole: Part,
+        path: PathBuf,
         sources: Sources,
         is_last: bool,
-        tell: Sender<Sealed>,
+        tell: Sender<Told>,
     ) -> io::Result<Self> {
-        let join = move || {
-            for source in &sources {
-                copy(source, &mut whole)?;
-            }
-            whole.close()?;
-            let path = whole.path.clone();
-            whole.end()?;
+        Self::doing(move || {
+            let told = match join(&path, &sources) {
+                Ok(()) => Ok(Sealed { path, is_last }),
+                Err(error) => Err(format!(
+                    "cannot seal {}: {error}; what was found is in the ring alone, which goes on",
+                    path.display()
+                )),
+            };
             // Nobody listens when the recording is about to end; the file is there all the same.
-            let _ = tell.send(Sealed { path, is_last });
-            Ok(())
-        };
-        Ok(Self(thread::Builder::new().name("seal".to_owned()).spawn(join)?))
+            let _ = tell.send(told);
+        })
+    }
+
+    /// One that is made like this.
+    pub fn doing(make: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        Ok(Self(Some(thread::Builder::new().name("seal".to_owned()).spawn(make)?)))
     }
 
     /// Whether it is there, or cannot be.
     pub fn is_over(&self) -> bool {
-        self.0.is_finished()
+        self.0.as_ref().is_none_or(JoinHandle::is_finished)
     }
+}
 
-    /// Waits for it.
-    pub fn finish(self) -> io::Result<()> {
-        self.0.join().unwrap_or_else(|_| Err(io::Error::other("what seals files panicked")))
+impl Drop for Sealing {
+    fn drop(&mut self) {
+        // A panic was printed, and has sealed nothing.
+        let _ = self.0.take().map(JoinHandle::join);
     }
+}
+
+/// Joins them in a file, which is removed where that fails.
+fn join(path: &PathBuf, sources: &Sources) -> io::Result<()> {
+    let mut whole = Part::create(path)?;
+    let mut join = || {
+        for source in sources {
+            match copy(source, &mut whole) {
+                // Somebody took it away; what is behind it begins with a keyframe.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                copied => copied?,
+            }
+        }
+        whole.close()
+    };
+    let joined = join().and_then(|()| whole.end().map(drop));
+    if joined.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    joined
 }
 
 /// The blocks of a file, without its index.
@@ -78,4 +108,62 @@ fn copy((from, bytes): &(PathBuf, u64), to: &mut Part) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How many more files may be sealed: a process that loses a page each minute does not fill the disk.
+#[derive(Debug)]
+pub struct Allowance {
+    left: usize,
+    /// Up to when days are counted in.
+    since: Instant,
+}
+
+impl Allowance {
+    /// As many there are at first, and at most.
+    pub const MOST: usize = 16;
+    /// What is found in the second month of an agent is sealed too: there is one more after so long.
+    const EACH: Duration = Duration::from_hours(24);
+
+    /// All of them.
+    pub fn new(now: Instant) -> Self {
+        Self { left: Self::MOST, since: now }
+    }
+
+    /// How many there are.
+    pub fn left(&self, now: Instant) -> usize {
+        let days = now.saturating_duration_since(self.since).as_secs() / Self::EACH.as_secs();
+        let earned = usize::try_from(days).unwrap_or(Self::MOST);
+        self.left.saturating_add(earned).min(Self::MOST)
+    }
+
+    /// One of them is sealed.
+    pub fn take(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.since);
+        let whole = passed.as_secs() / Self::EACH.as_secs() * Self::EACH.as_secs();
+        self.left = self.left(now).saturating_sub(1);
+        self.since += Duration::from_secs(whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    #[test]
+    fn there_is_one_more_for_each_day_and_never_more_than_at_first() {
+        let begin = Instant::now();
+        let mut allowance = Allowance::new(begin);
+        assert_eq!(allowance.left(begin + 200 * 24 * HOUR), 16, "quiet days are no reason");
+        for _ in 0..16 {
+            allowance.take(begin + HOUR);
+        }
+        assert_eq!(allowance.left(begin + 23 * HOUR), 0);
+        assert_eq!(allowance.left(begin + 24 * HOUR), 1);
+        allowance.take(begin + 30 * HOUR);
+        assert_eq!(allowance.left(begin + 47 * HOUR), 0);
+        assert_eq!(allowance.left(begin + 48 * HOUR), 1, "a day is a day whenever one is taken");
+        assert_eq!(allowance.left(begin + 400 * 24 * HOUR), 16);
+    }
 }

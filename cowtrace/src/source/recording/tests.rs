@@ -243,8 +243,8 @@ fn what_is_found_is_sealed_with_all_that_is_there_and_reads_as_one() {
     parts.found("finding-3-lost".to_owned(), 8);
     parts.seal().expect("sealed");
     parts.records(&tick(3, 1)).expect("written");
-    parts.finish_sealing().expect("sealed");
-    let path = sealed.try_recv().expect("told").path;
+    parts.finish_sealing();
+    let path = sealed.try_recv().expect("told").expect("sealed").path;
     assert!(path.display().to_string().contains("x-finding-3-lost-2"), "{}", path.display());
     let batches = read(fs::read(path).expect("read"));
     let is_tick = |batch: &&Batch| !String::from_utf8_lossy(batch).contains(key::PART_UNTIL);

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use super::{
-    super::{parts::SEALED_AT_FIRST, plan::Limit},
+    super::{plan::Limit, seal::Allowance},
     *,
 };
 use crate::{decode::Records, encode::Writer, event::Time, source::recording::Recording};
@@ -12,7 +12,7 @@ use crate::{decode::Records, encode::Writer, event::Time, source::recording::Rec
 struct Scene {
     folder: PathBuf,
     writing: Writing,
-    sealed: Receiver<Sealed>,
+    sealed: Receiver<Told>,
     now: Time,
 }
 
@@ -51,8 +51,13 @@ impl Scene {
     /// Seals what was found, and waits until it is there.
     fn seal(&mut self) {
         self.writing.seal_if_due(Instant::now()).expect("begun");
-        while self.writing.parts.is_sealing() {
-            std::thread::yield_now();
+        self.sealed();
+    }
+
+    /// Waits until what is being sealed is there.
+    fn sealed(&mut self) {
+        while self.writing.parts.sealing().is_some_and(|sealing| !sealing.is_over()) {
+            thread::yield_now();
         }
         self.writing.seal_if_due(Instant::now()).expect("sealed");
     }
@@ -111,38 +116,69 @@ fn a_ring_is_as_small_as_before_once_a_finding_is_sealed() {
 }
 
 #[test]
-fn what_is_recorded_while_a_file_is_sealed_is_in_the_next_one_alone_and_nothing_is_removed_meanwhile()
- {
+fn while_a_file_is_sealed_nothing_is_removed_and_the_next_one_waits() {
     let mut scene = Scene::new("meanwhile", Plan::ring(Limit::Bytes(8), Duration::ZERO));
+    let (open, gate) = mpsc::channel::<()>();
+    scene.writing.parts.seal_by(move || gate.iter().for_each(drop));
+    scene.writing.found("finding-2-lost".to_owned(), 8);
+    for _ in 0..20 {
+        scene.records();
+        scene.keyframe();
+        scene.writing.seal_if_due(Instant::now()).expect("waits");
+    }
+    assert!(scene.files() > 20, "{}", scene.files());
+    assert_eq!(scene.sealed.try_iter().count(), 0);
+    drop(open);
+    scene.sealed();
+    scene.sealed();
+    assert_eq!(scene.sealed.try_iter().count(), 1);
+    assert!(scene.files() <= 3, "{}", scene.files());
+}
+
+#[test]
+fn a_file_that_is_sealed_ends_where_it_was_found_and_lacks_what_somebody_took_away() {
+    let mut scene = Scene::new("taken", Plan::ring(Limit::Bytes(1 << 20), Duration::ZERO));
+    scene.records();
+    scene.writing.parts.next(&scene.fact(), None).expect("the next part");
+    fs::remove_file(scene.folder.join("x-0001.cow")).expect("taken away");
     scene.records();
     scene.writing.found("finding-1-lost".to_owned(), 8);
     scene.writing.seal_if_due(Instant::now()).expect("begun");
-    for _ in 0..5 {
-        scene.records();
-        scene.keyframe();
-    }
-    scene.seal();
-    let sealed = scene.sealed.try_iter().next().expect("sealed").path;
-    let mut recording = Recording::open(&sealed).expect("a recording");
+    scene.records();
+    scene.sealed();
+    let sealed = scene.sealed.try_iter().next().expect("told").expect("sealed");
+    let mut recording = Recording::open(&sealed.path).expect("a recording");
     let mut times = Vec::new();
     while let Some(batch) = recording.batch() {
         times.extend(Records::new(&batch).filter_map(Result::ok).map(|event| event.time));
     }
-    assert_eq!(times.iter().max(), Some(&1), "what was there when it was found");
-    assert!(scene.files() <= 3, "{}", scene.files());
+    assert_eq!(times.iter().max(), Some(&2), "what was there when it was found");
+}
+
+#[test]
+fn what_cannot_be_sealed_is_told_and_the_ring_goes_on() {
+    let mut scene = Scene::new("cannot", Plan::ring(Limit::Bytes(8), Duration::ZERO));
+    scene.writing.found("no/such/folder".to_owned(), 8);
+    scene.records();
+    scene.seal();
+    let told = scene.sealed.try_iter().next().expect("told").expect_err("not sealed");
+    assert!(told.starts_with("cannot seal "), "{told}");
+    scene.records();
+    scene.keyframe();
 }
 
 #[test]
 fn findings_that_seal_nothing_any_more_keep_nothing() {
     let mut scene = Scene::new("nothing", Plan::ring(Limit::Bytes(8), Duration::ZERO));
-    for n in 0..SEALED_AT_FIRST {
+    for n in 0..Allowance::MOST {
         scene.writing.found(format!("finding-{n}-lost"), 8);
         scene.seal();
     }
-    let last: Vec<bool> = scene.sealed.try_iter().map(|sealed| sealed.is_last).collect();
-    assert_eq!(last.len(), SEALED_AT_FIRST);
+    let told = scene.sealed.try_iter().map(|told| told.expect("sealed").is_last);
+    let last: Vec<bool> = told.collect();
+    assert_eq!(last.len(), Allowance::MOST);
     assert!(
-        last[SEALED_AT_FIRST - 1] && !last[SEALED_AT_FIRST - 2],
+        last[Allowance::MOST - 1] && !last[Allowance::MOST - 2],
         "the last one is told as such"
     );
     for _ in 0..20 {
@@ -150,7 +186,7 @@ fn findings_that_seal_nothing_any_more_keep_nothing() {
         scene.records();
         scene.keyframe();
     }
-    assert!(scene.files() <= SEALED_AT_FIRST + 2, "{}", scene.files());
+    assert!(scene.files() <= Allowance::MOST + 2, "{}", scene.files());
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn live(bencher: Bencher<'_, '_>, pages: u64) {
     });
 }
 
-/// The pages of one call are discarded one by one, and others are mapped there.
+/// The pages of one call are discarded one by one, others are mapped there, and then they are unpinned one by one.
 #[divan::bench(args = [1_000, 10_000, 100_000], sample_count = 5)]
 fn discarded(bencher: Bencher<'_, '_>, pages: u64) {
     let begun = || {
@@ -113,7 +113,7 @@ fn discarded(bencher: Bencher<'_, '_>, pages: u64) {
         parts.for_each(|what| drop(trace.take(Ok(event(1, what)))));
         trace
     };
-    bencher.counter(ItemsCount::new(2 * pages)).with_inputs(begun).bench_local_values(
+    bencher.counter(ItemsCount::new(3 * pages)).with_inputs(begun).bench_local_values(
         |mut trace| {
             for page in 0..pages {
                 let (address, pfn, time) = (page << 12, 1 << 30 | page, page + 2);

@@ -74,10 +74,12 @@ impl PinRecord {
         })
     }
 
-    /// What is left to tell of it when it has ended: all but its pages.
-    #[must_use]
-    pub fn ended(&self) -> Self {
-        Self { extents: Extents::new(), stack: self.stack.clone(), ..*self }
+    /// What is left to tell of it when it has ended: all but its pages, where these take room.
+    pub fn ended(self: &Rc<Self>) -> Rc<Self> {
+        if !self.extents.spilled() {
+            return Rc::clone(self);
+        }
+        Rc::new(Self { extents: Extents::new(), stack: self.stack.clone(), ..**self })
     }
 
     /// Pages told in this record.

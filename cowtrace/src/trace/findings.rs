@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, rc::Rc};
 
 use cowtrace_common::setting::Stage;
-use smallvec::SmallVec;
 
 use super::{
     Change, Trace, held,
@@ -214,7 +213,7 @@ impl Trace {
         let range = (protect.start, protect.end);
         self.history.remember(protect.mm, CauseKind::Protect(by), event, range);
         let mut places = rules::arms(protect, &self.ledger, &self.facts);
-        places.retain(|place| self.open.of(place.pin.call).is_empty());
+        places.retain(|place| !self.open.by_call.contains_key(&place.pin.call));
         let Some(first) = places.first() else {
             return Vec::new();
         };
@@ -308,56 +307,66 @@ impl Trace {
     pub(super) fn ended_unseen(&mut self, call: PinId) -> Vec<Change> {
         let about = self.open.by_call.remove(&call).unwrap_or_default();
         let mut changes = Vec::new();
+        let mut ended = Vec::new();
         for index in about.found {
             if Open::one_less(&mut self.open.pins_left, index) == 0 {
                 let finding = &mut self.findings[index];
                 finding.reason = format!("{}{UNWITNESSED}", finding.reason).into();
                 finding.end_unseen = true;
-                self.no_more(index);
+                ended.push(index);
                 changes.push(Change::Updated(index));
             }
         }
+        self.no_more(&ended);
         changes
     }
 
     /// A pin has left some pages: closes what was about them.
     fn release(&mut self, release: &Release, end: Unpinned) -> Vec<Change> {
-        let (ledger, live) = (&self.ledger, self.ledger.is_live(release.call));
-        let released = release.pfn..release.pfn.saturating_add(release.pages);
-        let Some(open) = self.open.by_call.get_mut(&release.call) else {
+        let call = release.call;
+        let over = if self.ledger.is_live(call) {
+            self.over(release)
+        } else {
+            self.open.of(call).collect()
+        };
+        let Some(of) = self.open.by_call.get_mut(&call) else {
             return Vec::new();
         };
-        let mut changes = Vec::new();
-        let mut ended: SmallVec<[_; 1]> = SmallVec::new();
-        let (findings, pins_left) = (&mut self.findings, &mut self.open.pins_left);
-        open.found.retain(|index| {
-            let finding = &mut findings[*index];
+        let (mut changes, mut ended) = (Vec::new(), Vec::new());
+        for index in over {
+            let finding = &mut self.findings[index];
+            of.take(index, finding);
+            let left = Open::one_less(&mut self.open.pins_left, index);
+            if end.dirty || left == 0 {
+                close(finding, end, left == 0);
+                changes.push(Change::Updated(index));
+            }
+            if left == 0 {
+                ended.push(index);
+            }
+        }
+        if of.found.is_empty() {
+            self.open.by_call.remove(&call);
+        }
+        self.no_more(&ended);
+        changes
+    }
+
+    /// What ends with some pages of a call that goes on.
+    fn over(&self, release: &Release) -> Vec<usize> {
+        let released = release.pfn..release.pfn.saturating_add(release.pages);
+        let is_over = |index: &usize| {
+            let finding = &self.findings[*index];
             let lost = finding.old_pages();
             let touches = released.start < lost.end && lost.start < released.end;
             // A huge page is lost as a whole, and its pin ends page by page.
-            let is_over = finding.how == How::Copied
-                && touches
-                && !(finding.pages > 1 && ledger.holds_any(release.call, lost));
-            if live && !is_over {
-                return true;
-            }
-            let left = Open::one_less(pins_left, *index);
-            if end.dirty || left == 0 {
-                close(finding, end, left == 0);
-                changes.push(Change::Updated(*index));
-            }
-            if left == 0 {
-                ended.push(*index);
-            }
-            false
-        });
-        if open.found.is_empty() {
-            self.open.by_call.remove(&release.call);
-        }
-        for index in ended {
-            self.no_more(index);
-        }
-        changes
+            touches && !(finding.pages > 1 && self.ledger.holds_any(release.call, lost))
+        };
+        let of = self.open.by_call.get(&release.call);
+        let mut over = of.map_or_else(Vec::new, |of| of.copied(&released));
+        over.retain(is_over);
+        over.sort_unstable();
+        over
     }
 }
 

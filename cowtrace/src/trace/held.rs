@@ -149,7 +149,12 @@ impl Trace {
             |held: &Held| ended || event.time.saturating_sub(held.finding.broken_at) > GRACE_NS;
         let mut changes = Vec::new();
         while let Some(held) = self.held.pop_if(late) {
-            changes.extend(self.list(held));
+            // A later one may have hidden it from the end of its pin.
+            if held.pins.iter().any(|pin| self.ledger.is_live(pin.call)) {
+                changes.extend(self.list(held));
+            } else {
+                *self.benign.entry(Benign::Unmapped).or_default() += 1;
+            }
         }
         changes
     }

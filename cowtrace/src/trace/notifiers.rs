@@ -105,7 +105,8 @@ impl Trace {
         self.notifiers.recent.push_back((event.task.tid, event.time, *invalidate));
         // A zap is told when it begins, its notifiers answer when it ends.
         let newest = self.findings.iter_mut().rev().take(NEWEST);
-        let held = self.held.findings_mut().rev().take(NEWEST);
+        let since = |finding: &&mut Finding| finding.broken_at >= invalidate.began;
+        let held = self.held.findings_mut().rev().take_while(since);
         for finding in newest.chain(held).filter(|f| belongs(f, event, invalidate)) {
             finding.told = Some(Box::new(told(&self.secondaries, event.time, invalidate)));
         }

@@ -1,6 +1,6 @@
 //! A finding is opened: what it is made of is put together, and its pins are watched from here on.
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, ops::Range, rc::Rc};
 
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
@@ -32,9 +32,40 @@ pub struct Open {
 #[derive(Clone, Debug, Default)]
 pub struct OfCall {
     /// In the order found.
-    pub found: Vec<usize>,
+    pub found: BTreeSet<usize>,
     /// Where they are, but for those that only predict.
     pub lost: Ranges,
+    /// Those whose page was copied, by the first page: they end with their pages, the others with the call.
+    copied: BTreeSet<(Pfn, usize)>,
+    /// None of these has more pages.
+    most_copied: u64,
+}
+
+impl OfCall {
+    fn put(&mut self, index: usize, finding: &Finding) {
+        self.found.insert(index);
+        if finding.how != How::WillBeCopied {
+            self.lost.put((finding.address, finding.end()), index);
+        }
+        if finding.how == How::Copied {
+            self.copied.insert((finding.old_pfn, index));
+            self.most_copied = self.most_copied.max(finding.pages);
+        }
+    }
+
+    /// One that has ended for this call.
+    pub fn take(&mut self, index: usize, finding: &Finding) {
+        self.found.remove(&index);
+        self.lost.take((finding.address, finding.end()), index);
+        self.copied.remove(&(finding.old_pfn, index));
+    }
+
+    /// Those whose copied pages may be among these.
+    pub fn copied(&self, pages: &Range<Pfn>) -> Vec<usize> {
+        let from = pages.start.saturating_sub(self.most_copied);
+        let near = self.copied.range((from, 0)..(pages.end.max(from), 0));
+        near.map(|(_, index)| *index).collect()
+    }
 }
 
 /// What says that the page of a finding is pinned.
@@ -48,8 +79,8 @@ pub enum Basis {
 
 impl Open {
     /// Of a call, in the order found.
-    pub fn of(&self, call: PinId) -> &[usize] {
-        self.by_call.get(&call).map_or(&[], |of| &of.found)
+    pub fn of(&self, call: PinId) -> impl Iterator<Item = usize> {
+        self.by_call.get(&call).into_iter().flat_map(|of| &of.found).copied()
     }
 
     /// Where a call's pages are lost in a range, by address, and the findings that say so.
@@ -134,13 +165,11 @@ impl Trace {
         let mut seen = HashSet::new();
         pins.retain(|pin| self.ledger.is_live(pin.call) && seen.insert(pin.call));
         for pin in &pins {
-            let of = self.open.by_call.entry(pin.call).or_default();
-            of.found.push(index);
-            if finding.how != How::WillBeCopied {
-                of.lost.put((finding.address, finding.end()), index);
-            }
+            self.open.by_call.entry(pin.call).or_default().put(index, &finding);
         }
-        if !pins.is_empty() {
+        if pins.is_empty() {
+            finding.pin = finding.pin.as_ref().map(PinRecord::ended);
+        } else {
             self.open.pins_left.insert(index, pins.len());
             self.open.by_page.entry(finding.old_pfn).or_default().push(index);
         }
@@ -174,11 +203,19 @@ impl Trace {
         here.or_else(|| self.vma_name(pin)).cloned()
     }
 
-    /// The last pin of a finding has ended. What it pinned is nobody's question any more, and may be long.
-    pub(super) fn no_more(&mut self, index: usize) {
-        let finding = &mut self.findings[index];
-        finding.pin = finding.pin.as_ref().map(|pin| Rc::new(pin.ended()));
-        self.open.forget(index, finding.old_pfn);
+    /// The last pins of these have ended. What they pinned is nobody's question any more, and may be long.
+    pub(super) fn no_more(&mut self, indices: &[usize]) {
+        let mut last: Option<Rc<PinRecord>> = None;
+        for index in indices {
+            let finding = &mut self.findings[*index];
+            if let Some(pin) = &finding.pin {
+                // Findings about one pin end together, and have one of them.
+                let known = last.take().filter(|last| last.id == pin.id);
+                let ended = known.unwrap_or_else(|| PinRecord::ended(pin));
+                finding.pin = Some(Rc::clone(last.insert(ended)));
+            }
+            self.open.forget(*index, finding.old_pfn);
+        }
     }
 
     /// What the old page of a finding held when it was lost.

@@ -62,7 +62,7 @@ impl Trace {
     /// The owner of a pin is known now.
     pub(super) fn owned(&mut self, pin: (Time, u32), owner: &Rc<Owner>) -> Vec<Change> {
         let Some(call) = self.owners.tell(pin, owner, &self.ledger) else { return Vec::new() };
-        let mut about = self.open.of(call).to_vec();
+        let mut about: Vec<usize> = self.open.of(call).collect();
         if about.is_empty() {
             let is_its = |index: &usize| {
                 self.findings[*index].pin.as_ref().is_some_and(|pin| pin.call == call)

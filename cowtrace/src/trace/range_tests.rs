@@ -323,14 +323,28 @@ fn what_is_discarded_under_a_pin_is_invalidated_then_diverged_then_lost() {
 #[test]
 fn a_finding_whose_pin_has_ended_keeps_who_pinned_and_no_list_of_pages() {
     let mut script = Script::new(true);
-    script.zap("madvise_dontneed_free", 0, false);
+    let (address, pages) = (AT + 0x10_0000, 8);
+    let scattered = || (0..pages).map(|page| Extent::new(0x100 + 2 * page, 1)).collect();
+    script.tell(What::Pin(Pin {
+        mm: MM,
+        address,
+        pages,
+        call_pages: pages,
+        unlisted: 0,
+        gup_flags: 0x101,
+        part: 0,
+        extents: scattered(),
+    }));
+    let (start, end) = (address, address + pages * 0x1000);
+    script.called("do_madvise", What::Zap(Zap { start, end, first: None, ..zap() }));
     let first = |script: &Script| {
         let pin = script.trace.findings[0].pin.as_ref().expect("its pin");
         (pin.address, pin.pages, pin.pfn_at(0))
     };
-    assert_eq!(first(&script), (AT, 4, Some(PFN)));
-    script.unpin(false);
-    assert_eq!(first(&script), (AT, 4, None));
+    assert_eq!(first(&script), (address, pages, Some(0x100)));
+    let extents = scattered();
+    script.tell(What::Unpin(Unpin { pages, unlisted: 0, make_dirty: false, extents }));
+    assert_eq!(first(&script), (address, pages, None));
 }
 
 #[test]
@@ -455,6 +469,38 @@ fn write_protection_arms_only_where_this_kernel_would_copy() {
         by: Some(Protector::Mprotect),
     });
     assert!(!armed(false, huge), "a huge page that stays mapped as one is kept");
+}
+
+#[test]
+fn io_behind_the_end_of_a_page_s_pin_proves_nothing_of_it() {
+    let mut script = Script::new(true);
+    for page in [0, 1] {
+        let (address, old_pfn) = (AT + page * 0x1000, PFN + page);
+        script.tell(What::Fault(Fault { address, old_pfn, ..copied() }));
+    }
+    assert_eq!(script.says(), "diverged diverged / 0");
+    let extents = [Extent::new(PFN, 1)].into();
+    script.tell(What::Unpin(Unpin { pages: 1, unlisted: 0, make_dirty: false, extents }));
+    script.tell(What::Io { mm: MM, start: AT, end: AT + 0x2000, to_memory: true });
+    assert_eq!(script.says(), "diverged lost / 0", "the first had ended");
+}
+
+/// A copy of the first pinned page.
+fn copied() -> Fault {
+    Fault {
+        mm: MM,
+        address: AT,
+        vma: (AT, AT + 0x4000),
+        vma_flags: 0,
+        old_pfn: PFN,
+        new_pfn: 0x99,
+        references: 1026,
+        mappings: 0,
+        pins: 1,
+        fault_flags: 1,
+        page_bits: page_bit::KNOWN | page_bit::MAYBE_PINNED | page_bit::ANON,
+        outcome: Outcome::Copy,
+    }
 }
 
 #[test]

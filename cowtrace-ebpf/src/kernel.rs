@@ -264,7 +264,8 @@ pub fn page_address(pfn: u64) -> u64 {
 }
 
 /// NMI, interrupt and softirq that is served, in a preempt count (include/linux/preempt.h). The top bit is x86's "no need
-/// to reschedule", and a bottom half that is only disabled counts by twos.
+/// to reschedule", and a bottom half that is only disabled counts by twos. Where bits 16 to 23 come to count how often
+/// interrupts were disabled, that is taken for one: nothing in a long-term pin unpins so.
 const INTERRUPTS: u32 = 0x7fff_0100;
 
 /// Whether an interrupt runs, which has the number of the thread that it interrupted. Two reads: for where it matters.

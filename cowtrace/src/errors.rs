@@ -4,10 +4,11 @@
 use std::{fmt::Display, io, net::SocketAddr, path::Path};
 
 use anyhow::{Error, anyhow};
+use caps::Capability;
 use cowtrace_common::setting::Member;
 
 use crate::{
-    privileges::Need,
+    privileges::{self, Need},
     sinks::{count, export::To},
 };
 
@@ -192,7 +193,10 @@ pub fn unseen(sees: &str, release: &str, tried: &[String]) -> Error {
     let tried = tried.join("\n  ");
     // Debian's own level, at which CAP_PERFMON does not do (seen on its 5.10 and 6.1).
     let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
-    let hint = if tried.contains("perf_event_open") && level.trim() == "3" {
+    let hint = if tried.contains("perf_event_open")
+        && level.trim() == "3"
+        && privileges::lacks(Capability::CAP_SYS_ADMIN)
+    {
         "kernel.perf_event_paranoid is 3, so kprobes take CAP_SYS_ADMIN; with `sysctl kernel.perf_event_paranoid=2` CAP_PERFMON does\n"
     } else {
         ""

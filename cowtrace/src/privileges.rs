@@ -73,6 +73,11 @@ pub fn missing() -> anyhow::Result<Vec<&'static Need>> {
     Ok(missing_of(&caps::read(None, CapSet::Effective)?))
 }
 
+/// Whether a capability is known not to be there.
+pub fn lacks(capability: Capability) -> bool {
+    caps::has_cap(None, CapSet::Effective, capability).is_ok_and(|has| !has)
+}
+
 /// Refuses to start without what attaching takes; in words what else is missed.
 pub fn check() -> anyhow::Result<Vec<String>> {
     let missing = missing()?;

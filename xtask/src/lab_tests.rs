@@ -39,9 +39,6 @@ pub fn has(only: Option<&str>) -> bool {
 /// Times that a case may take longer where it is to do more.
 const FULL: u32 = 4;
 
-/// Rows in one boot. A guest is one thread of its emulator: fewer boots would leave a core idle behind the longest.
-const MOST_IN_A_BOOT: usize = 12;
-
 /// Runs the cases on the kernels `words` name, `full` ones more of what takes long; 1 if any failed.
 pub fn run(words: &[String], only: Option<&str>, full: bool, jobs: usize) -> Result<u8> {
     setup::lab_tools()?;
@@ -84,11 +81,9 @@ fn groups<'a>(
     let mut groups: Vec<Group<'a>> = Vec::new();
     for &kernel in kernels {
         for case in cases.iter().filter(|case| case.runs_on(kernel, full)) {
-            let shared = groups.iter_mut().find(|group| {
-                group.kernel.name == kernel.name
-                    && *group.machine == case.machine
-                    && group.cases.len() < MOST_IN_A_BOOT
-            });
+            let shared = groups
+                .iter_mut()
+                .find(|group| group.kernel.name == kernel.name && *group.machine == case.machine);
             match shared {
                 Some(group) => group.cases.push(case),
                 None => groups.push(Group {
@@ -101,6 +96,7 @@ fn groups<'a>(
             }
         }
     }
+    let mut groups: Vec<_> = groups.into_iter().flat_map(Group::split).collect();
     groups.sort_by_key(|group| Reverse(group.cases.iter().map(|case| case.limit).sum::<u32>()));
     Ok(groups)
 }

@@ -22,6 +22,9 @@ use crate::{
 /// running, and sends a frame.
 const RUNNER: &str = include_str!("runner.sh");
 
+/// Cases in one boot. A guest is one thread of its emulator: fewer boots would leave a core idle behind the longest.
+const MOST_IN_A_BOOT: usize = 12;
+
 /// The cases of one kernel and machine.
 pub struct Group<'a> {
     /// The kernel to boot.
@@ -37,6 +40,16 @@ pub struct Group<'a> {
 }
 
 impl Group<'_> {
+    /// As many boots as it takes, of about the same number of cases.
+    pub fn split(self) -> Vec<Self> {
+        let boots = self.cases.len().div_ceil(MOST_IN_A_BOOT).max(1);
+        let each = self.cases.len().div_ceil(boots).max(1);
+        let parts = self.cases.chunks(each);
+        parts
+            .map(|cases| Self { cases: cases.to_vec(), kernel: self.kernel.clone(), ..self })
+            .collect()
+    }
+
     /// Boots, runs, judges; every case gets exactly one verdict.
     pub fn run(&self, cowtrace: &Path, tell: &dyn Fn(Verdict)) {
         let judged = lab::until_ready(&self.kernel, || self.boot(cowtrace));

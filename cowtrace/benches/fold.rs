@@ -121,6 +121,12 @@ fn discarded(bencher: Bencher<'_, '_>, pages: u64) {
                 drop(trace.take(Ok(event(time, What::Refault { mm: MM, address, pfn }))));
             }
             assert_eq!(trace.findings.len() as u64, pages);
+            for page in 0..pages {
+                let extents = [Extent::new(page, 1)].into();
+                let unpin = Unpin { pages: 1, unlisted: 0, make_dirty: true, extents };
+                drop(trace.take(Ok(event(pages + page + 2, What::Unpin(unpin)))));
+            }
+            assert!(trace.findings.iter().all(|finding| finding.unpinned.is_some()));
             trace
         },
     );

@@ -1,12 +1,7 @@
 //! The interop tests: what cowtrace exports, read by the programs that it is for (pyarrow, Perfetto's own definitions,
 //! Jenkins' schema, a browser, Prometheus, OpenTelemetry's own definitions). Each is a script of `xtask/interop`.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{ffi::OsString, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
 
@@ -98,7 +93,7 @@ fn a_release() -> Result<[(&'static str, OsString); 5]> {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
+    process::here().join("interop")
 }
 
 /// Debian's Prometheus, in a folder of its own: the package, installed, would start a service.

@@ -4,6 +4,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output},
+    sync::LazyLock,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -71,7 +72,16 @@ pub fn cargo() -> Command {
     cargo
 }
 
+/// This package's directory, as cargo tells it to what it runs: the checkout may have been moved since this was compiled.
+pub fn here() -> &'static Path {
+    static HERE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let told = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        told.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+    });
+    &HERE
+}
+
 /// The workspace's root directory.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    here().parent().unwrap_or(Path::new("."))
 }

@@ -34,6 +34,25 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// A copy of an anonymous page that the kernel's test calls maybe-pinned, for tests that change what matters to them.
+    #[cfg(test)]
+    pub fn copied() -> Self {
+        Self {
+            mm: 1,
+            address: 0x1000,
+            vma: (0, 0x2000),
+            vma_flags: 0,
+            old_pfn: 0x40,
+            new_pfn: 0x50,
+            references: 1024,
+            mappings: 0,
+            pins: 1,
+            fault_flags: 1,
+            page_bits: page_bit::KNOWN | page_bit::MAYBE_PINNED | page_bit::ANON,
+            outcome: Outcome::Copy,
+        }
+    }
+
     /// Whether the fault had a `struct page` to look at.
     pub fn page_known(&self) -> bool {
         self.page_bits & page_bit::KNOWN != 0

@@ -49,20 +49,7 @@ fn ledger_with(mm: u64, gup_flags: u32) -> Ledger {
 
 /// A copy of an anonymous page that the kernel's test calls maybe-pinned.
 fn copy() -> Fault {
-    Fault {
-        mm: MM,
-        address: PAGE,
-        vma: (PAGE, PAGE + 0x1000),
-        vma_flags: 0,
-        old_pfn: 0x40,
-        new_pfn: 0x50,
-        references: 1024,
-        mappings: 0,
-        pins: 1,
-        fault_flags: 1,
-        page_bits: page_bit::KNOWN | page_bit::MAYBE_PINNED | page_bit::ANON,
-        outcome: Outcome::Copy,
-    }
+    Fault { mm: MM, address: PAGE, vma: (PAGE, PAGE + 0x1000), ..Fault::copied() }
 }
 
 fn judge(fault: &Fault, ledger: &Ledger, lost: u64) -> String {

@@ -476,31 +476,13 @@ fn io_behind_the_end_of_a_page_s_pin_proves_nothing_of_it() {
     let mut script = Script::new(true);
     for page in [0, 1] {
         let (address, old_pfn) = (AT + page * 0x1000, PFN + page);
-        script.tell(What::Fault(Fault { address, old_pfn, ..copied() }));
+        script.tell(What::Fault(Fault { mm: MM, address, old_pfn, ..Fault::copied() }));
     }
     assert_eq!(script.says(), "diverged diverged / 0");
     let extents = [Extent::new(PFN, 1)].into();
     script.tell(What::Unpin(Unpin { pages: 1, unlisted: 0, make_dirty: false, extents }));
     script.tell(What::Io { mm: MM, start: AT, end: AT + 0x2000, to_memory: true });
     assert_eq!(script.says(), "diverged lost / 0", "the first had ended");
-}
-
-/// A copy of the first pinned page.
-fn copied() -> Fault {
-    Fault {
-        mm: MM,
-        address: AT,
-        vma: (AT, AT + 0x4000),
-        vma_flags: 0,
-        old_pfn: PFN,
-        new_pfn: 0x99,
-        references: 1026,
-        mappings: 0,
-        pins: 1,
-        fault_flags: 1,
-        page_bits: page_bit::KNOWN | page_bit::MAYBE_PINNED | page_bit::ANON,
-        outcome: Outcome::Copy,
-    }
 }
 
 #[test]

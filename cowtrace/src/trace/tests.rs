@@ -1,9 +1,6 @@
 //! Losses and doubles.
 
-use cowtrace_common::{
-    setting::Stage,
-    wire::{POINTERS, page_bit},
-};
+use cowtrace_common::{setting::Stage, wire::POINTERS};
 
 use super::*;
 use crate::{
@@ -28,20 +25,7 @@ fn tell_at(trace: &mut Trace, time: Time, program: Option<Program>, what: What) 
 
 /// A copy of a maybe-pinned page: a suspect, since no pin was seen.
 fn copy(new_pfn: u64) -> What {
-    What::Fault(Fault {
-        mm: 1,
-        address: 0x1000,
-        vma: (0, 0x2000),
-        vma_flags: 0,
-        old_pfn: 0x40,
-        new_pfn,
-        references: 1024,
-        mappings: 0,
-        pins: 1,
-        fault_flags: 1,
-        page_bits: page_bit::KNOWN | page_bit::MAYBE_PINNED | page_bit::ANON,
-        outcome: Outcome::Copy,
-    })
+    What::Fault(Fault { new_pfn, ..Fault::copied() })
 }
 
 /// A page is pinned.

@@ -121,7 +121,7 @@ impl Parts {
         let path = named(&self.base, &format!("{name}-{}", now()));
         let ended = self.ended.iter().map(|ended| (ended.path.clone(), ended.bytes));
         let sources: Sources = ended.chain([(self.part.path.clone(), self.part.bytes)]).collect();
-        self.sealing = Some(Sealing::begin(path, sources, !self.can_seal(), self.tell.clone())?);
+        self.sealing = Sealing::begin(&path, sources, !self.can_seal(), &self.tell);
         Ok(())
     }
 

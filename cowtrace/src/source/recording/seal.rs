@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufReader, ErrorKind, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc::Sender,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -38,22 +38,18 @@ pub struct Sealing(Option<JoinHandle<()>>);
 impl Sealing {
     /// Begins to join whole blocks, as they are, in a new file. Whether it is there is told then.
     pub fn begin(
-        path: PathBuf,
+        path: &Path,
         sources: Sources,
         is_last: bool,
-        tell: Sender<Told>,
-    ) -> io::Result<Self> {
-        Self::doing(move || {
-            let told = match join(&path, &sources) {
-                Ok(()) => Ok(Sealed { path, is_last }),
-                Err(error) => Err(format!(
-                    "cannot seal {}: {error}; what was found is in the ring alone, which goes on",
-                    path.display()
-                )),
-            };
+        tell: &Sender<Told>,
+    ) -> Option<Self> {
+        let (file, teller) = (path.to_owned(), tell.clone());
+        let begun = Self::doing(move || {
+            let joined = join(&file, &sources).map_err(|error| cannot(&file, &error));
             // Nobody listens when the recording is about to end; the file is there all the same.
-            let _ = tell.send(told);
-        })
+            let _ = teller.send(joined.map(|()| Sealed { path: file, is_last }));
+        });
+        begun.map_err(|error| tell.send(Err(cannot(path, &error)))).ok()
     }
 
     /// One that is made like this.
@@ -74,10 +70,15 @@ impl Drop for Sealing {
     }
 }
 
+fn cannot(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    format!("cannot seal {path}: {error}; what was found is in the ring alone, which goes on")
+}
+
 /// Joins them in a file, which is removed where that fails.
-fn join(path: &PathBuf, sources: &Sources) -> io::Result<()> {
+fn join(path: &Path, sources: &Sources) -> io::Result<()> {
     let mut whole = Part::create(path)?;
-    let mut join = || {
+    let mut fill = || {
         for source in sources {
             match copy(source, &mut whole) {
                 // Somebody took it away; what is behind it begins with a keyframe.
@@ -87,7 +88,7 @@ fn join(path: &PathBuf, sources: &Sources) -> io::Result<()> {
         }
         whole.close()
     };
-    let joined = join().and_then(|()| whole.end().map(drop));
+    let joined = fill().and_then(|()| whole.end().map(drop));
     if joined.is_err() {
         let _ = fs::remove_file(path);
     }

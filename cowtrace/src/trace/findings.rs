@@ -6,7 +6,7 @@ use cowtrace_common::setting::Stage;
 
 use super::{
     Change, Trace, held,
-    open::{Basis, Open},
+    open::{Basis, OfCall, Open},
 };
 use crate::{
     event::{Event, Fault, Mm, Pfn, Protect, Stack, Time, Unpin, VM_SHARED, Zap},
@@ -308,7 +308,7 @@ impl Trace {
         let about = self.open.by_call.remove(&call).unwrap_or_default();
         let mut changes = Vec::new();
         let mut ended = Vec::new();
-        for index in about.found {
+        for index in about.left(&self.findings) {
             if Open::one_less(&mut self.open.pins_left, index) == 0 {
                 let finding = &mut self.findings[index];
                 finding.reason = format!("{}{UNWITNESSED}", finding.reason).into();
@@ -324,11 +324,11 @@ impl Trace {
     /// A pin has left some pages: closes what was about them.
     fn release(&mut self, release: &Release, end: Unpinned) -> Vec<Change> {
         let call = release.call;
-        let over = if self.ledger.is_live(call) {
-            self.over(release)
-        } else {
-            self.open.of(call).collect()
+        let Some(of) = self.open.by_call.get(&call) else {
+            return Vec::new();
         };
+        let is_live = self.ledger.is_live(call);
+        let over = if is_live { self.over(of, release) } else { of.left(&self.findings) };
         let Some(of) = self.open.by_call.get_mut(&call) else {
             return Vec::new();
         };
@@ -345,7 +345,7 @@ impl Trace {
                 ended.push(index);
             }
         }
-        if of.found.is_empty() {
+        if of.is_over() {
             self.open.by_call.remove(&call);
         }
         self.no_more(&ended);
@@ -353,7 +353,7 @@ impl Trace {
     }
 
     /// What ends with some pages of a call that goes on.
-    fn over(&self, release: &Release) -> Vec<usize> {
+    fn over(&self, of: &OfCall, release: &Release) -> Vec<usize> {
         let released = release.pfn..release.pfn.saturating_add(release.pages);
         let is_over = |index: &usize| {
             let finding = &self.findings[*index];
@@ -362,8 +362,7 @@ impl Trace {
             // A huge page is lost as a whole, and its pin ends page by page.
             touches && !(finding.pages > 1 && self.ledger.holds_any(release.call, lost))
         };
-        let of = self.open.by_call.get(&release.call);
-        let mut over = of.map_or_else(Vec::new, |of| of.copied(&released));
+        let mut over = of.copied(&released);
         over.retain(is_over);
         over.sort_unstable();
         over

@@ -5,7 +5,7 @@
 //! trace ends. If the pin ends first, it never was one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, VecDeque},
     rc::Rc,
 };
 
@@ -37,28 +37,29 @@ pub struct Held {
 /// Those that are held back, by a number that grows as they come.
 #[derive(Clone, Debug, Default)]
 pub struct HeldBack {
-    by_number: BTreeMap<usize, Held>,
+    /// From number `first` on; none for those that are no more, and never at the front.
+    held: VecDeque<Option<Held>>,
+    first: usize,
     /// Where pages of a call are, and which of them it is about.
     by_call: HashMap<PinId, Ranges>,
     /// The last one about a page.
     by_page: HashMap<Pfn, usize>,
-    next: usize,
 }
 
 impl HeldBack {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.by_number.is_empty()
+        self.held.is_empty()
     }
 
     /// What each would say, as they came.
     pub fn findings(&self) -> impl DoubleEndedIterator<Item = &Finding> {
-        self.by_number.values().map(|held| &held.finding)
+        self.held.iter().flatten().map(|held| &held.finding)
     }
 
     /// The same, to be changed.
     pub fn findings_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Finding> {
-        self.by_number.values_mut().map(|held| &mut held.finding)
+        self.all_mut().map(|held| &mut held.finding)
     }
 
     /// Where pages of a call are in a range, by address.
@@ -70,19 +71,30 @@ impl HeldBack {
             .collect()
     }
 
+    fn all_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Held> {
+        self.held.iter_mut().flatten()
+    }
+
+    fn get_mut(&mut self, number: usize) -> Option<&mut Held> {
+        self.held.get_mut(number.checked_sub(self.first)?)?.as_mut()
+    }
+
     fn push(&mut self, held: Held) {
-        let (finding, number) = (&held.finding, self.next);
-        self.next += 1;
+        let (finding, number) = (&held.finding, self.first + self.held.len());
         for pin in &held.pins {
             let of = self.by_call.entry(pin.call).or_default();
             of.put((finding.address, finding.end()), number);
         }
         self.by_page.insert(finding.old_pfn, number);
-        self.by_number.insert(number, held);
+        self.held.push_back(Some(held));
     }
 
     fn remove(&mut self, number: usize) -> Option<Held> {
-        let held = self.by_number.remove(&number)?;
+        let held = self.held.get_mut(number.checked_sub(self.first)?)?.take()?;
+        while let Some(None) = self.held.front() {
+            self.held.pop_front();
+            self.first += 1;
+        }
         let finding = &held.finding;
         for pin in &held.pins {
             if let Some(of) = self.by_call.get_mut(&pin.call) {
@@ -100,9 +112,8 @@ impl HeldBack {
 
     /// The first one, if it is so.
     fn pop_if(&mut self, is_so: impl Fn(&Held) -> bool) -> Option<Held> {
-        let (number, held) = self.by_number.first_key_value()?;
-        let number = *number;
-        if is_so(held) { self.remove(number) } else { None }
+        let held = self.held.front()?.as_ref()?;
+        if is_so(held) { self.remove(self.first) } else { None }
     }
 
     fn at(&self, call: PinId, address: u64) -> Option<usize> {
@@ -125,7 +136,7 @@ impl Trace {
     pub(super) fn doubt_held(&mut self, since: Time) {
         let recent =
             |held: &&mut Held| held.basis == Basis::Books && held.finding.broken_at >= since;
-        let held = self.held.by_number.values_mut();
+        let held = self.held.all_mut();
         held.filter(recent).for_each(|held| doubt(&mut held.finding));
     }
 
@@ -169,8 +180,8 @@ impl Trace {
 
     /// What the page of one that is held back held; whether there is one.
     pub(super) fn content_of_held(&mut self, pfn: Pfn, hash: u64) -> bool {
-        let number = self.held.by_page.get(&pfn);
-        let held = number.and_then(|number| self.held.by_number.get_mut(number));
+        let number = self.held.by_page.get(&pfn).copied();
+        let held = number.and_then(|number| self.held.get_mut(number));
         held.map(|held| held.content = Some(hash)).is_some()
     }
 
@@ -181,9 +192,9 @@ impl Trace {
         };
         let about: BTreeSet<usize> = about.numbers().collect();
         for number in about {
-            let held = self.held.by_number.get(&number);
-            let lives = |held: &Held| held.pins.iter().any(|pin| self.ledger.is_live(pin.call));
-            if held.is_some_and(|held| !lives(held)) {
+            let ledger = &self.ledger;
+            let lives = |held: &Held| held.pins.iter().any(|pin| ledger.is_live(pin.call));
+            if self.held.get_mut(number).is_some_and(|held| !lives(held)) {
                 self.held.remove(number);
                 *self.benign.entry(Benign::Unmapped).or_default() += 1;
             }

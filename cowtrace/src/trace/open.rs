@@ -31,8 +31,10 @@ pub struct Open {
 /// Those about one call.
 #[derive(Clone, Debug, Default)]
 pub struct OfCall {
-    /// In the order found.
-    pub found: BTreeSet<usize>,
+    /// In the order found, those that have ended included.
+    found: SmallVec<[usize; 1]>,
+    /// How many have not.
+    left: usize,
     /// Where they are, but for those that only predict.
     pub lost: Ranges,
     /// Those whose page was copied, by the first page: they end with their pages, the others with the call.
@@ -43,7 +45,8 @@ pub struct OfCall {
 
 impl OfCall {
     fn put(&mut self, index: usize, finding: &Finding) {
-        self.found.insert(index);
+        self.found.push(index);
+        self.left += 1;
         if finding.how != How::WillBeCopied {
             self.lost.put((finding.address, finding.end()), index);
         }
@@ -55,9 +58,23 @@ impl OfCall {
 
     /// One that has ended for this call.
     pub fn take(&mut self, index: usize, finding: &Finding) {
-        self.found.remove(&index);
+        self.left = self.left.saturating_sub(1);
         self.lost.take((finding.address, finding.end()), index);
         self.copied.remove(&(finding.old_pfn, index));
+    }
+
+    /// Whether all have ended.
+    pub fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Those that have not ended, in the order found.
+    pub fn left(&self, findings: &[Finding]) -> Vec<usize> {
+        let ended = |index: &usize| {
+            let finding = &findings[*index];
+            finding.how == How::Copied && !self.copied.contains(&(finding.old_pfn, *index))
+        };
+        self.found.iter().copied().filter(|index| !ended(index)).collect()
     }
 
     /// Those whose copied pages may be among these.
@@ -78,7 +95,7 @@ pub enum Basis {
 }
 
 impl Open {
-    /// Of a call, in the order found.
+    /// Of a call that lives, in the order found, those that have ended included.
     pub fn of(&self, call: PinId) -> impl Iterator<Item = usize> {
         self.by_call.get(&call).into_iter().flat_map(|of| &of.found).copied()
     }
